@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "common/array.h"
+
+int array_reserve(void **array, size_t *capacity, size_t need, size_t size) {
+        size_t n;
+        void *p;
+
+        if (need <= *capacity)
+                return 0;
+        n = *capacity < 8 ? 8 : *capacity * 2;
+        if (n < need)
+                n = need;
+        p = reallocarray(*array, n, size);
+        if (!p)
+                return -ENOMEM;
+        *array = p;
+        *capacity = n;
+        return 0;
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "common/array.h"
+#include "common/file.h"
+#include "common/text.h"
+
+int fd_close(int fd) {
+        int saved = errno;
+
+        if (fd >= 0)
+                close(fd);
+        errno = saved;
+        return -1;
+}
+
+int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size) {
+        _cleanup_free_ char *buffer = NULL;
+        size_t n = 0, capacity = 0;
+
+        for (;;) {
+                ssize_t k;
+                int r;
+
+                if (n > max)
+                        return -EFBIG;
+                r = array_reserve((void **) &buffer, &capacity, n + 4096 + 1, 1);
+                if (r < 0)
+                        return r;
+                k = read(fd, buffer + n, capacity - n - 1);
+                if (k < 0 && errno == EINTR)
+                        continue;
+                if (k < 0)
+                        return -errno;
+                if (k == 0)
+                        break;
+                n += k;
+        }
+        if (n > max)
+                return -EFBIG;
+        buffer[n] = 0;
+        if (ret_size)
+                *ret_size = n;
+        *ret = TAKE_PTR(buffer);
+        return 0;
+}
+
+int file_readlink(int dir_fd, const char *path, char **ret) {
+        for (size_t size = 256;; size *= 2) {
+                _cleanup_free_ char *buffer = malloc(size);
+                ssize_t n;
+
+                if (!buffer)
+                        return -ENOMEM;
+                n = readlinkat(dir_fd, path, buffer, size);
+                if (n < 0)
+                        return -errno;
+                if ((size_t) n < size) {
+                        buffer[n] = 0;
+                        *ret = TAKE_PTR(buffer);
+                        return 0;
+                }
+        }
+}
+
+int file_write_all(int fd, const char *data, size_t size) {
+        while (size > 0) {
+                ssize_t k = write(fd, data, size);
+
+                if (k < 0 && errno == EINTR)
+                        continue;
+                if (k < 0)
+                        return -errno;
+                data += k;
+                size -= k;
+        }
+        return 0;
+}
+
+int file_write_atomic(int dir_fd, const char *path, const char *content) {
+        _cleanup_free_ char *temporary = text_format("%s.new", path);
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        if (!temporary)
+                return -ENOMEM;
+        fd = openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0)
+                return -errno;
+        r = file_write_all(fd, content, strlen(content));
+        if (r >= 0 && renameat(dir_fd, temporary, dir_fd, path) < 0)
+                r = -errno;
+        if (r < 0)
+                unlinkat(dir_fd, temporary, 0);
+        return r;
+}
+
+char *file_chomp(char *s) {
+        size_t n = strlen(s);
+
+        if (n > 0 && s[n - 1] == '\n')
+                s[n - 1] = 0;
+        return s;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Reading small files of kernel file systems, relative to a directory descriptor. */
+
+#include <stddef.h>
+
+#include "common/cleanup.h"
+
+/* Reads a descriptor to its end; at most 'max' bytes, -EFBIG beyond. The result is NUL-terminated and
+ * owned by the caller; its length (it may contain NUL bytes) goes to ret_size, which may be NULL. */
+int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size);
+
+/* The target of a symbolic link, owned by the caller. */
+int file_readlink(int dir_fd, const char *path, char **ret);
+
+/* Writes a whole new file beside 'path' and renames it over: readers see the old or the new content. */
+int file_write_atomic(int dir_fd, const char *path, const char *content);
+
+/* Writes all of it, retrying short writes. */
+int file_write_all(int fd, const char *data, size_t size);
+
+/* Removes exactly one newline from the end, as the kernel adds one to attributes. Returns s. */
+char *file_chomp(char *s);
