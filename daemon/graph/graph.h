@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The union of what all origins say, as nodes with edges both ways. Replacing one origin's facts changes
+ * just what differs, and says what that was; nothing here notifies anybody or reads the machine. */
+
+#include "common/hashmap.h"
+#include "daemon/graph/fact.h"
+
+typedef struct Node Node;
+typedef struct Edge Edge;
+typedef struct Graph Graph;
+
+/* What one origin says of an edge. */
+typedef struct Claim {
+        unsigned origin;
+        unsigned alternative; /* unique over all origins; 0 = none */
+        EdgeRole role;
+        Certainty certainty;
+        char *evidence;
+} Claim;
+
+struct Edge {
+        Node *upper, *lower;
+        Claim *claims; /* never empty; the first is the best: backing before error path, then certainty */
+        size_t n_claims, claims_capacity;
+};
+
+typedef struct Definition {
+        unsigned origin;
+        const NodeFact *fact; /* owned by the origin's fact set */
+} Definition;
+
+/* Results of analysis, kept with the node and recomputed only where something changed. */
+typedef struct NodeAnalysis {
+        unsigned depth;         /* over all backing edges */
+        unsigned depth_certain; /* over proven and unique ones, and alternatives that leave no way out */
+        unsigned height;        /* reclaim layers strictly below */
+        unsigned component;     /* nodes of one cycle share a number; 0 = in no cycle */
+} NodeAnalysis;
+
+struct Node {
+        char *id;
+        const NodeFact *fact; /* what the first origin that defines it says; NULL while only referred to */
+        Definition *definitions;
+        size_t n_definitions, definitions_capacity;
+        Edge **upper, **lower;
+        size_t n_upper, upper_capacity, n_lower, lower_capacity;
+        NodeAnalysis analysis;
+        bool touched; /* in the current change record */
+        bool fresh;   /* born in the current change record */
+        unsigned mark, scratch, link; /* working space of analysis */
+};
+
+#define GRAPH_ORIGINS_MAX 32U
+
+/* What a replacement changed. 'touched' nodes had their attributes or edges changed; removed ones are only
+ * named, since they are gone. */
+typedef struct GraphChanges {
+        Node **touched;
+        size_t n_touched, touched_capacity;
+        char **removed;
+        size_t n_removed;
+} GraphChanges;
+
+/* Adds a node to the record unless it is there. 0 or -ENOMEM. */
+int graph_changes_touch(GraphChanges *c, Node *n);
+void graph_changes_done(GraphChanges *c);
+#define _cleanup_graph_changes_ _cleanup_(graph_changes_done)
+
+Graph *graph_new(void);
+Graph *graph_free(Graph *g);
+DEFINE_TRIVIAL_CLEANUP_FUNC(Graph *, graph_free);
+
+/* Replaces all that 'origin' (0 .. GRAPH_ORIGINS_MAX - 1; a smaller number takes precedence in defining a
+ * node) has said by 'facts', which is taken over, also on failure. Adds to 'changes', which collects over
+ * several replacements until graph_changes_done(). 0, or -ENOMEM: the origin then says nothing any more. */
+int graph_replace(Graph *g, unsigned origin, FactSet *facts, GraphChanges *changes);
+
+Node *graph_find(const Graph *g, const char *id);
+size_t graph_size(const Graph *g);
+/* In no particular order; start with *position = 0. */
+Node *graph_next(const Graph *g, size_t *position);
+
+static inline NodeKind node_kind(const Node *n) {
+        return n->fact ? n->fact->kind : NODE_UNKNOWN;
+}
+static inline bool node_is_reclaim(const Node *n) {
+        return node_kind_is_reclaim(node_kind(n));
+}
+static inline const Claim *edge_claim(const Edge *e) {
+        return &e->claims[0];
+}
