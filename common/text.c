@@ -122,10 +122,8 @@ bool strv_contains(char *const *l, const char *s) {
         return false;
 }
 
-/* Length of the valid UTF-8 sequence at s if it may be shown, else 0. Refused besides malformed text: C1
- * controls, surrogates, and the invisible and direction-changing characters with which a name can make a
- * line read differently from what it is (Unicode TR 36). */
-static size_t utf8_harmless(const unsigned char *s) {
+/* Length of the valid UTF-8 sequence of more than one byte at s, else 0. */
+static size_t utf8_length(const unsigned char *s, uint32_t *ret) {
         uint32_t c;
         size_t n;
 
@@ -142,23 +140,34 @@ static size_t utf8_harmless(const unsigned char *s) {
                         return 0;
                 c = c << 6 | (s[i] & 0x3f);
         }
-        if ((n == 3 && c < 0x800) || (n == 4 && c < 0x10000) || c > 0x10ffff)
+        if ((n == 3 && c < 0x800) || (n == 4 && c < 0x10000) || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
                 return 0;
-        if (c < 0xa0 || (c >= 0xd800 && c <= 0xdfff) || (c >= 0x200b && c <= 0x200f) ||
-            (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) || c == 0xfeff || c == 0x61c)
-                return 0;
+        *ret = c;
         return n;
 }
 
-char *text_escape(const char *s) {
+/* Refused on terminals: C1 controls, and the invisible and direction-changing characters with which a name can
+ * make a line read differently from what it is (Unicode TR 36). */
+static bool is_harmless(uint32_t c) {
+        return !(c < 0xa0 || (c >= 0x200b && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) ||
+                 (c >= 0x2060 && c <= 0x206f) || c == 0xfeff || c == 0x61c);
+}
+
+static char *escape(const char *s, bool for_terminal) {
         static const char hex[] = "0123456789abcdef";
         char *out = malloc(strlen(s) * 4 + 1), *o = out;
 
         if (!out)
                 return NULL;
         for (const unsigned char *p = (const unsigned char *) s; *p;) {
-                size_t n = *p >= 0x20 && *p < 0x7f ? 1 : utf8_harmless(p);
+                size_t n = *p < 0x80 && (!for_terminal || (*p >= 0x20 && *p < 0x7f));
+                uint32_t c;
 
+                if (*p >= 0x80) {
+                        n = utf8_length(p, &c);
+                        if (n > 0 && for_terminal && !is_harmless(c))
+                                n = 0;
+                }
                 if (n > 0) {
                         memcpy(o, p, n);
                         o += n;
@@ -173,4 +182,12 @@ char *text_escape(const char *s) {
         }
         *o = 0;
         return out;
+}
+
+char *text_escape(const char *s) {
+        return escape(s, true);
+}
+
+char *text_to_utf8(const char *s) {
+        return escape(s, false);
 }

@@ -40,3 +40,7 @@ bool strv_contains(char *const *l, const char *s);
 /* A copy in which everything but printable ASCII and valid, harmless UTF-8 is written \xNN: fit for
  * terminals and logs. NULL when out of memory. */
 char *text_escape(const char *s);
+
+/* A copy in which only bytes that are no valid UTF-8 are written \xNN: fit for JSON and D-Bus, whose readers
+ * get every other name exactly. NULL when out of memory. */
+char *text_to_utf8(const char *s);

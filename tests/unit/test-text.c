@@ -59,4 +59,11 @@ static void test_escape(void) {
         check_escape("\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80");
 }
 
-TEST_MAIN(TEST(test_numbers_are_strict), TEST(test_path_is_below), TEST(test_escape))
+/* What a JSON or D-Bus reader gets is exact but for what these cannot carry. */
+static void test_utf8(void) {
+        _cleanup_free_ char *out = text_to_utf8("a\n\x1b" "b\xff\xe2\x80\xae\xed\xa0\x80");
+
+        CHECK(out && streq(out, "a\n\x1b" "b\\xff\xe2\x80\xae\\xed\\xa0\\x80"));
+}
+
+TEST_MAIN(TEST(test_numbers_are_strict), TEST(test_path_is_below), TEST(test_escape), TEST(test_utf8))

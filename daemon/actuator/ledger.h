@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What was changed and from what, in /run/stackd/ledger: written before the change is made, so that a change
+ * can always be undone, whenever stackd dies. The file is replaced whole; entries are keyed by pid and start
+ * time under the boot's id and mean nothing after the next boot. */
+
+#include "daemon/policy/plan.h"
+#include "daemon/sysroot.h"
+
+typedef struct Ledger {
+        int dir_fd;  /* of /run/stackd; -1: kept in memory only */
+        int lock_fd; /* held while this is the one that writes */
+        char *boot_id;
+        Record *records;
+        size_t n, capacity;
+        char **held;
+        size_t n_held;
+        bool all_held;
+} Ledger;
+
+#define LEDGER_NULL (Ledger) { .dir_fd = -1, .lock_fd = -1 }
+
+/* Reads what a predecessor left; a file that is not there is an empty one, a damaged line is skipped and
+ * counted in ret_skipped. With 'own' this process becomes the one that writes: -EBUSY if another one is. */
+int ledger_open(Ledger *l, const Sysroot *s, bool own, unsigned *ret_skipped);
+void ledger_done(Ledger *l);
+
+/* Each writes the file before it returns; on failure memory is as before. */
+int ledger_add(Ledger *l, ActionKind kind, pid_t pid, uint64_t start, const char *from);
+int ledger_remove(Ledger *l, ActionKind kind, pid_t pid, uint64_t start);
+/* ids NULL: everything. */
+int ledger_hold(Ledger *l, char *const *ids, bool hold);
+
+RecordView ledger_view(const Ledger *l);

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "common/text.h"
+#include "daemon/analysis/hazard.h"
+
+static const struct {
+        const char *name, *severity;
+} kinds[_HAZARD_KIND_MAX] = {
+        [HAZARD_NOFS_MISSING] = { "nofs-missing", "error" },
+        [HAZARD_NOFS_PARTIAL] = { "nofs-partial", "error" },
+        [HAZARD_NOFS_DENIED] = { "nofs-denied", "error" },
+        [HAZARD_CYCLE] = { "cycle", "warning" },
+        [HAZARD_BACKING_DELETED] = { "backing-deleted", "warning" },
+        [HAZARD_FOREIGN_USER] = { "foreign-user", "notice" },
+};
+
+const char *hazard_kind_to_string(HazardKind kind) {
+        return kinds[kind].name;
+}
+
+const char *hazard_severity(HazardKind kind) {
+        return kinds[kind].severity;
+}
+
+static void hazard_done(Hazard *h) {
+        free(h->process);
+        free(h->layer);
+        strv_free(h->path);
+        free(h->message);
+        free(h->cure);
+}
+
+void hazard_list_done(HazardList *l) {
+        for (size_t i = 0; i < l->n; i++)
+                hazard_done(&l->hazards[i]);
+        free(l->hazards);
+        *l = (HazardList) {};
+}
+
+static int nodes_to_ids(Node **nodes, size_t n, char ***ret) {
+        _cleanup_strv_free_ char **ids = NULL;
+        size_t count = 0;
+        int r;
+
+        for (size_t i = 0; i < n; i++) {
+                r = strv_append(&ids, &count, nodes[i]->id);
+                if (r < 0)
+                        return r;
+        }
+        *ret = TAKE_PTR(ids);
+        return 0;
+}
+
+/* Takes over 'message' and 'cure', which may be NULL when memory has run out. */
+static int add(HazardList *l, HazardKind kind, Node *process, Node *layer, Node **path, size_t n_path, char *message, char *cure) {
+        Hazard h = {
+                .kind = kind,
+                .pid = process ? process->fact->pid : 0,
+                .process = process ? strdup(process->id) : NULL,
+                .layer = layer ? strdup(layer->id) : NULL,
+                .message = message,
+                .cure = cure,
+        };
+        int r = -ENOMEM;
+
+        if (message && cure && (!process || h.process) && (!layer || h.layer))
+                r = nodes_to_ids(path, n_path, &h.path);
+        if (r >= 0)
+                r = ARRAY_APPEND(l->hazards, l->n, l->capacity, h);
+        if (r < 0)
+                hazard_done(&h);
+        return r;
+}
+
+static int check_flags(HazardList *l, Node *n, Node **path, size_t n_path) {
+        const NodeFact *f = n->fact;
+
+        if (f->refusal)
+                return add(l, HAZARD_NOFS_DENIED, n, path[0], path, n_path,
+                           text_format("%s[%d] is at depth %u and cannot be marked while it runs: %s", f->comm, f->pid,
+                                       n->analysis.depth, f->refusal),
+                           text_format("start it already marked, with CAP_SYS_RESOURCE in the initial user namespace"));
+        if (f->threads_io_flusher == 0)
+                return add(l, HAZARD_NOFS_MISSING, n, path[0], path, n_path,
+                           text_format("%s[%d] is at depth %u, and none of its %u threads is an IO_FLUSHER", f->comm, f->pid,
+                                       n->analysis.depth, f->threads),
+                           text_format("stackctl apply process:%d:%llu", f->pid, (unsigned long long) f->start));
+        return add(l, HAZARD_NOFS_PARTIAL, n, path[0], path, n_path,
+                   text_format("%s[%d] is at depth %u, and only %u of its %u threads are IO_FLUSHERs", f->comm, f->pid,
+                               n->analysis.depth, f->threads_io_flusher, f->threads),
+                   text_format("stackctl apply process:%d:%llu", f->pid, (unsigned long long) f->start));
+}
+
+static int check_process(HazardList *l, Analysis *a, Graph *g, Node *n) {
+        const NodeFact *f = n->fact;
+        bool certain = n->analysis.depth_certain > 0;
+        _cleanup_free_ Node **path = NULL;
+        size_t n_path;
+        int r;
+
+        if (n->analysis.depth == 0 || f->threads == 0 || f->threads_io_flusher == f->threads)
+                return 0;
+        r = analysis_path(a, g, n, certain, &path, &n_path);
+        if (r < 0)
+                return r;
+        if (!f->entitled)
+                return add(l, HAZARD_FOREIGN_USER, n, path[0], path, n_path,
+                           text_format("%s[%d] of user %u is at depth %u; processes of ordinary users are not marked", f->comm,
+                                       f->pid, f->uid, n->analysis.depth),
+                           strdup("nothing, if the user may hang his own storage; else run the server as a system service"));
+        return check_flags(l, n, path, n_path);
+}
+
+static int check_file(HazardList *l, Node *n) {
+        if (!n->fact->path || !endswith(n->fact->path, " (deleted)") || n->analysis.depth == 0)
+                return 0;
+        return add(l, HAZARD_BACKING_DELETED, NULL, n, &n, 1,
+                   text_format("the backing file %s is deleted: its data is gone when the last user closes it", n->fact->path),
+                   strdup("copy the data off the device before it is detached"));
+}
+
+static int check_cycle(HazardList *l, Analysis *a, Node *n) {
+        _cleanup_free_ Node **path = NULL;
+        size_t n_path;
+        int r;
+
+        r = analysis_cycle(a, n, &path, &n_path);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        return add(l, HAZARD_CYCLE, NULL, n, path, n_path,
+                   text_format("%s needs itself to complete I/O", n->id),
+                   strdup("move what the process keeps there to a file system that it does not serve"));
+}
+
+/* One hazard a cycle: at its member whose id sorts first, so that the report does not depend on chance. */
+static bool leads_cycle(Graph *g, const Node *n) {
+        size_t position = 0;
+        Node *m;
+
+        if (n->analysis.component == 0)
+                return false;
+        while ((m = graph_next(g, &position)))
+                if (m->analysis.component == n->analysis.component && strcmp(m->id, n->id) < 0)
+                        return false;
+        return true;
+}
+
+static int compare(const void *a, const void *b) {
+        const Hazard *x = a, *y = b;
+
+        if (x->kind != y->kind)
+                return (int) x->kind - (int) y->kind;
+        if (x->pid != y->pid)
+                return x->pid > y->pid ? 1 : -1;
+        return strcmp(x->layer ?: "", y->layer ?: "");
+}
+
+int hazard_list_find(HazardList *l, Analysis *a, Graph *g) {
+        size_t position = 0;
+        Node *n;
+        int r;
+
+        hazard_list_done(l);
+        while ((n = graph_next(g, &position))) {
+                r = 0;
+                if (node_kind(n) == NODE_PROCESS)
+                        r = check_process(l, a, g, n);
+                else if (node_kind(n) == NODE_FILE)
+                        r = check_file(l, n);
+                if (r >= 0 && leads_cycle(g, n))
+                        r = check_cycle(l, a, n);
+                if (r < 0)
+                        return r;
+        }
+        if (l->n > 1)
+                qsort(l->hazards, l->n, sizeof(Hazard), compare);
+        return 0;
+}

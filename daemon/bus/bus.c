@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/text.h"
+#include "daemon/bus/bus-internal.h"
+#include "daemon/bus/describe.h"
+#include "daemon/bus/lookup.h"
+
+/* A method call that waits for the manager. */
+typedef struct Pending {
+        BusServer *server;
+        sd_bus_message *call;
+        enum {
+                PENDING_DESCRIBE,
+                PENDING_LOOK_UP,
+                PENDING_PLAN,
+                PENDING_APPLY,
+                PENDING_REVERT,
+                PENDING_REFRESH,
+        } kind;
+        char *what; /* of Describe and LookUp */
+        char **ids; /* of the others; NULL means all */
+        struct Pending *next;
+} Pending;
+
+static Pending *pending_free(Pending *p) {
+        if (!p)
+                return NULL;
+        for (Pending **q = &p->server->pending; *q; q = &(*q)->next)
+                if (*q == p) {
+                        *q = p->next;
+                        break;
+                }
+        sd_bus_message_unref(p->call);
+        free(p->what);
+        strv_free(p->ids);
+        free(p);
+        return NULL;
+}
+DEFINE_TRIVIAL_CLEANUP_FUNC(Pending *, pending_free);
+
+static int reply_error(sd_bus_message *call, int error, const char *doing) {
+        switch (error) {
+        case -EROFS:
+                return sd_bus_reply_method_errorf(call, SD_BUS_ERROR_NOT_SUPPORTED, "A captured machine cannot be changed");
+        case -EBUSY:
+                return sd_bus_reply_method_errorf(call, SD_BUS_ERROR_ACCESS_DENIED,
+                                                  "Another stackd is running and is the one that changes things: leave --direct away");
+        case -EACCES:
+        case -EPERM:
+                return sd_bus_reply_method_errorf(call, SD_BUS_ERROR_ACCESS_DENIED, "Not permitted to %s: try again as root", doing);
+        case -EOPNOTSUPP:
+                return sd_bus_reply_method_errorf(call, SD_BUS_ERROR_NOT_SUPPORTED,
+                                                  "This kernel's task flags are not what stackd knows: nothing is marked, since it could not be verified");
+        default:
+                return sd_bus_reply_method_errnof(call, -error, "Cannot %s: %s", doing, strerror(-error));
+        }
+}
+
+static int reply_not_found(sd_bus_message *call, const char *what) {
+        _cleanup_free_ char *safe = text_to_utf8(what);
+
+        return sd_bus_reply_method_errorf(call, BUS_NAME ".Error.NoSuchObject",
+                                          "No layer, process or unit of a storage stack is called '%s'", safe ?: "?");
+}
+
+static int reply_describe(Pending *p) {
+        _cleanup_strv_free_ char **ids = NULL;
+        _cleanup_(plan_done) Plan planned = {};
+        _cleanup_free_ char *json = NULL;
+        BusServer *b = p->server;
+        int r = 0;
+
+        if (p->what[0])
+                r = lookup(b->view.graph, p->what, &ids);
+        if (r == -ENOENT)
+                return reply_not_found(p->call, p->what);
+        if (r >= 0)
+                r = b->requests.plan(b->manager, NULL, &planned);
+        if (r >= 0)
+                r = describe_view(&b->view, ids, &planned, &json);
+        return r < 0 ? reply_error(p->call, r, "describe the machine") : sd_bus_reply_method_return(p->call, "s", json);
+}
+
+static int reply_look_up(Pending *p) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_strv_free_ char **ids = NULL, **safe = NULL;
+        size_t n = 0;
+        int r;
+
+        r = lookup(p->server->view.graph, p->what, &ids);
+        if (r == -ENOENT)
+                return reply_not_found(p->call, p->what);
+        for (char **id = ids; r >= 0 && *id; id++) {
+                _cleanup_free_ char *utf8 = text_to_utf8(*id);
+
+                r = utf8 ? strv_append(&safe, &n, utf8) : -ENOMEM;
+        }
+        if (r < 0)
+                return reply_error(p->call, r, "look that up");
+        r = sd_bus_message_new_method_return(p->call, &reply);
+        if (r >= 0)
+                r = sd_bus_message_append_strv(reply, safe);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+static int reply_plan(Pending *p) {
+        _cleanup_(plan_done) Plan plan = {};
+        _cleanup_free_ char *json = NULL;
+        BusServer *b = p->server;
+        int r;
+
+        r = b->requests.plan(b->manager, p->ids, &plan);
+        if (r >= 0)
+                r = describe_actions(&plan, &json);
+        return r < 0 ? reply_error(p->call, r, "make a plan") : sd_bus_reply_method_return(p->call, "s", json);
+}
+
+static int reply_actions(Pending *p, const Plan *actions) {
+        _cleanup_free_ char *json = NULL;
+        int r;
+
+        r = describe_actions(actions, &json);
+        return r < 0 ? reply_error(p->call, r, "report what was done") : sd_bus_reply_method_return(p->call, "s", json);
+}
+
+static void on_ready(int result, const Plan *actions, void *userdata) {
+        _cleanup_(pending_freep) Pending *p = userdata;
+        int r;
+
+        if (result < 0)
+                r = reply_error(p->call, result, "do that");
+        else
+                r = p->kind == PENDING_DESCRIBE ? reply_describe(p)
+                        : p->kind == PENDING_LOOK_UP ? reply_look_up(p)
+                        : p->kind == PENDING_PLAN ? reply_plan(p)
+                        : p->kind == PENDING_REFRESH ? sd_bus_reply_method_return(p->call, NULL)
+                                                     : reply_actions(p, actions);
+        if (r < 0)
+                log_warning("Cannot answer a client: %s", strerror(-r));
+}
+
+static int pending_new(BusServer *b, sd_bus_message *call, int kind, Pending **ret) {
+        Pending *p = calloc(1, sizeof(Pending));
+
+        if (!p)
+                return -ENOMEM;
+        *p = (Pending) { .server = b, .call = sd_bus_message_ref(call), .kind = kind, .next = b->pending };
+        b->pending = p;
+        *ret = p;
+        return 0;
+}
+
+/* Hands the call to the manager, which ends in on_ready(), now or later. */
+static int pending_submit(Pending *p) {
+        BusServer *b = p->server;
+        const char *trouble = b->requests.trouble(b->manager);
+        int r;
+
+        if (trouble) {
+                r = sd_bus_reply_method_errorf(p->call, BUS_NAME ".Error.NotReadable", "%s", trouble);
+                pending_free(p);
+                return r;
+        }
+        r = p->kind == PENDING_APPLY ? b->requests.apply(b->manager, p->ids, on_ready, p)
+                : p->kind == PENDING_REVERT ? b->requests.revert(b->manager, p->ids, on_ready, p)
+                                            : b->requests.settle(b->manager, on_ready, p);
+        if (r < 0) {
+                r = reply_error(p->call, r, p->kind == PENDING_REVERT ? "undo that" : "do that");
+                pending_free(p);
+                return r;
+        }
+        return 1;
+}
+
+static int on_granted(void *userdata) {
+        return pending_submit(userdata);
+}
+
+static void on_refused(void *userdata) {
+        pending_free(userdata);
+}
+
+static int method_with_text(sd_bus_message *call, void *userdata, int kind) {
+        Pending *p = NULL;
+        const char *what;
+        int r;
+
+        r = sd_bus_message_read(call, "s", &what);
+        if (r < 0)
+                return r;
+        r = pending_new(userdata, call, kind, &p);
+        if (r < 0)
+                return r;
+        p->what = strdup(what);
+        if (!p->what) {
+                pending_free(p);
+                return -ENOMEM;
+        }
+        return pending_submit(p);
+}
+
+static int method_describe(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
+        return method_with_text(call, userdata, PENDING_DESCRIBE);
+}
+
+static int method_look_up(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
+        return method_with_text(call, userdata, PENDING_LOOK_UP);
+}
+
+/* Ids, or what LookUp() takes; all must exist. */
+static int read_ids(BusServer *b, Pending *p, sd_bus_message *call) {
+        _cleanup_strv_free_ char **names = NULL;
+        size_t n = 0;
+        int r;
+
+        r = sd_bus_message_read_strv(call, &names);
+        if (r < 0)
+                return r;
+        for (char **name = names; name && *name; name++) {
+                _cleanup_strv_free_ char **ids = NULL;
+
+                r = lookup(b->view.graph, *name, &ids);
+                if (r == -ENOENT) {
+                        (void) reply_not_found(call, *name);
+                        return -ENOENT;
+                }
+                for (char **id = ids; r >= 0 && *id; id++)
+                        r = strv_append(&p->ids, &n, *id);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int method_with_ids(sd_bus_message *call, void *userdata, int kind) {
+        BusServer *b = userdata;
+        Pending *p = NULL;
+        int r;
+
+        r = pending_new(b, call, kind, &p);
+        if (r < 0)
+                return r;
+        r = b->requests.trouble(b->manager) ? 0 : read_ids(b, p, call);
+        if (r < 0) {
+                pending_free(p);
+                return r == -ENOENT ? 1 : r;
+        }
+        if (kind == PENDING_PLAN)
+                return pending_submit(p);
+        return access_check(b, call, kind == PENDING_APPLY ? BUS_NAME ".apply" : BUS_NAME ".revert",
+                            on_granted, on_refused, p);
+}
+
+static int method_plan(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
+        return method_with_ids(call, userdata, PENDING_PLAN);
+}
+
+static int method_apply(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
+        return method_with_ids(call, userdata, PENDING_APPLY);
+}
+
+static int method_revert(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
+        return method_with_ids(call, userdata, PENDING_REVERT);
+}
+
+static int method_refresh(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
+        Pending *p = NULL;
+        int r;
+
+        r = pending_new(userdata, call, PENDING_REFRESH, &p);
+        return r < 0 ? r : pending_submit(p);
+}
+
+static int get_count(
+                sd_bus *bus _unused_,
+                const char *path _unused_,
+                const char *interface _unused_,
+                const char *property,
+                sd_bus_message *reply,
+                void *userdata,
+                sd_bus_error *error _unused_) {
+
+        BusServer *b = userdata;
+
+        return sd_bus_message_append(reply, "u", streq(property, "LayerAndProcessCount") ? (uint32_t) graph_size(b->view.graph)
+                                                                                        : (uint32_t) b->view.hazards->n);
+}
+
+static int get_version(
+                sd_bus *bus _unused_,
+                const char *path _unused_,
+                const char *interface _unused_,
+                const char *property _unused_,
+                sd_bus_message *reply,
+                void *userdata _unused_,
+                sd_bus_error *error _unused_) {
+
+        return sd_bus_message_append(reply, "s", STACKD_VERSION);
+}
+
+/* Every method is open to everyone as far as sd-bus is concerned; those that change something ask
+ * access_check(). */
+static const sd_bus_vtable manager_vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD_WITH_ARGS("Describe", SD_BUS_ARGS("s", what), SD_BUS_RESULT("s", json), method_describe, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("LookUp", SD_BUS_ARGS("s", what), SD_BUS_RESULT("as", ids), method_look_up, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Plan", SD_BUS_ARGS("as", ids), SD_BUS_RESULT("s", json), method_plan, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Apply", SD_BUS_ARGS("as", ids), SD_BUS_RESULT("s", json), method_apply, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Revert", SD_BUS_ARGS("as", ids), SD_BUS_RESULT("s", json), method_revert, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Refresh", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_refresh, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("LayerAndProcessCount", "u", get_count, 0, 0),
+        SD_BUS_PROPERTY("HazardCount", "u", get_count, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_VTABLE_END,
+};
+
+static int on_disconnected(sd_bus_message *message _unused_, void *userdata, sd_bus_error *error _unused_) {
+        BusServer *b = userdata;
+
+        /* The one client of private mode is gone, or the bus is: without either there is nothing to do. */
+        return sd_event_exit(b->event, b->private ? EXIT_SUCCESS : EXIT_FAILURE);
+}
+
+static int open_private(BusServer *b, int fd) {
+        sd_id128_t id;
+        int r;
+
+        r = sd_id128_randomize(&id);
+        if (r >= 0)
+                r = sd_bus_new(&b->bus);
+        if (r >= 0)
+                r = sd_bus_set_fd(b->bus, fd, fd);
+        if (r >= 0)
+                r = sd_bus_set_server(b->bus, true, id);
+        if (r >= 0)
+                r = sd_bus_start(b->bus);
+        return r;
+}
+
+int bus_server_new(
+                sd_event *event,
+                int private_fd,
+                const BusView *view,
+                const BusRequests *requests,
+                void *manager,
+                BusServer **ret) {
+
+        _cleanup_(bus_server_freep) BusServer *b = calloc(1, sizeof(BusServer));
+        int r;
+
+        if (!b)
+                return -ENOMEM;
+        b->event = event;
+        b->view = *view;
+        b->requests = *requests;
+        b->manager = manager;
+        b->private = private_fd >= 0;
+        r = b->private ? open_private(b, private_fd) : sd_bus_open_system(&b->bus);
+        if (r < 0)
+                return r;
+        r = sd_bus_add_object_vtable(b->bus, NULL, BUS_PATH, BUS_NAME ".Manager", manager_vtable, b);
+        if (r >= 0)
+                r = bus_objects_register(b);
+        if (r >= 0)
+                r = sd_bus_match_signal(b->bus, NULL, "org.freedesktop.DBus.Local", "/org/freedesktop/DBus/Local",
+                                        "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, b);
+        if (r >= 0)
+                r = sd_bus_attach_event(b->bus, event, SD_EVENT_PRIORITY_NORMAL);
+        if (r >= 0 && !b->private)
+                r = sd_bus_request_name(b->bus, BUS_NAME, 0);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(b);
+        return 0;
+}
+
+BusServer *bus_server_free(BusServer *b) {
+        if (!b)
+                return NULL;
+        while (b->pending)
+                pending_free(b->pending);
+        sd_bus_flush_close_unref(b->bus);
+        free(b);
+        return NULL;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The D-Bus side: what others see (docs in org.stackd1(5)) and may ask for. It reads the graph and lists given
+ * here and hands requests on; it changes nothing itself. */
+
+#include <systemd/sd-bus.h>
+
+#include "daemon/analysis/hazard.h"
+#include "daemon/policy/plan.h"
+
+#define BUS_NAME "org.stackd1"
+#define BUS_PATH "/org/stackd1"
+
+typedef struct BusView {
+        Graph *graph;
+        Analysis *analysis;
+        const HazardList *hazards;
+        const Plan *history; /* what was done, one entry a target */
+} BusView;
+
+/* Calls 'done' once the request is carried out, with the actions concerned (NULL where there are none) or a
+ * negative errno. */
+typedef void (*RequestDone)(int result, const Plan *actions, void *userdata);
+
+/* What may be asked of the manager; a non-negative return means that 'done' will be called. */
+typedef struct BusRequests {
+        int (*settle)(void *manager, RequestDone done, void *userdata);
+        int (*plan)(void *manager, char *const *ids, Plan *ret);
+        int (*apply)(void *manager, char *const *ids, RequestDone done, void *userdata);
+        int (*revert)(void *manager, char *const *ids, RequestDone done, void *userdata);
+        const char *(*trouble)(void *manager); /* why the view cannot be trusted at all, or NULL */
+} BusRequests;
+
+typedef struct BusServer BusServer;
+
+/* private_fd < 0: the system bus. */
+int bus_server_new(
+                sd_event *event,
+                int private_fd,
+                const BusView *view,
+                const BusRequests *requests,
+                void *manager,
+                BusServer **ret);
+BusServer *bus_server_free(BusServer *b);
+DEFINE_TRIVIAL_CLEANUP_FUNC(BusServer *, bus_server_free);
+
+/* Signals for what a pass changed. */
+void bus_server_publish(BusServer *b, const GraphChanges *changes);

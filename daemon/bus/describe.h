@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The JSON document, version 1 (docs in stackctl(1)): the one rendering that every client gets. */
+
+#include "daemon/bus/bus.h"
+
+/* Names in JSON and on the bus are exact but for bytes that are no UTF-8, which appear as \xNN. */
+
+/* The whole document, or only the stacks that the nodes of 'ids' are part of. Text owned by the caller. */
+int describe_view(const BusView *v, char *const *ids, const Plan *planned, char **ret);
+/* {"version": 1, "actions": [...]} */
+int describe_actions(const Plan *actions, char **ret);

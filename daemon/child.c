@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "common/array.h"
+#include "common/cleanup.h"
+#include "daemon/child.h"
+
+#define OUTPUT_MAX (16U * 1024 * 1024)
+#define PASSED_FD 3
+
+struct Child {
+        pid_t pid;
+        int pidfd, output_fd;
+        sd_event_source *exit_source, *output_source, *deadline_source;
+        char *output;
+        size_t n_output, capacity;
+        ChildDone done;
+        void *userdata;
+};
+
+static unsigned stuck;
+
+unsigned child_count_stuck(void) {
+        return stuck;
+}
+
+static Child *child_free(Child *c) {
+        if (!c)
+                return NULL;
+        sd_event_source_disable_unref(c->exit_source);
+        sd_event_source_disable_unref(c->output_source);
+        sd_event_source_disable_unref(c->deadline_source);
+        fd_close(c->pidfd);
+        fd_close(c->output_fd);
+        free(c->output);
+        free(c);
+        return NULL;
+}
+DEFINE_TRIVIAL_CLEANUP_FUNC(Child *, child_free);
+
+static void finish(Child *c, int status) {
+        ChildDone done = c->done;
+
+        c->done = NULL;
+        if (done)
+                done(status, c->output ?: "", c->userdata);
+}
+
+static void read_output(Child *c) {
+        for (;;) {
+                ssize_t n;
+
+                if (c->n_output >= OUTPUT_MAX || array_reserve((void **) &c->output, &c->capacity, c->n_output + 4097, 1) < 0)
+                        break; /* no more is taken; the deadline ends a child that goes on */
+                n = read(c->output_fd, c->output + c->n_output, c->capacity - c->n_output - 1);
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0 && errno == EAGAIN)
+                        return;
+                if (n <= 0)
+                        break;
+                c->n_output += n;
+                c->output[c->n_output] = 0;
+        }
+        c->output_source = sd_event_source_disable_unref(c->output_source);
+}
+
+static int on_output(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
+        read_output(userdata);
+        return 0;
+}
+
+static int on_exit_event(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
+        siginfo_t info = {};
+        Child *c = userdata;
+
+        if (waitid(P_PIDFD, (id_t) c->pidfd, &info, WEXITED) < 0)
+                info.si_code = 0;
+        if (c->output_source)
+                read_output(c);
+        if (!c->done && !c->deadline_source)
+                stuck--;
+        finish(c, info.si_code == CLD_EXITED ? info.si_status : -EIO);
+        child_free(c);
+        return 0;
+}
+
+static void abandon(Child *c) {
+        c->deadline_source = sd_event_source_disable_unref(c->deadline_source);
+        stuck++;
+        (void) syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
+}
+
+static int on_deadline(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
+        Child *c = userdata;
+
+        if (c->output_source)
+                read_output(c);
+        abandon(c);
+        finish(c, -ETIME);
+        return 0;
+}
+
+Child *child_cancel(Child *c) {
+        if (!c)
+                return NULL;
+        c->done = NULL;
+        if (c->deadline_source)
+                abandon(c);
+        return NULL;
+}
+
+static _Noreturn void run_child(const ChildSpec *spec, int output_fd, pid_t parent) {
+        sigset_t none;
+
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+                _exit(EXIT_FAILURE);
+        sigemptyset(&none);
+        (void) sigprocmask(SIG_SETMASK, &none, NULL);
+        if (spec->run) {
+                spec->run(spec->userdata, output_fd);
+                _exit(EXIT_SUCCESS);
+        }
+        /* dup2() also takes the close-on-exec flag off, unless it is the same number already. */
+        if (spec->pass_fd >= 0 && spec->pass_fd == PASSED_FD)
+                (void) fcntl(PASSED_FD, F_SETFD, 0);
+        if (dup2(output_fd, STDOUT_FILENO) < 0 ||
+            (spec->pass_fd >= 0 && spec->pass_fd != PASSED_FD && dup2(spec->pass_fd, PASSED_FD) < 0))
+                _exit(EXIT_FAILURE);
+        execv(spec->argv[0], (char *const *) spec->argv);
+        _exit(127);
+}
+
+static int watch(sd_event *event, Child *c, uint64_t deadline_usec) {
+        int r;
+
+        r = sd_event_add_io(event, &c->exit_source, c->pidfd, EPOLLIN, on_exit_event, c);
+        if (r >= 0)
+                r = sd_event_add_io(event, &c->output_source, c->output_fd, EPOLLIN, on_output, c);
+        if (r >= 0)
+                r = sd_event_add_time_relative(event, &c->deadline_source, CLOCK_MONOTONIC, deadline_usec, 10000, on_deadline, c);
+        return r;
+}
+
+int child_start(sd_event *event, const ChildSpec *spec, Child **ret) {
+        _cleanup_(child_freep) Child *c = calloc(1, sizeof(Child));
+        _cleanup_close_ int output_fd = -1;
+        pid_t parent = getpid();
+        int pipe_fds[2], r;
+
+        if (!c)
+                return -ENOMEM;
+        c->pidfd = c->output_fd = -1;
+        if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+                return -errno;
+        c->output_fd = pipe_fds[0];
+        output_fd = pipe_fds[1];
+        if (fcntl(c->output_fd, F_SETFL, O_NONBLOCK) < 0)
+                return -errno;
+        c->pid = fork();
+        if (c->pid < 0)
+                return -errno;
+        if (c->pid == 0)
+                run_child(spec, output_fd, parent);
+        /* Not reaped yet, so the number is still its. */
+        c->pidfd = (int) syscall(SYS_pidfd_open, c->pid, 0);
+        r = c->pidfd < 0 ? -errno : watch(event, c, spec->deadline_usec);
+        if (r < 0) {
+                (void) kill(c->pid, SIGKILL);
+                (void) waitpid(c->pid, NULL, 0);
+                return r;
+        }
+        c->done = spec->done;
+        c->userdata = spec->userdata;
+        *ret = TAKE_PTR(c);
+        return 0;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A supervised, short-lived child: whatever may hang runs in one. It cannot hold us up: when its deadline has
+ * passed it is killed and its answer so far is taken for all; should it not even die (a task in
+ * uninterruptible sleep), it is reaped whenever it does. */
+
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+typedef struct Child Child;
+
+/* status: as waitid(2) gives si_status for a normal exit, -ETIME when killed for its deadline, -EIO when it
+ * died otherwise. The output is NUL-terminated and belongs to the child. */
+typedef void (*ChildDone)(int status, const char *output, void *userdata);
+
+typedef struct ChildSpec {
+        const char *const *argv;                       /* a program, or ... */
+        void (*run)(void *userdata, int output_fd);    /* ... a function, called in the forked child */
+        int pass_fd;                                   /* becomes descriptor 3 of the program; -1 for none */
+        uint64_t deadline_usec;
+        ChildDone done;
+        void *userdata;
+} ChildSpec;
+
+/* Starts it; 'done' is called exactly once, from the event loop, unless child_cancel() comes first. */
+int child_start(sd_event *event, const ChildSpec *spec, Child **ret);
+
+/* Kills it; 'done' is not called any more. Returns NULL. */
+Child *child_cancel(Child *c);
+
+/* Children that were killed and have not died yet. */
+unsigned child_count_stuck(void);

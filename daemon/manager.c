@@ -1,0 +1,926 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-device.h>
+
+#include "common/log.h"
+#include "common/text.h"
+#include "daemon/actuator/ledger.h"
+#include "daemon/child.h"
+#include "daemon/manager.h"
+#include "daemon/source/scan.h"
+
+#define DEBOUNCE_USEC (5U * 1000)
+#define PROBE_DEADLINE_USEC (250U * 1000)
+#define STUCK_PROBES_MAX 4U
+#define MARK_DEADLINE_USEC (10U * 1000 * 1000)
+#define MARK_DEADLINE_TEXT "5000" /* milliseconds, the marker's own */
+#define SETTLE_MAX_USEC (2U * 1000 * 1000)
+#define RETRY_FIRST_USEC (100U * 1000)
+#define RETRY_MAX 8U
+
+typedef struct Watch {
+        pid_t pid;
+        uint64_t start;
+        int pidfd;
+        sd_event_source *source;
+        bool wanted;
+        Manager *manager;
+} Watch;
+
+/* An action under way. */
+typedef struct Job {
+        Action action;
+        Child *child;
+        Manager *manager;
+        struct Job *next;
+} Job;
+
+/* A request that waits: for a settled view, or for all jobs to end. */
+typedef struct Waiter {
+        RequestDone done;
+        void *userdata;
+        bool for_jobs;
+        Plan plan; /* what it started */
+        uint64_t since;
+        struct Waiter *next;
+} Waiter;
+
+/* Targets whose action failed are tried again, less and less often, and after some tries only when something
+ * about them changes. */
+typedef struct Failure {
+        char *target;
+        unsigned tries;
+        uint64_t next; /* CLOCK_MONOTONIC, microseconds */
+} Failure;
+
+struct Manager {
+        sd_event *event;
+        ManagerOptions options;
+        char *trouble;
+
+        Sysroot *root;
+        Scan scan;
+        ProbeCache probes;
+        Graph *graph;
+        Analysis analysis;
+        HazardList hazards;
+        Ledger ledger;
+        Plan history;
+        BusServer *bus;
+
+        sd_device_monitor *monitor;
+        sd_event_source *mounts_source, *swaps_source, *pass_timer, *retry_timer, *settle_timer;
+        int mounts_fd, swaps_fd;
+        Watch **watches;
+        size_t n_watches, watches_capacity;
+
+        unsigned dirty; /* tables to read in the next pass */
+        bool pass_pending, passed;
+        uint64_t last_pass_end, last_pass_duration;
+        unsigned unserved_tries;
+        Child *probe_child;
+        char **probe_questions;
+        Job *jobs;
+        Waiter *waiters;
+        Failure *failures;
+        size_t n_failures, failures_capacity;
+};
+
+static void manager_request_pass(Manager *m, unsigned tables);
+static void manager_carry_out(Manager *m);
+static void manager_answer_waiters(Manager *m);
+
+static uint64_t now_usec(Manager *m) {
+        uint64_t usec = 0;
+
+        (void) sd_event_now(m->event, CLOCK_MONOTONIC, &usec);
+        return usec;
+}
+
+/* Arms a one-shot timer, created at first use. */
+static int arm(Manager *m, sd_event_source **source, uint64_t at, sd_event_time_handler_t handler) {
+        int r;
+
+        if (!*source)
+                return sd_event_add_time(m->event, source, CLOCK_MONOTONIC, at, 1000, handler, m);
+        r = sd_event_source_set_time(*source, at);
+        return r < 0 ? r : sd_event_source_set_enabled(*source, SD_EVENT_ONESHOT);
+}
+
+/* ---- watching processes ---- */
+
+static void watch_free(Watch *w) {
+        sd_event_source_disable_unref(w->source);
+        fd_close(w->pidfd);
+        free(w);
+}
+
+static int on_process_exit(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
+        Watch *w = userdata;
+
+        (void) sd_event_source_set_enabled(w->source, SD_EVENT_OFF);
+        w->manager->unserved_tries = 0;
+        manager_request_pass(w->manager, TABLE_PROCESSES);
+        return 0;
+}
+
+static int watch_add(Manager *m, pid_t pid, uint64_t start) {
+        uint64_t now;
+        Watch *w;
+        int r;
+
+        for (size_t i = 0; i < m->n_watches; i++)
+                if (m->watches[i]->pid == pid && m->watches[i]->start == start) {
+                        m->watches[i]->wanted = true;
+                        return 0;
+                }
+        w = calloc(1, sizeof(Watch));
+        if (!w)
+                return -ENOMEM;
+        *w = (Watch) { .pid = pid, .start = start, .wanted = true, .manager = m };
+        w->pidfd = (int) syscall(SYS_pidfd_open, pid, 0);
+        r = w->pidfd < 0 ? -errno : 0;
+        /* The start time read after the descriptor was opened tells that it is the same process. */
+        if (r >= 0)
+                r = process_read_start(m->root, pid, &now);
+        if (r >= 0 && now != start)
+                r = -ESRCH;
+        if (r >= 0)
+                r = sd_event_add_io(m->event, &w->source, w->pidfd, EPOLLIN, on_process_exit, w);
+        if (r >= 0)
+                r = ARRAY_APPEND(m->watches, m->n_watches, m->watches_capacity, w);
+        if (r < 0)
+                watch_free(w);
+        return r;
+}
+
+static Watch *watch_find(Manager *m, pid_t pid, uint64_t start) {
+        for (size_t i = 0; i < m->n_watches; i++)
+                if (m->watches[i]->pid == pid && m->watches[i]->start == start)
+                        return m->watches[i];
+        return NULL;
+}
+
+/* Everyone who holds a serving device, or whom something was done to. */
+static void manager_update_watches(Manager *m) {
+        size_t kept = 0;
+        int r;
+
+        for (size_t i = 0; i < m->n_watches; i++)
+                m->watches[i]->wanted = false;
+        for (size_t i = 0; i < m->scan.processes.n + m->scan.n_served + m->ledger.n; i++) {
+                size_t a = m->scan.processes.n, b = a + m->scan.n_served;
+                pid_t pid = i < a ? m->scan.processes.holders[i].pid : i < b ? m->scan.served[i - a].pid : m->ledger.records[i - b].pid;
+                uint64_t start = i < a ? m->scan.processes.holders[i].start : i < b ? m->scan.served[i - a].start : m->ledger.records[i - b].start;
+
+                r = watch_add(m, pid, start);
+                if (r == -ESRCH && i < b)
+                        manager_request_pass(m, TABLE_PROCESSES); /* it went while we looked */
+                else if (r < 0 && r != -ESRCH)
+                        log_warning("Cannot watch process %d: %s", pid, strerror(-r));
+        }
+        for (size_t i = 0; i < m->n_watches; i++)
+                if (m->watches[i]->wanted)
+                        m->watches[kept++] = m->watches[i];
+                else
+                        watch_free(m->watches[i]);
+        m->n_watches = kept;
+}
+
+/* ---- probes ---- */
+
+static void run_probe(void *userdata, int output_fd) {
+        Manager *m = userdata;
+
+        probe_run(m->probe_questions, output_fd);
+}
+
+static void on_probe_done(int status _unused_, const char *output, void *userdata);
+
+static void manager_start_probes(Manager *m) {
+        ChildSpec spec = {
+                .run = run_probe,
+                .pass_fd = -1,
+                .deadline_usec = PROBE_DEADLINE_USEC,
+                .done = on_probe_done,
+                .userdata = m,
+        };
+        int r;
+
+        if (m->probe_child || !m->scan.probes || child_count_stuck() >= STUCK_PROBES_MAX)
+                return;
+        m->probe_questions = strv_free(m->probe_questions);
+        r = probe_cache_take_wanted(&m->probes, &m->probe_questions);
+        if (r >= 0 && m->probe_questions)
+                r = child_start(m->event, &spec, &m->probe_child);
+        if (r < 0)
+                log_warning("Cannot ask devices for details: %s", strerror(-r));
+}
+
+static void on_probe_done(int status _unused_, const char *output, void *userdata) {
+        _cleanup_free_ char *copy = strdup(output);
+        Manager *m = userdata;
+        char *state = NULL, **question = m->probe_questions;
+
+        m->probe_child = NULL;
+        for (char *line = copy ? strtok_r(copy, "\n", &state) : NULL; line && question && *question; line = strtok_r(NULL, "\n", &state)) {
+                char *answer = strchr(line, '=');
+
+                if (!answer)
+                        break;
+                *answer++ = 0;
+                if (!streq(line, *question))
+                        break;
+                (void) probe_cache_answer(&m->probes, line, answer);
+                question++;
+        }
+        /* The first question without an answer is the one that hung; those after it are asked again. */
+        if (question && *question) {
+                (void) probe_cache_answer(&m->probes, *question, NULL);
+                while (*++question)
+                        probe_cache_forget(&m->probes, *question);
+        }
+        manager_request_pass(m, 0);
+}
+
+/* ---- a pass ---- */
+
+static int manager_pass(Manager *m) {
+        _cleanup_graph_changes_ GraphChanges changes = {};
+        unsigned tables = m->dirty;
+        int r;
+
+        m->dirty = 0;
+        probe_cache_begin(&m->probes);
+        r = scan_refresh(&m->scan, tables);
+        if (r < 0) {
+                m->dirty = tables;
+                return r;
+        }
+        for (unsigned i = 0; sources[i].name; i++) {
+                _cleanup_(factset_freep) FactSet *facts = factset_new();
+
+                if (!facts)
+                        return -ENOMEM;
+                r = sources[i].scan(&m->scan, facts);
+                if (r == -ENOMEM)
+                        return r;
+                /* What it has found so far holds; the rest is not known. */
+                if (r < 0)
+                        log_warning("Cannot read everything about %s: %s", sources[i].name, strerror(-r));
+                r = graph_replace(m->graph, i, TAKE_PTR(facts), &changes);
+                if (r < 0)
+                        return r;
+        }
+        probe_cache_expire(&m->probes);
+        r = analysis_update(&m->analysis, &changes);
+        if (r >= 0)
+                r = hazard_list_find(&m->hazards, &m->analysis, m->graph);
+        if (r < 0)
+                return r;
+        if (m->bus)
+                bus_server_publish(m->bus, &changes);
+        m->passed = true;
+        return 0;
+}
+
+static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
+        manager_request_pass(userdata, TABLE_PROCESSES);
+        return 0;
+}
+
+/* Something must be served by a process, and nobody holds its device: the descriptor is on its way from one
+ * process to another. No event tells of its arrival; look again, less and less often, a few times. */
+static void manager_look_again(Manager *m) {
+        if (!m->scan.unserved) {
+                m->unserved_tries = 0;
+                return;
+        }
+        if (m->unserved_tries >= RETRY_MAX)
+                return;
+        (void) arm(m, &m->retry_timer, now_usec(m) + (RETRY_FIRST_USEC << m->unserved_tries++), on_retry);
+}
+
+static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
+        Manager *m = userdata;
+        uint64_t begin = 0, end = 0;
+        int r;
+
+        m->pass_pending = false;
+        begin = now_usec(m);
+        r = manager_pass(m);
+        if (r < 0) {
+                log_error("Cannot look at the machine: %s; trying again in a second", strerror(-r));
+                m->dirty = TABLE_ALL;
+                m->pass_pending = true;
+                return arm(m, &m->pass_timer, begin + 1000000, on_pass);
+        }
+        if (sysroot_is_machine(m->root)) {
+                manager_update_watches(m);
+                manager_look_again(m);
+                manager_start_probes(m);
+                if (m->options.private_fd < 0)
+                        manager_carry_out(m);
+        }
+        manager_answer_waiters(m);
+        struct timespec ts;
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        end = (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
+        m->last_pass_end = end;
+        m->last_pass_duration = end > begin ? end - begin : 0;
+        return 0;
+}
+
+/* Events are hints, and come in swarms: the first one of a swarm starts a short timer, the others are part of
+ * the same pass. Under a storm passes take at most half of the time. */
+static void manager_request_pass(Manager *m, unsigned tables) {
+        uint64_t now = now_usec(m), at = now + DEBOUNCE_USEC;
+
+        m->dirty |= tables;
+        if (m->pass_pending)
+                return;
+        if (m->passed)
+                at = MAX(at, m->last_pass_end + m->last_pass_duration);
+        if (arm(m, &m->pass_timer, at, on_pass) >= 0)
+                m->pass_pending = true;
+}
+
+/* ---- doing ---- */
+
+static Failure *failure_find(Manager *m, const char *target) {
+        for (size_t i = 0; i < m->n_failures; i++)
+                if (streq(m->failures[i].target, target))
+                        return &m->failures[i];
+        return NULL;
+}
+
+static void failure_forget(Manager *m, const char *target) {
+        Failure *f = failure_find(m, target);
+
+        if (!f)
+                return;
+        free(f->target);
+        *f = m->failures[--m->n_failures];
+}
+
+static int on_try_again(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
+        manager_request_pass(userdata, 0);
+        return 0;
+}
+
+static void failure_note(Manager *m, const char *target) {
+        Failure *f = failure_find(m, target);
+
+        if (!f) {
+                Failure new = { .target = strdup(target) };
+
+                if (!new.target || ARRAY_APPEND(m->failures, m->n_failures, m->failures_capacity, new) < 0) {
+                        free(new.target);
+                        return;
+                }
+                f = &m->failures[m->n_failures - 1];
+        }
+        f->next = now_usec(m) + (RETRY_FIRST_USEC << f->tries++);
+        if (f->tries < RETRY_MAX) {
+                sd_event_source *timer = NULL;
+
+                if (sd_event_add_time(m->event, &timer, CLOCK_MONOTONIC, f->next + 1000, 1000, on_try_again, m) >= 0)
+                        (void) sd_event_source_set_floating(timer, true);
+                sd_event_source_unref(timer);
+        }
+}
+
+static bool failure_blocks(Manager *m, const char *target) {
+        Failure *f = failure_find(m, target);
+
+        return f && (now_usec(m) < f->next || f->tries >= RETRY_MAX);
+}
+
+static bool job_runs(Manager *m, const char *target) {
+        for (Job *j = m->jobs; j; j = j->next)
+                if (streq(j->action.target, target))
+                        return true;
+        return false;
+}
+
+/* The last word on a target replaces the one before. */
+static void history_put(Manager *m, Action *action) {
+        for (size_t i = 0; i < m->history.n; i++)
+                if (streq(m->history.actions[i].target, action->target)) {
+                        action_done(&m->history.actions[i]);
+                        m->history.actions[i] = *action;
+                        *action = (Action) {};
+                        return;
+                }
+        if (ARRAY_APPEND(m->history.actions, m->history.n, m->history.capacity, *action) >= 0)
+                *action = (Action) {};
+        else
+                action_done(action);
+}
+
+static void job_unlink(Job *j) {
+        for (Job **p = &j->manager->jobs; *p; p = &(*p)->next)
+                if (*p == j) {
+                        *p = j->next;
+                        return;
+                }
+}
+
+/* The marker's last line: "result STATE total N marked M passes P max-stopped-ns X". */
+static const char *result_line(const char *output) {
+        const char *line = NULL;
+
+        for (const char *p = output; p; p = strchr(p, '\n')) {
+                p += *p == '\n';
+                line = startswith(p, "result ") ?: line;
+        }
+        return line;
+}
+
+static const char *result_to_error(const char *state) {
+        static const struct {
+                const char *state, *error;
+        } errors[] = {
+                { "partial", "some threads could not be changed yet" },
+                { "none", "no thread could be changed yet" },
+                { "denied", "the kernel refuses: the process lacks CAP_SYS_RESOURCE in the initial user namespace" },
+                { "busy", "the process is stopped, frozen, traced or asleep in the kernel" },
+                { "unsupported", "this kind of process cannot be changed from outside; start it already marked" },
+                { "gone", "the process has ended" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(errors); i++)
+                if (streq(errors[i].state, state))
+                        return errors[i].error;
+        return "the marker gave no result";
+}
+
+static void job_finish(Job *j, int status, const char *state) {
+        Manager *m = j->manager;
+        Action *a = &j->action;
+        bool gone = streq(state, "gone");
+
+        job_unlink(j);
+        if (status == 0 || (gone && a->undo)) {
+                a->state = a->undo ? ACTION_REVERTED : ACTION_APPLIED;
+                failure_forget(m, a->target);
+        } else {
+                a->state = ACTION_FAILED;
+                a->error = strdup(status == -ETIME ? "the marker did not end in time" : status == 127 ? "the marker could not be started"
+                                                                                                      : result_to_error(state));
+                failure_note(m, a->target);
+        }
+        if (gone || (a->undo && a->state == ACTION_REVERTED))
+                (void) ledger_remove(&m->ledger, a->kind, a->pid, a->start);
+        if (gone)
+                failure_forget(m, a->target);
+        else if (a->state == ACTION_FAILED)
+                log_warning("Cannot %s %s[%d]: %s", a->undo ? "take the IO_FLUSHER mark off" : "mark as IO_FLUSHER", a->name, a->pid,
+                            a->error ?: "out of memory");
+        else
+                log_info("%s %s[%d]: %s", a->undo ? "Took the IO_FLUSHER mark off" : "Marked as IO_FLUSHER", a->name, a->pid, a->reason);
+        history_put(m, a);
+        free(j);
+        manager_request_pass(m, 0); /* sees with its own eyes, and answers who waits */
+}
+
+static void on_marker_done(int status, const char *output, void *userdata) {
+        _cleanup_free_ char *copy = NULL;
+        const char *line = result_line(output);
+        Job *j = userdata;
+
+        j->child = NULL;
+        if (line)
+                copy = strndup(line, strcspn(line, " \n"));
+        log_debug("Marker of %s: %s", j->action.target, output);
+        job_finish(j, status, copy ?: "");
+}
+
+static int job_start(Manager *m, Job *j) {
+        Action *a = &j->action;
+        const char *const argv[] = {
+                m->options.marker, "--pid", PATH("%d", a->pid), "--start", PATH("%llu", (unsigned long long) a->start),
+                "--pidfd", "3", a->undo ? "--clear" : "--set", "--deadline-ms", MARK_DEADLINE_TEXT, NULL,
+        };
+        Watch *w;
+        int r;
+
+        r = watch_add(m, a->pid, a->start);
+        if (r < 0)
+                return r;
+        w = watch_find(m, a->pid, a->start);
+        if (!a->undo) {
+                r = ledger_add(&m->ledger, a->kind, a->pid, a->start, a->from);
+                if (r < 0)
+                        return r;
+        }
+        ChildSpec spec = {
+                .argv = argv,
+                .pass_fd = w->pidfd,
+                .deadline_usec = MARK_DEADLINE_USEC,
+                .done = on_marker_done,
+                .userdata = j,
+        };
+        return child_start(m->event, &spec, &j->child);
+}
+
+static int manager_start_action(Manager *m, const Action *action) {
+        Job *j;
+        int r;
+
+        if (job_runs(m, action->target))
+                return 0;
+        j = calloc(1, sizeof(Job));
+        if (!j)
+                return -ENOMEM;
+        j->manager = m;
+        r = action_copy(action, &j->action);
+        if (r < 0) {
+                free(j);
+                return r;
+        }
+        j->next = m->jobs;
+        m->jobs = j;
+        r = job_start(m, j);
+        if (r == -ESRCH)
+                job_finish(j, 1, "gone");
+        else if (r < 0) {
+                log_error("Cannot change %s[%d]: %s", action->name, action->pid, strerror(-r));
+                job_finish(j, 127, "");
+        }
+        return 0;
+}
+
+static int manager_become_writer(Manager *m) {
+        unsigned skipped = 0;
+        int r;
+
+        if (m->options.root)
+                return -EROFS;
+        if (m->ledger.lock_fd >= 0)
+                return 0;
+        r = ledger_open(&m->ledger, m->root, true, &skipped);
+        if (skipped > 0)
+                log_warning("%u damaged lines of /run/stackd/ledger are ignored", skipped);
+        return r;
+}
+
+static void manager_run(Manager *m, const Plan *p, bool even_if_failed) {
+        for (size_t i = 0; i < p->n; i++) {
+                if (even_if_failed)
+                        failure_forget(m, p->actions[i].target);
+                if (!failure_blocks(m, p->actions[i].target))
+                        (void) manager_start_action(m, &p->actions[i]);
+        }
+}
+
+static void manager_carry_out(Manager *m) {
+        _cleanup_(plan_done) Plan p = {};
+        RecordView done = ledger_view(&m->ledger);
+
+        if (m->options.flags_unknown || plan_make(&p, &m->analysis, m->graph, &done) < 0)
+                return;
+        manager_run(m, &p, false);
+}
+
+/* ---- requests ---- */
+
+static bool manager_is_settled(const Manager *m) {
+        return m->passed && !m->pass_pending && !m->probe_child;
+}
+
+static int on_settle_timeout(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
+        manager_answer_waiters(userdata);
+        return 0;
+}
+
+static void waiter_answer(Manager *m, Waiter *w) {
+        Plan result = {};
+
+        for (size_t i = 0; i < w->plan.n; i++)
+                for (size_t k = 0; k < m->history.n; k++) {
+                        Action copy;
+
+                        if (!streq(m->history.actions[k].target, w->plan.actions[i].target))
+                                continue;
+                        if (action_copy(&m->history.actions[k], &copy) < 0)
+                                continue;
+                        if (ARRAY_APPEND(result.actions, result.n, result.capacity, copy) < 0)
+                                action_done(&copy);
+                }
+        w->done(0, &result, w->userdata);
+        plan_done(&result);
+        plan_done(&w->plan);
+        free(w);
+}
+
+static void manager_answer_waiters(Manager *m) {
+        Waiter *list = m->waiters, *next;
+        uint64_t now = now_usec(m);
+
+        m->waiters = NULL;
+        for (Waiter *w = list; w; w = next) {
+                bool ready = w->for_jobs ? !m->jobs && manager_is_settled(m)
+                                         : manager_is_settled(m) || (m->passed && now >= w->since + SETTLE_MAX_USEC);
+
+                next = w->next;
+                if (ready)
+                        waiter_answer(m, w);
+                else {
+                        w->next = m->waiters;
+                        m->waiters = w;
+                }
+        }
+        if (m->waiters)
+                (void) arm(m, &m->settle_timer, now + SETTLE_MAX_USEC, on_settle_timeout);
+}
+
+static int waiter_add(Manager *m, bool for_jobs, Plan *plan, RequestDone done, void *userdata) {
+        Waiter *w = calloc(1, sizeof(Waiter));
+
+        if (!w)
+                return -ENOMEM;
+        *w = (Waiter) { .done = done, .userdata = userdata, .for_jobs = for_jobs, .since = now_usec(m), .next = m->waiters };
+        if (plan) {
+                w->plan = *plan;
+                *plan = (Plan) {};
+        }
+        m->waiters = w;
+        manager_answer_waiters(m);
+        return 0;
+}
+
+static int request_settle(void *manager, RequestDone done, void *userdata) {
+        return waiter_add(manager, false, NULL, done, userdata);
+}
+
+static int plan_filter(Plan *p, char *const *ids) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < p->n; i++)
+                if (!ids || strv_contains(ids, p->actions[i].target))
+                        p->actions[kept++] = p->actions[i];
+                else
+                        action_done(&p->actions[i]);
+        p->n = kept;
+        return 0;
+}
+
+static int request_plan(void *manager, char *const *ids, Plan *ret) {
+        Manager *m = manager;
+        RecordView done = ledger_view(&m->ledger);
+        int r;
+
+        r = plan_make(ret, &m->analysis, m->graph, &done);
+        return r < 0 ? r : plan_filter(ret, ids);
+}
+
+static int request_apply(void *manager, char *const *ids, RequestDone done, void *userdata) {
+        _cleanup_(plan_done) Plan p = {};
+        Manager *m = manager;
+        int r;
+
+        if (m->options.flags_unknown)
+                return -EOPNOTSUPP;
+        r = manager_become_writer(m);
+        if (r >= 0)
+                r = ledger_hold(&m->ledger, ids, false);
+        if (r >= 0)
+                r = request_plan(m, ids, &p);
+        if (r < 0)
+                return r;
+        manager_run(m, &p, true);
+        return waiter_add(m, true, &p, done, userdata);
+}
+
+static int request_revert(void *manager, char *const *ids, RequestDone done, void *userdata) {
+        _cleanup_(plan_done) Plan p = {};
+        Manager *m = manager;
+        RecordView view;
+        int r;
+
+        r = manager_become_writer(m);
+        if (r >= 0)
+                r = ledger_hold(&m->ledger, ids, true);
+        if (r < 0)
+                return r;
+        view = ledger_view(&m->ledger);
+        r = plan_make_revert(&p, m->graph, &view, ids);
+        if (r < 0)
+                return r;
+        manager_run(m, &p, true);
+        return waiter_add(m, true, &p, done, userdata);
+}
+
+static const char *request_trouble(void *manager) {
+        Manager *m = manager;
+
+        return m->trouble;
+}
+
+/* ---- events of the machine ---- */
+
+static int on_mounts(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
+        Manager *m = userdata;
+
+        m->unserved_tries = 0;
+        manager_request_pass(m, TABLE_MOUNTS | TABLE_PROCESSES);
+        return 0;
+}
+
+static int on_swaps(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
+        manager_request_pass(userdata, 0);
+        return 0;
+}
+
+static int on_device(sd_device_monitor *monitor _unused_, sd_device *device, void *userdata) {
+        const char *subsystem = NULL, *name = NULL;
+        Manager *m = userdata;
+        dev_t devno;
+
+        (void) sd_device_get_subsystem(device, &subsystem);
+        (void) sd_device_get_sysname(device, &name);
+        log_debug("Event of %s %s", subsystem ?: "?", name ?: "?");
+        if (subsystem && streq(subsystem, "block") && sd_device_get_devnum(device, &devno) >= 0) {
+                probe_cache_forget(&m->probes, PATH("loop %u:%u ", major(devno), minor(devno)));
+                probe_cache_forget(&m->probes, PATH("dm %u:%u ", major(devno), minor(devno)));
+        }
+        m->unserved_tries = 0;
+        manager_request_pass(m, TABLE_BLOCKS | TABLE_PROCESSES);
+        return 0;
+}
+
+/* These two files signal a change with POLLPRI and POLLERR (fs/proc_namespace.c, mm/swapfile.c). */
+static int watch_file(Manager *m, const char *path, int *fd, sd_event_source **source, sd_event_io_handler_t handler) {
+        *fd = sysroot_open_at(m->root, AREA_PROC, path, O_RDONLY);
+        if (*fd < 0)
+                return *fd;
+        return sd_event_add_io(m->event, source, *fd, EPOLLPRI, handler, m);
+}
+
+static int watch_devices(Manager *m) {
+        int r;
+
+        r = sd_device_monitor_new(&m->monitor);
+        if (r >= 0)
+                r = sd_device_monitor_filter_add_match_tag(m->monitor, "stackd");
+        if (r >= 0)
+                r = sd_device_monitor_attach_event(m->monitor, m->event);
+        if (r >= 0)
+                r = sd_device_monitor_start(m->monitor, on_device, m);
+        return r;
+}
+
+static int manager_watch_machine(Manager *m) {
+        int r;
+
+        r = watch_file(m, "1/mountinfo", &m->mounts_fd, &m->mounts_source, on_mounts);
+        if (r < 0)
+                r = watch_file(m, "self/mountinfo", &m->mounts_fd, &m->mounts_source, on_mounts);
+        if (r < 0)
+                return r;
+        r = watch_file(m, "swaps", &m->swaps_fd, &m->swaps_source, on_swaps);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        r = watch_devices(m);
+        if (r < 0) /* no netlink in a container: mounts still tell most */
+                log_warning("Cannot watch devices: %s", strerror(-r));
+        return 0;
+}
+
+/* ---- life ---- */
+
+int manager_new(sd_event *event, const ManagerOptions *options, Manager **ret) {
+        _cleanup_(manager_freep) Manager *m = calloc(1, sizeof(Manager));
+        int r;
+
+        if (!m)
+                return -ENOMEM;
+        m->event = sd_event_ref(event);
+        m->options = *options;
+        m->mounts_fd = m->swaps_fd = -1;
+        m->ledger = LEDGER_NULL;
+        m->graph = graph_new();
+        if (!m->graph)
+                return -ENOMEM;
+        r = probe_cache_init(&m->probes);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(m);
+        return 0;
+}
+
+Manager *manager_free(Manager *m) {
+        if (!m)
+                return NULL;
+        bus_server_free(m->bus);
+        child_cancel(m->probe_child);
+        for (Job *j = m->jobs, *next; j; j = next) {
+                next = j->next;
+                /* The marker ends by itself, and the ledger knows what it was to do. */
+                action_done(&j->action);
+                free(j);
+        }
+        for (Waiter *w = m->waiters, *next; w; w = next) {
+                next = w->next;
+                plan_done(&w->plan);
+                free(w);
+        }
+        for (size_t i = 0; i < m->n_watches; i++)
+                watch_free(m->watches[i]);
+        free(m->watches);
+        for (size_t i = 0; i < m->n_failures; i++)
+                free(m->failures[i].target);
+        free(m->failures);
+        sd_device_monitor_unref(m->monitor);
+        sd_event_source_disable_unref(m->mounts_source);
+        sd_event_source_disable_unref(m->swaps_source);
+        sd_event_source_disable_unref(m->pass_timer);
+        sd_event_source_disable_unref(m->retry_timer);
+        sd_event_source_disable_unref(m->settle_timer);
+        fd_close(m->mounts_fd);
+        fd_close(m->swaps_fd);
+        strv_free(m->probe_questions);
+        plan_done(&m->history);
+        ledger_done(&m->ledger);
+        hazard_list_done(&m->hazards);
+        graph_free(m->graph);
+        probe_cache_done(&m->probes);
+        scan_done(&m->scan);
+        sysroot_free(m->root);
+        free(m->trouble);
+        sd_event_unref(m->event);
+        free(m);
+        return NULL;
+}
+
+static int manager_open_root(Manager *m) {
+        const char *missing = NULL;
+        int r;
+
+        r = sysroot_open(m->options.root, &m->root, &missing);
+        if (r >= 0)
+                return 0;
+        if (!m->options.root)
+                return r;
+        /* The client learns it as the answer to whatever it asks. */
+        m->trouble = missing && *missing ? text_format("%s: there is no directory '%s' in it: not a capture", m->options.root, missing)
+                                         : text_format("%s: %s", m->options.root, strerror(-r));
+        return m->trouble ? 0 : -ENOMEM;
+}
+
+static int manager_open_bus(Manager *m) {
+        static const BusRequests requests = {
+                .settle = request_settle,
+                .plan = request_plan,
+                .apply = request_apply,
+                .revert = request_revert,
+                .trouble = request_trouble,
+        };
+        BusView view = { .graph = m->graph, .analysis = &m->analysis, .hazards = &m->hazards, .history = &m->history };
+
+        return bus_server_new(m->event, m->options.private_fd, &view, &requests, m, &m->bus);
+}
+
+int manager_start(Manager *m) {
+        unsigned skipped = 0;
+        int r;
+
+        r = manager_open_root(m);
+        if (r < 0)
+                return r;
+        if (m->trouble) {
+                m->passed = true;
+                return manager_open_bus(m);
+        }
+        m->scan.root = m->root;
+        m->scan.probes = sysroot_is_machine(m->root) ? &m->probes : NULL;
+        if (!m->options.root) {
+                r = m->options.private_fd < 0 ? manager_become_writer(m) : ledger_open(&m->ledger, m->root, false, &skipped);
+                if (r == -EBUSY)
+                        log_error("Another stackd is running (it holds /run/stackd/lock)");
+                if (r < 0)
+                        return r;
+                r = manager_watch_machine(m);
+                if (r < 0)
+                        return r;
+        }
+        m->dirty = TABLE_ALL;
+        /* The first pass, before anybody can ask. */
+        r = on_pass(NULL, 0, m);
+        if (r < 0)
+                return r;
+        if (!m->passed && m->options.root) {
+                m->trouble = text_format("%s: its files could not be read; not a capture of a machine", m->options.root);
+                m->passed = true;
+        }
+        return manager_open_bus(m);
+}

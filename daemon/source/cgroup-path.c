@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "common/text.h"
+#include "daemon/source/cgroup-path.h"
+
+int cgroup_path_of(const char *text, char **ret) {
+        const char *best = NULL;
+        size_t n = 0;
+        char *path;
+
+        for (const char *line = text; *line; line += *line == '\n') {
+                const char *p = startswith(line, "0::"), *named = strstr(line, ":name=systemd:");
+                size_t length = strcspn(line, "\n");
+
+                if (named && named < line + length) {
+                        best = named + strlen(":name=systemd:"); /* hybrid: here the units are */
+                        n = line + length - best;
+                        break;
+                }
+                if (p) {
+                        best = p;
+                        n = line + length - p;
+                }
+                line += length;
+        }
+        if (!best)
+                return -ENOENT;
+        path = strndup(best, n);
+        if (!path)
+                return -ENOMEM;
+        *ret = path;
+        return 0;
+}
+
+static bool is_unit(const char *name) {
+        static const char *const types[] = { ".service", ".scope", ".mount", ".swap", ".socket" };
+
+        for (size_t i = 0; i < ELEMENTSOF(types); i++)
+                if (endswith(name, types[i]) && strlen(name) > strlen(types[i]))
+                        return true;
+        return false;
+}
+
+/* Components are visited from the top; slices are passed, the first that is no slice decides. A user's
+ * manager is itself a service: what lies in it counts as the user's unit below. */
+int cgroup_path_to_unit(const char *path, char **ret) {
+        _cleanup_free_ char *copy = strdup(path), *unit = NULL;
+        char *state = NULL;
+
+        if (!copy)
+                return -ENOMEM;
+        for (char *c = strtok_r(copy, "/", &state); c; c = strtok_r(NULL, "/", &state)) {
+                /* The kernel reserves some names: systemd puts '_' before a unit that has one. */
+                const char *name = c[0] == '_' ? c + 1 : c;
+
+                if (endswith(name, ".slice"))
+                        continue;
+                if (!is_unit(name))
+                        break;
+                free(unit);
+                unit = strdup(name);
+                if (!unit)
+                        return -ENOMEM;
+                if (!startswith(name, "user@"))
+                        break;
+        }
+        if (!unit)
+                return -ENOENT;
+        *ret = TAKE_PTR(unit);
+        return 0;
+}
+
+bool cgroup_path_is_system_service(const char *path) {
+        _cleanup_free_ char *unit = NULL;
+
+        if (path_is_below(path, "/user.slice") || path_is_below(path, "/machine.slice"))
+                return false;
+        return cgroup_path_to_unit(path, &unit) >= 0 && (endswith(unit, ".service") || endswith(unit, ".mount"));
+}

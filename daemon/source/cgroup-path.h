@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* From /proc/PID/cgroup to systemd's unit, by systemd's published naming (CGROUP_DELEGATION, "unit names in
+ * the tree"). sd_pid_get_unit() does the same but knows only this machine's /proc. */
+
+#include <stdbool.h>
+
+/* The path in the hierarchy that systemd uses: unified, else name=systemd. -ENOENT without one. */
+int cgroup_path_of(const char *proc_pid_cgroup, char **ret);
+/* The unit, a service of a user's manager included. -ENOENT when the path lies in no unit. */
+int cgroup_path_to_unit(const char *path, char **ret);
+/* Whether it lies in a .service of the system manager, outside of every user's slice. */
+bool cgroup_path_is_system_service(const char *path);

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <libmount.h>
+#include <string.h>
+
+#include "common/hashmap.h"
+#include "common/text.h"
+#include "daemon/source/mount-table.h"
+
+static void mount_done(Mount *m) {
+        free(m->root);
+        free(m->target);
+        free(m->type);
+        free(m->source);
+        free(m->options);
+}
+
+void mount_table_done(MountTable *t) {
+        for (size_t i = 0; i < t->n; i++)
+                mount_done(&t->mounts[i]);
+        free(t->mounts);
+        free(t->by_id);
+        free(t->by_device);
+        *t = (MountTable) {};
+}
+
+/* A line that does not parse must not hide the others; libmount would end there. */
+static int ignore_bad_line(struct libmnt_table *tb _unused_, const char *file _unused_, int line _unused_) {
+        return 1;
+}
+
+static int take_mount(MountTable *t, struct libmnt_fs *fs, unsigned space) {
+        Mount m = {
+                .id = mnt_fs_get_id(fs),
+                .parent = mnt_fs_get_parent_id(fs),
+                .device = mnt_fs_get_devno(fs),
+                .space = space,
+                .root = strdup(mnt_fs_get_root(fs) ?: "/"),
+                .target = strdup(mnt_fs_get_target(fs) ?: ""),
+                .type = strdup(mnt_fs_get_fstype(fs) ?: ""),
+                .source = strdup(mnt_fs_get_source(fs) ?: ""),
+                .options = strdup(mnt_fs_get_fs_options(fs) ?: ""),
+        };
+        int r = -ENOMEM;
+
+        if (m.root && m.target && m.type && m.source && m.options)
+                r = ARRAY_APPEND(t->mounts, t->n, t->capacity, m);
+        if (r < 0)
+                mount_done(&m);
+        return r;
+}
+
+static int read_namespace(const Sysroot *s, const char *path, MountTable *t) {
+        _cleanup_close_ int fd = sysroot_open_at(s, AREA_PROC, path, O_RDONLY);
+        _cleanup_fclose_ FILE *f = NULL;
+        struct libmnt_iter *iter;
+        struct libmnt_table *tb;
+        struct libmnt_fs *fs;
+        int r;
+
+        if (fd < 0)
+                return fd;
+        f = fdopen(fd, "re");
+        if (!f)
+                return -errno;
+        TAKE_FD(fd);
+        tb = mnt_new_table();
+        iter = mnt_new_iter(MNT_ITER_FORWARD);
+        if (!tb || !iter)
+                r = -ENOMEM;
+        else {
+                mnt_table_set_parser_errcb(tb, ignore_bad_line);
+                r = mnt_table_parse_stream(tb, f, "mountinfo");
+        }
+        while (r == 0 && mnt_table_next_fs(tb, iter, &fs) == 0)
+                r = take_mount(t, fs, t->n_spaces);
+        mnt_free_iter(iter);
+        mnt_unref_table(tb);
+        if (r < 0)
+                return r;
+        t->n_spaces++;
+        return 0;
+}
+
+static int compare_id(const void *a, const void *b, void *mounts) {
+        const Mount *x = (Mount *) mounts + *(const size_t *) a, *y = (Mount *) mounts + *(const size_t *) b;
+
+        return (x->id > y->id) - (x->id < y->id);
+}
+
+static int compare_device(const void *a, const void *b, void *mounts) {
+        size_t i = *(const size_t *) a, j = *(const size_t *) b;
+        const Mount *x = (Mount *) mounts + i, *y = (Mount *) mounts + j;
+
+        if (x->device != y->device)
+                return x->device > y->device ? 1 : -1;
+        return (i > j) - (i < j);
+}
+
+static int build_indices(MountTable *t) {
+        t->by_id = malloc((t->n + 1) * sizeof(size_t));
+        t->by_device = malloc((t->n + 1) * sizeof(size_t));
+        if (!t->by_id || !t->by_device)
+                return -ENOMEM;
+        for (size_t i = 0; i < t->n; i++)
+                t->by_id[i] = t->by_device[i] = i;
+        if (t->n > 1) {
+                qsort_r(t->by_id, t->n, sizeof(size_t), compare_id, t->mounts);
+                qsort_r(t->by_device, t->n, sizeof(size_t), compare_device, t->mounts);
+        }
+        return 0;
+}
+
+/* Each distinct mount namespace is read once, through whichever process is met first. */
+static int read_other_namespaces(const Sysroot *s, MountTable *t) {
+        _cleanup_(hashmap_freep) Hashmap *seen = hashmap_new();
+        _cleanup_strv_free_ char **links = NULL;
+        _cleanup_closedir_ DIR *d = NULL;
+        struct dirent *de;
+        char *first = NULL;
+        size_t n_links = 0;
+        int r;
+
+        if (!seen)
+                return -ENOMEM;
+        r = sysroot_readlink(s, AREA_PROC, "1/ns/mnt", &first);
+        if (r < 0)
+                r = sysroot_readlink(s, AREA_PROC, "self/ns/mnt", &first);
+        if (r < 0) {
+                t->incomplete = true;
+                return 0;
+        }
+        _cleanup_free_ char *own = first;
+        r = hashmap_put(seen, own, own);
+        if (r < 0)
+                return r;
+        r = sysroot_opendir(s, AREA_PROC, ".", &d);
+        if (r < 0)
+                return r;
+        while ((de = readdir(d))) {
+                _cleanup_free_ char *link = NULL;
+                pid_t pid;
+
+                if (text_to_pid(de->d_name, &pid) < 0)
+                        continue;
+                r = sysroot_readlink(s, AREA_PROC, PATH("%d/ns/mnt", pid), &link);
+                if (r < 0) {
+                        t->incomplete |= r == -EACCES || r == -EPERM;
+                        continue;
+                }
+                if (hashmap_get(seen, link))
+                        continue;
+                r = read_namespace(s, PATH("%d/mountinfo", pid), t);
+                if (r == -ENOMEM)
+                        return r;
+                if (r < 0) /* the process is gone; another one of its namespace may follow */
+                        continue;
+                r = strv_append(&links, &n_links, link);
+                if (r < 0)
+                        return r;
+                r = hashmap_put(seen, links[n_links - 1], links[n_links - 1]);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int mount_table_read(const Sysroot *s, MountTable *ret) {
+        _cleanup_(mount_table_done) MountTable t = {};
+        int r;
+
+        /* pid 1's table is the machine's; our own is altered by a sandbox. Captures may hold only the latter. */
+        r = read_namespace(s, "1/mountinfo", &t);
+        if (r < 0)
+                r = read_namespace(s, "self/mountinfo", &t);
+        if (r < 0)
+                return r;
+        r = read_other_namespaces(s, &t);
+        if (r < 0)
+                return r;
+        r = build_indices(&t);
+        if (r < 0)
+                return r;
+        *ret = t;
+        t = (MountTable) {};
+        return 0;
+}
+
+const Mount *mount_table_find_id(const MountTable *t, int id) {
+        size_t low = 0, high = t->n;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+                const Mount *m = &t->mounts[t->by_id[middle]];
+
+                if (m->id == id)
+                        return m;
+                if (m->id < id)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return NULL;
+}
+
+size_t mount_table_device_range(const MountTable *t, dev_t device, size_t *ret_n) {
+        size_t low = 0, high = t->n, n = 0;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (t->mounts[t->by_device[middle]].device < device)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        while (low + n < t->n && t->mounts[t->by_device[low + n]].device == device)
+                n++;
+        *ret_n = n;
+        return low;
+}
+
+const Mount *mount_table_find_device(const MountTable *t, dev_t device) {
+        size_t n, first = mount_table_device_range(t, device, &n);
+
+        return n > 0 ? &t->mounts[t->by_device[first]] : NULL;
+}
+
+/* As a path walk does: from mount to mount, at each the nearest mount point on the way. Longest prefix alone
+ * would find mounts that a later mount over one of their parents hides. */
+const Mount *mount_table_resolve(const MountTable *t, unsigned space, const char *path) {
+        const Mount *current = NULL;
+
+        /* Each step goes to another mount; a table that says otherwise is not a kernel's. */
+        for (size_t steps = 0; steps < t->n; steps++) {
+                const Mount *next = NULL;
+
+                for (size_t i = 0; i < t->n; i++) {
+                        const Mount *m = &t->mounts[i];
+                        bool child;
+
+                        if (m->space != space || !path_is_below(path, m->target))
+                                continue;
+                        /* The root's parent is not in the table. */
+                        child = current ? m->parent == current->id && m != current
+                                        : streq(m->target, "/") && !mount_table_find_id(t, m->parent);
+                        if (child && (!next || strlen(m->target) < strlen(next->target)))
+                                next = m;
+                }
+                if (!next || (current && strlen(next->target) < strlen(current->target)))
+                        break;
+                current = next;
+        }
+        return current;
+}
+
+bool mount_is_pseudo(const Mount *m) {
+        static const char *const types[] = {
+                "autofs",   "binfmt_misc", "bpf",     "cgroup",    "cgroup2",    "configfs",   "debugfs",
+                "devpts",   "devtmpfs",    "efivarfs", "fusectl",  "mqueue",     "nsfs",       "proc",
+                "pstore",   "resctrl",     "rootfs",  "rpc_pipefs", "securityfs", "selinuxfs", "sysfs",
+                "tracefs",  "hugetlbfs",   "nfsd",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(types); i++)
+                if (streq(m->type, types[i]))
+                        return true;
+        return false;
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <libdevmapper.h>
+#include <linux/loop.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "common/file.h"
+#include "common/text.h"
+#include "daemon/source/probe.h"
+
+static void probe_free(Probe *p) {
+        free(p->question);
+        free(p->answer);
+        free(p);
+}
+
+int probe_cache_init(ProbeCache *c) {
+        *c = (ProbeCache) { .probes = hashmap_new() };
+        return c->probes ? 0 : -ENOMEM;
+}
+
+void probe_cache_done(ProbeCache *c) {
+        size_t position = 0;
+        Probe *p;
+
+        while (c->probes && (p = hashmap_next(c->probes, &position)))
+                probe_free(p);
+        hashmap_free(c->probes);
+        *c = (ProbeCache) {};
+}
+
+void probe_cache_begin(ProbeCache *c) {
+        c->round++;
+}
+
+/* Removal ends the iteration, so each one starts again: these are few. */
+static void drop_if(ProbeCache *c, bool (*condition)(const ProbeCache *, const Probe *, const char *), const char *argument) {
+        size_t position = 0;
+        Probe *p;
+
+        while ((p = hashmap_next(c->probes, &position)))
+                if (condition(c, p, argument)) {
+                        hashmap_remove(c->probes, p->question);
+                        probe_free(p);
+                        position = 0;
+                }
+}
+
+static bool is_expired(const ProbeCache *c, const Probe *p, const char *argument _unused_) {
+        return p->round != c->round;
+}
+
+static bool has_prefix(const ProbeCache *c _unused_, const Probe *p, const char *prefix) {
+        return startswith(p->question, prefix);
+}
+
+void probe_cache_expire(ProbeCache *c) {
+        drop_if(c, is_expired, NULL);
+}
+
+void probe_cache_forget(ProbeCache *c, const char *prefix) {
+        drop_if(c, has_prefix, prefix);
+}
+
+const char *probe_cache_get(ProbeCache *c, const char *question, bool *ret_hung) {
+        Probe *p = hashmap_get(c->probes, question);
+
+        if (!p) {
+                p = calloc(1, sizeof(Probe));
+                if (p)
+                        p->question = strdup(question);
+                if (!p || !p->question || hashmap_put(c->probes, p->question, p) < 0) {
+                        if (p)
+                                probe_free(p);
+                        p = NULL; /* out of memory: simply not known */
+                }
+        }
+        if (ret_hung)
+                *ret_hung = p && p->state == PROBE_HUNG;
+        if (!p)
+                return NULL;
+        p->round = c->round;
+        return p->answer;
+}
+
+int probe_cache_take_wanted(ProbeCache *c, char ***ret) {
+        _cleanup_strv_free_ char **questions = NULL;
+        size_t n = 0, position = 0;
+        Probe *p;
+        int r;
+
+        while ((p = hashmap_next(c->probes, &position)))
+                if (p->state == PROBE_WANTED) {
+                        r = strv_append(&questions, &n, p->question);
+                        if (r < 0)
+                                return r;
+                }
+        position = 0;
+        while ((p = hashmap_next(c->probes, &position)))
+                if (p->state == PROBE_WANTED)
+                        p->state = PROBE_ASKED;
+        *ret = TAKE_PTR(questions);
+        return 0;
+}
+
+int probe_cache_answer(ProbeCache *c, const char *question, const char *answer) {
+        Probe *p = hashmap_get(c->probes, question);
+        char *copy = NULL;
+
+        if (!p)
+                return 0;
+        if (answer) {
+                copy = strdup(answer);
+                if (!copy)
+                        return -ENOMEM;
+        }
+        free(p->answer);
+        p->answer = copy;
+        p->state = answer ? PROBE_ANSWERED : PROBE_HUNG;
+        return 0;
+}
+
+/* The node is found by number and opened by the name that sysfs has for it; devtmpfs cannot hang. O_NONBLOCK
+ * and read-only: closing a descriptor opened for writing would make udev look at the device again. */
+static int open_loop(dev_t device) {
+        _cleanup_free_ char *path = text_format("/dev/loop%u", minor(device)), *link = NULL, *sys = NULL;
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+        int r;
+
+        sys = text_format("/sys/dev/block/%u:%u", major(device), minor(device));
+        if (!path || !sys)
+                return -ENOMEM;
+        r = file_readlink(AT_FDCWD, sys, &link);
+        if (r >= 0 && strrchr(link, '/')) {
+                free(path);
+                path = text_format("/dev/%s", strrchr(link, '/') + 1);
+                if (!path)
+                        return -ENOMEM;
+        }
+        fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+        if (fd < 0)
+                return -errno;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISBLK(st.st_mode) || st.st_rdev != device)
+                return -ENODEV;
+        return TAKE_FD(fd);
+}
+
+static int ask_loop(dev_t device, char **ret) {
+        _cleanup_close_ int fd = open_loop(device);
+        struct loop_info64 info = {};
+        dev_t file;
+
+        if (fd < 0)
+                return fd;
+        if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
+                return -errno;
+        /* huge_encode_dev() of the kernel equals what glibc's major() and minor() take apart. */
+        file = (dev_t) info.lo_device;
+        *ret = text_format("%u:%u %llu", major(file), minor(file), (unsigned long long) info.lo_inode);
+        return *ret ? 0 : -ENOMEM;
+}
+
+static struct dm_task *dm_ask(int command, dev_t device) {
+        struct dm_task *task = dm_task_create(command);
+
+        if (task && (!dm_task_set_major(task, (int) major(device)) || !dm_task_set_minor(task, (int) minor(device)) ||
+                     !dm_task_run(task))) {
+                dm_task_destroy(task);
+                return NULL;
+        }
+        return task;
+}
+
+static char *dm_targets(dev_t device) {
+        struct dm_task *task = dm_ask(DM_DEVICE_TABLE, device);
+        _cleanup_free_ char *types = NULL;
+        char *type, *parameters;
+        uint64_t start, length;
+        void *next = NULL;
+
+        if (!task)
+                return NULL;
+        do {
+                char *longer;
+
+                next = dm_get_next_target(task, next, &start, &length, &type, &parameters);
+                if (!type || (types && strstr(types, type)))
+                        continue;
+                longer = text_format("%s%s%s", types ?: "", types ? "," : "", type);
+                free(types);
+                types = longer;
+        } while (next && types);
+        dm_task_destroy(task);
+        return TAKE_PTR(types);
+}
+
+static int ask_dm(dev_t device, char **ret) {
+        _cleanup_free_ char *answer = dm_targets(device);
+        struct dm_task *task;
+        struct dm_deps *deps;
+
+        if (!answer)
+                return -ENXIO;
+        task = dm_ask(DM_DEVICE_DEPS, device);
+        if (!task)
+                return -ENXIO;
+        deps = dm_task_get_deps(task);
+        for (uint32_t i = 0; deps && i < deps->count && answer; i++) {
+                char *longer = text_format("%s %u:%u", answer, major((dev_t) deps->device[i]), minor((dev_t) deps->device[i]));
+
+                free(answer);
+                answer = longer;
+        }
+        dm_task_destroy(task);
+        *ret = TAKE_PTR(answer);
+        return *ret ? 0 : -ENOMEM;
+}
+
+static int ask(const char *question, char **ret) {
+        _cleanup_free_ char *copy = strdup(question);
+        char *state = NULL, *kind, *number;
+        dev_t device;
+        int r;
+
+        if (!copy)
+                return -ENOMEM;
+        kind = strtok_r(copy, " ", &state);
+        number = strtok_r(NULL, " ", &state);
+        if (!kind || !number)
+                return -EINVAL;
+        r = text_to_devno(number, &device);
+        if (r < 0)
+                return r;
+        return streq(kind, "loop") ? ask_loop(device, ret) : streq(kind, "dm") ? ask_dm(device, ret) : -EINVAL;
+}
+
+static void dm_be_quiet(int level _unused_, const char *file _unused_, int line _unused_, int error _unused_,
+                        const char *format _unused_, ...) {
+}
+
+void probe_run(char *const *questions, int output_fd) {
+        dm_log_with_errno_init(dm_be_quiet);
+        for (char *const *q = questions; *q; q++) {
+                _cleanup_free_ char *answer = NULL, *line = NULL;
+                int r;
+
+                r = ask(*q, &answer);
+                line = r < 0 ? text_format("%s=!%d\n", *q, -r) : text_format("%s=%s\n", *q, answer);
+                if (!line || file_write_all(output_fd, line, strlen(line)) < 0)
+                        return;
+        }
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Answers that only an ioctl gives, and that may therefore wait for hung storage: where a loop device's
+ * backing file lies (LOOP_GET_STATUS64 asks the file system that holds it), and a device-mapper table.
+ * Sources look answers up here; what is not known yet is noted as wanted and asked in a child process that
+ * the manager supervises. The facts are derived again when answers have come.
+ *
+ * Questions are texts, "loop MAJ:MIN DISKSEQ" and "dm MAJ:MIN DISKSEQ", and so are the answers:
+ *     loop: "MAJ:MIN INODE", the live st_dev and st_ino of the backing file
+ *     dm:   "TARGET[,TARGET...] [MAJ:MIN ...]", target types and devices that the table names
+ * or "!ERRNO" where the question failed. */
+
+#include <stdbool.h>
+
+#include "common/hashmap.h"
+
+typedef enum ProbeState {
+        PROBE_WANTED,
+        PROBE_ASKED,
+        PROBE_ANSWERED, /* also with an error */
+        PROBE_HUNG,     /* gave no answer in time; not asked again before something changes */
+} ProbeState;
+
+typedef struct Probe {
+        char *question;
+        char *answer;
+        ProbeState state;
+        unsigned round; /* of the last scan that wanted it */
+} Probe;
+
+typedef struct ProbeCache {
+        Hashmap *probes;
+        unsigned round;
+} ProbeCache;
+
+int probe_cache_init(ProbeCache *c);
+void probe_cache_done(ProbeCache *c);
+
+/* A scan begins: afterwards probe_cache_expire() drops what it did not ask for. */
+void probe_cache_begin(ProbeCache *c);
+void probe_cache_expire(ProbeCache *c);
+
+/* The answer, or NULL when it is not known, then ret_hung (may be NULL) says whether it will not come. The
+ * text stays valid until the next call of this file. */
+const char *probe_cache_get(ProbeCache *c, const char *question, bool *ret_hung);
+/* What begins with the text ("loop 7:0 ") is to be asked anew. */
+void probe_cache_forget(ProbeCache *c, const char *prefix);
+
+/* All wanted questions, now marked as asked; the caller owns the array. *ret may be NULL for none. */
+int probe_cache_take_wanted(ProbeCache *c, char ***ret);
+/* 'answer' NULL: it hung. Unknown questions are ignored. */
+int probe_cache_answer(ProbeCache *c, const char *question, const char *answer);
+
+/* In the child: asks one after the other, and writes "QUESTION=ANSWER\n" for each as soon as it is known. */
+void probe_run(char *const *questions, int output_fd);

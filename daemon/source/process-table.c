@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/array.h"
+#include "common/file.h"
+#include "common/text.h"
+#include "daemon/source/cgroup-path.h"
+#include "daemon/source/process-table.h"
+
+void process_table_done(ProcessTable *t) {
+        for (size_t i = 0; i < t->n; i++)
+                free(t->holders[i].device);
+        free(t->holders);
+        *t = (ProcessTable) {};
+}
+
+void open_files_done(OpenFiles *f) {
+        for (size_t i = 0; i < f->n; i++)
+                free(f->files[i].path);
+        free(f->files);
+        *f = (OpenFiles) {};
+}
+
+char *process_id(pid_t pid, uint64_t start) {
+        return text_format("process:%d:%llu", pid, (unsigned long long) start);
+}
+
+/* comm may hold anything, also ") R 1": what follows the last ')' is the kernel's. Returns the fields from
+ * the third on, and cuts comm out of the text. */
+static char *stat_split(char *text, char **ret_comm) {
+        char *open = strchr(text, '('), *close = strrchr(text, ')');
+
+        if (!open || !close || close < open || close[1] != ' ')
+                return NULL;
+        *close = 0;
+        *ret_comm = open + 1;
+        return close + 2;
+}
+
+/* Field numbers as in proc_pid_stat(5), from 3 on. */
+static int stat_field(const char *fields, unsigned number, uint64_t *ret) {
+        char buffer[32];
+        size_t n;
+
+        for (unsigned i = 3; i < number; i++) {
+                fields = strchr(fields, ' ');
+                if (!fields++)
+                        return -EINVAL;
+        }
+        n = strcspn(fields, " ");
+        if (n >= sizeof(buffer))
+                return -EINVAL;
+        memcpy(buffer, fields, n);
+        buffer[n] = 0;
+        return text_to_u64(buffer, 10, ret);
+}
+
+static int not_there(int r) {
+        return r == -ENOENT ? -ESRCH : r;
+}
+
+int process_read_start(const Sysroot *s, pid_t pid, uint64_t *ret) {
+        _cleanup_free_ char *text = NULL;
+        char *fields, *comm;
+        int r;
+
+        r = sysroot_read(s, AREA_PROC, PATH("%d/stat", pid), &text);
+        if (r < 0)
+                return not_there(r);
+        fields = stat_split(text, &comm);
+        return fields ? stat_field(fields, 22, ret) : -EINVAL;
+}
+
+/* A line "KEY:\tVALUE" of a kernel file; the value ends at the end of the line. NULL when there is none. */
+static char *text_line(const char *text, const char *key) {
+        size_t n = strlen(key);
+
+        for (const char *line = text; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
+                if (strncmp(line, key, n) == 0 && line[n] == ':') {
+                        const char *value = line + n + 1;
+
+                        value += strspn(value, " \t");
+                        return strndup(value, strcspn(value, "\n"));
+                }
+        return NULL;
+}
+
+static int line_to_u64(const char *text, const char *key, int base, uint64_t *ret) {
+        _cleanup_free_ char *value = text_line(text, key);
+
+        return value ? text_to_u64(value, base, ret) : -ENOENT;
+}
+
+/* Devices through which user space serves storage. The text is only a candidate: a file may have any name. */
+static const char *serving_device(const char *path) {
+        const char *base = strrchr(path, '/');
+
+        if (!base)
+                return NULL;
+        base++;
+        if (streq(base, "fuse"))
+                return base;
+        if (startswith(base, "uio") && base[3] >= '0' && base[3] <= '9')
+                return base;
+        return NULL;
+}
+
+/* What fdinfo says of a descriptor. -ENOENT when it was closed meanwhile. */
+static int read_fdinfo(const Sysroot *s, pid_t pid, int fd, OpenFile *file, int64_t *connection) {
+        _cleanup_free_ char *text = NULL;
+        uint64_t value;
+        int r;
+
+        r = sysroot_read(s, AREA_PROC, PATH("%d/fdinfo/%d", pid, fd), &text);
+        if (r < 0)
+                return r;
+        file->fd = fd;
+        r = line_to_u64(text, "mnt_id", 10, &value);
+        if (r < 0)
+                return r;
+        file->mount_id = (int) value;
+        r = line_to_u64(text, "flags", 8, &value);
+        if (r < 0)
+                return r;
+        file->flags = (unsigned) value;
+        (void) line_to_u64(text, "ino", 10, &file->inode);
+        if (connection)
+                *connection = line_to_u64(text, "fuse_connection", 10, &value) < 0 ? -1 : (int64_t) value;
+        return 0;
+}
+
+/* A device node can be on devtmpfs or, in containers, on a tmpfs; a regular file called "fuse" elsewhere is none. */
+static bool node_place(const MountTable *mounts, int mount_id) {
+        const Mount *m = mount_table_find_id(mounts, mount_id);
+
+        return m && (streq(m->type, "devtmpfs") || streq(m->type, "tmpfs"));
+}
+
+static int take_holder(const Sysroot *s, const MountTable *mounts, pid_t pid, int fd, const char *device, ProcessTable *t) {
+        Holder h = { .pid = pid, .fd = fd };
+        OpenFile file = {};
+        int r;
+
+        r = read_fdinfo(s, pid, fd, &file, &h.fuse_connection);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        if (!node_place(mounts, file.mount_id))
+                return 0;
+        r = process_read_start(s, pid, &h.start);
+        if (r < 0)
+                return r == -ESRCH ? 0 : r;
+        t->tells_connection |= h.fuse_connection >= 0;
+        h.device = strdup(device);
+        if (!h.device)
+                return -ENOMEM;
+        r = ARRAY_APPEND(t->holders, t->n, t->capacity, h);
+        if (r < 0)
+                free(h.device);
+        return r;
+}
+
+static int scan_process(const Sysroot *s, const MountTable *mounts, pid_t pid, ProcessTable *t) {
+        _cleanup_closedir_ DIR *d = NULL;
+        struct dirent *de;
+        int r;
+
+        r = sysroot_opendir(s, AREA_PROC, PATH("%d/fd", pid), &d);
+        if (r < 0)
+                return r;
+        while ((de = readdir(d))) {
+                _cleanup_free_ char *link = NULL;
+                const char *device;
+                uint64_t fd;
+
+                if (text_to_u64(de->d_name, 10, &fd) < 0 || fd > INT32_MAX)
+                        continue;
+                r = sysroot_readlink(s, AREA_PROC, PATH("%d/fd/%d", pid, (int) fd), &link);
+                if (r < 0) {
+                        if (r == -ENOENT)
+                                continue;
+                        return r;
+                }
+                device = serving_device(link);
+                if (!device)
+                        continue;
+                r = take_holder(s, mounts, pid, (int) fd, device, t);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int process_table_read(const Sysroot *s, const MountTable *mounts, ProcessTable *ret) {
+        _cleanup_(process_table_done) ProcessTable t = {};
+        _cleanup_closedir_ DIR *d = NULL;
+        struct dirent *de;
+        int r;
+
+        r = sysroot_opendir(s, AREA_PROC, ".", &d);
+        if (r < 0)
+                return r;
+        while ((de = readdir(d))) {
+                pid_t pid;
+
+                if (text_to_pid(de->d_name, &pid) < 0)
+                        continue;
+                r = scan_process(s, mounts, pid, &t);
+                if (r == -ENOMEM)
+                        return r;
+                /* Gone is normal; what may not be read is said. */
+                t.incomplete |= r == -EACCES || r == -EPERM;
+        }
+        *ret = t;
+        t = (ProcessTable) {};
+        return 0;
+}
+
+int process_read_files(const Sysroot *s, pid_t pid, OpenFiles *ret) {
+        _cleanup_(open_files_done) OpenFiles files = {};
+        _cleanup_closedir_ DIR *d = NULL;
+        struct dirent *de;
+        int r;
+
+        r = sysroot_opendir(s, AREA_PROC, PATH("%d/fd", pid), &d);
+        if (r < 0)
+                return not_there(r);
+        while ((de = readdir(d))) {
+                OpenFile file = {};
+                char *link = NULL;
+                uint64_t fd;
+
+                if (text_to_u64(de->d_name, 10, &fd) < 0 || fd > INT32_MAX)
+                        continue;
+                r = sysroot_readlink(s, AREA_PROC, PATH("%d/fd/%d", pid, (int) fd), &link);
+                if (r >= 0 && link[0] == '/')
+                        r = read_fdinfo(s, pid, (int) fd, &file, NULL);
+                else if (r >= 0)
+                        r = -ENOENT;
+                if (r >= 0) {
+                        file.path = link;
+                        r = ARRAY_APPEND(files.files, files.n, files.capacity, file);
+                }
+                if (r < 0)
+                        free(link);
+                if (r < 0 && r != -ENOENT)
+                        return r;
+        }
+        *ret = files;
+        files = (OpenFiles) {};
+        return 0;
+}
+
+static int read_threads(const Sysroot *s, pid_t pid, NodeFact *f) {
+        _cleanup_closedir_ DIR *d = NULL;
+        struct dirent *de;
+        int r;
+
+        r = sysroot_opendir(s, AREA_PROC, PATH("%d/task", pid), &d);
+        if (r < 0)
+                return not_there(r);
+        while ((de = readdir(d))) {
+                _cleanup_free_ char *text = NULL;
+                char *fields, *comm;
+                uint64_t flags;
+                pid_t tid;
+
+                if (text_to_pid(de->d_name, &tid) < 0)
+                        continue;
+                if (sysroot_read(s, AREA_PROC, PATH("%d/task/%d/stat", pid, tid), &text) < 0)
+                        continue;
+                fields = stat_split(text, &comm);
+                if (!fields || stat_field(fields, 9, &flags) < 0)
+                        return -EINVAL;
+                if (*fields == 'Z' || *fields == 'X')
+                        continue; /* exited: allocates nothing any more */
+                f->threads++;
+                f->threads_io_flusher += (flags & TASK_FLAGS_IO_FLUSHER) == TASK_FLAGS_IO_FLUSHER;
+        }
+        return 0;
+}
+
+/* The prctl runs with the target's own credentials and needs CAP_SYS_RESOURCE in the initial user namespace
+ * (kernel/sys.c, capable()). */
+static int read_refusal(const Sysroot *s, pid_t pid, const char *status, NodeFact *f) {
+        _cleanup_free_ char *own = NULL, *initial = NULL;
+        const char *why = NULL;
+        uint64_t capabilities;
+
+        if (line_to_u64(status, "CapEff", 16, &capabilities) >= 0 && !(capabilities & (UINT64_C(1) << CAP_SYS_RESOURCE)))
+                why = "the process has no CAP_SYS_RESOURCE";
+        else if (sysroot_readlink(s, AREA_PROC, PATH("%d/ns/user", pid), &own) >= 0 &&
+                 sysroot_readlink(s, AREA_PROC, "1/ns/user", &initial) >= 0 && !streq(own, initial))
+                why = "the process is in a user namespace of its own";
+        if (!why)
+                return 0;
+        f->refusal = strdup(why);
+        return f->refusal ? 0 : -ENOMEM;
+}
+
+static int read_status(const Sysroot *s, pid_t pid, NodeFact *f, bool *ret_root) {
+        _cleanup_free_ char *status = NULL, *uids = NULL;
+        unsigned real, effective, saved, fs;
+        int r;
+
+        r = sysroot_read(s, AREA_PROC, PATH("%d/status", pid), &status);
+        if (r < 0)
+                return not_there(r);
+        uids = text_line(status, "Uid");
+        if (!uids || sscanf(uids, "%u %u %u %u", &real, &effective, &saved, &fs) != 4)
+                return -EINVAL;
+        f->uid = real;
+        /* A set-uid program that a user started is the user's. */
+        *ret_root = real == 0 && effective == 0 && saved == 0 && fs == 0;
+        return read_refusal(s, pid, status, f);
+}
+
+/* A reservation counts only as far as every ancestor carries it (Documentation/admin-guide/cgroup-v2.rst,
+ * memory.min). The root has no such file. */
+static int read_reservation(const Sysroot *s, NodeFact *f) {
+        _cleanup_free_ char *path = strdup(f->cgroup);
+        bool own = true;
+
+        if (!path)
+                return -ENOMEM;
+        if (sysroot_read(s, AREA_SYS, PATH("fs/cgroup%s/memory.swap.max", path), &f->swap_max) == -ENOMEM)
+                return -ENOMEM;
+        while (path[0] && !streq(path, "/")) {
+                _cleanup_free_ char *text = NULL;
+                uint64_t value;
+
+                if (sysroot_read(s, AREA_SYS, PATH("fs/cgroup%s/memory.min", path), &text) < 0)
+                        return 0;
+                if (streq(text, "max"))
+                        value = UINT64_MAX;
+                else if (text_to_u64(text, 10, &value) < 0)
+                        return -EINVAL;
+                if (own)
+                        f->memory_min = f->memory_min_effective = value;
+                else
+                        f->memory_min_effective = MIN(f->memory_min_effective, value);
+                own = false;
+                *strrchr(path, '/') = 0;
+        }
+        return 0;
+}
+
+static int read_cgroup(const Sysroot *s, pid_t pid, NodeFact *f) {
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        r = sysroot_read(s, AREA_PROC, PATH("%d/cgroup", pid), &text);
+        if (r < 0)
+                return not_there(r);
+        r = cgroup_path_of(text, &f->cgroup);
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0)
+                return r;
+        r = cgroup_path_to_unit(f->cgroup, &f->unit);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        return strchr(f->cgroup, '/') ? read_reservation(s, f) : 0;
+}
+
+int process_read_fact(const Sysroot *s, pid_t pid, uint64_t start, NodeFact *ret) {
+        _cleanup_node_fact_ NodeFact f = { .kind = NODE_PROCESS, .pid = pid, .start = start };
+        _cleanup_free_ char *text = NULL, *score = NULL;
+        char *fields, *comm;
+        uint64_t now;
+        bool root;
+        int r;
+
+        r = sysroot_read(s, AREA_PROC, PATH("%d/stat", pid), &text);
+        if (r < 0)
+                return not_there(r);
+        fields = stat_split(text, &comm);
+        if (!fields || stat_field(fields, 22, &now) < 0)
+                return -EINVAL;
+        f.state = *fields;
+        f.id = process_id(pid, start);
+        f.comm = strdup(comm);
+        if (!f.id || !f.comm)
+                return -ENOMEM;
+        r = read_status(s, pid, &f, &root);
+        if (r >= 0)
+                r = read_cgroup(s, pid, &f);
+        if (r >= 0)
+                r = read_threads(s, pid, &f);
+        if (r < 0)
+                return r;
+        (void) sysroot_readlink(s, AREA_PROC, PATH("%d/exe", pid), &f.exe);
+        if (sysroot_read(s, AREA_PROC, PATH("%d/oom_score_adj", pid), &score) >= 0)
+                f.oom_score_adj = atoi(score);
+        f.entitled = root || (f.cgroup && cgroup_path_is_system_service(f.cgroup));
+        /* Everything above was read of one and the same process only if it is still that one now. */
+        r = process_read_start(s, pid, &now);
+        if (r < 0)
+                return r;
+        if (now != start)
+                return -ESRCH;
+        *ret = f;
+        f = (NodeFact) {};
+        return 0;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* One pass over /proc: who holds which device that user space serves storage through; and details of single
+ * processes. Only files that cannot wait for a task's mmap_lock or for storage are read: stat, status,
+ * cgroup, task/, fd/ (readlink), fdinfo/, exe (readlink), oom_score_adj, ns/ (readlink). */
+
+#include "daemon/graph/fact.h"
+#include "daemon/source/mount-table.h"
+#include "daemon/sysroot.h"
+
+/* An open descriptor of a serving device. */
+typedef struct Holder {
+        pid_t pid;
+        uint64_t start;
+        int fd;
+        char *device; /* base name below /dev: "fuse", "uio0" */
+        /* From fdinfo where the kernel prints it (fuse_connection), else -1: then which connection it
+         * serves is not known. */
+        int64_t fuse_connection;
+} Holder;
+
+typedef struct ProcessTable {
+        Holder *holders;
+        size_t n, capacity;
+        bool tells_connection; /* some fdinfo had a fuse_connection line */
+        bool incomplete;       /* descriptors of some processes could not be read */
+} ProcessTable;
+
+int process_table_read(const Sysroot *s, const MountTable *mounts, ProcessTable *ret);
+void process_table_done(ProcessTable *t);
+
+/* Identity of a process that lives now: 0, -ESRCH. */
+int process_read_start(const Sysroot *s, pid_t pid, uint64_t *ret);
+
+/* All attributes of a process as a fact. -ESRCH when it is gone or another one by now. */
+int process_read_fact(const Sysroot *s, pid_t pid, uint64_t start, NodeFact *ret);
+
+char *process_id(pid_t pid, uint64_t start);
+
+typedef struct OpenFile {
+        int fd;
+        int mount_id;
+        uint64_t inode; /* 0 = not told (before Linux 5.14) */
+        unsigned flags; /* as fdinfo prints them: O_ACCMODE, O_DIRECTORY ... */
+        char *path;     /* as the kernel prints it; of the process's own mount namespace */
+} OpenFile;
+
+typedef struct OpenFiles {
+        OpenFile *files;
+        size_t n, capacity;
+} OpenFiles;
+
+/* Open files and directories with a path (no sockets, pipes, anonymous inodes). -EACCES without privilege. */
+int process_read_files(const Sysroot *s, pid_t pid, OpenFiles *ret);
+void open_files_done(OpenFiles *f);

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Which process serves which FUSE file system.
+ *
+ * Newer kernels print the connection's number in the fdinfo of a /dev/fuse descriptor: proof. Others say
+ * nothing there. Then, in this order: a holder that systemd started for a .mount unit serves that mount (proven
+ * by its cgroup); a holder and a connection that are the only ones left belong together (unique); what is
+ * still open is inferred, with a connection's user_id= as a filter, and as alternatives: that a holder is
+ * below at least one of the connections is known where there are no more holders than connections. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "common/text.h"
+#include "daemon/source/scan.h"
+
+typedef struct Connection {
+        const Mount *mount;
+        uint64_t number; /* name of its directory in /sys/fs/fuse/connections */
+        uid_t user;
+        bool assigned;
+} Connection;
+
+typedef struct Server {
+        const Holder *holder; /* the first descriptor of the process */
+        bool assigned;
+        uid_t user;
+        char *unit;
+} Server;
+
+typedef struct Match {
+        Connection *connections;
+        size_t n_connections, connections_capacity;
+        Server *servers;
+        size_t n_servers, servers_capacity;
+} Match;
+
+static void match_done(Match *m) {
+        for (size_t i = 0; i < m->n_servers; i++)
+                free(m->servers[i].unit);
+        free(m->connections);
+        free(m->servers);
+}
+
+/* The options come from the kernel, with the number of whoever mounted. */
+static uid_t option_user(const char *options) {
+        static const char key[] = "user_id=";
+        const char *p = strstr(options, key);
+
+        while (p && p != options && p[-1] != ',')
+                p = strstr(p + 1, key);
+        return p ? (uid_t) strtoul(p + strlen(key), NULL, 10) : 0;
+}
+
+static int collect_connections(Scan *s, Match *m) {
+        const MountTable *t = &s->mounts;
+        int r;
+
+        for (size_t i = 0; i < t->n; i++) {
+                const Mount *mount = &t->mounts[t->by_device[i]];
+                Connection c = { .mount = mount };
+
+                if (!(streq(mount->type, "fuse") || startswith(mount->type, "fuse.") || startswith(mount->type, "fuseblk")))
+                        continue;
+                if (i > 0 && t->mounts[t->by_device[i - 1]].device == mount->device)
+                        continue;
+                /* The kernel's own dev_t, whose minor has 20 bits (fs/fuse/inode.c). */
+                c.number = (uint64_t) major(mount->device) << 20 | minor(mount->device);
+                c.user = option_user(mount->options);
+                r = ARRAY_APPEND(m->connections, m->n_connections, m->connections_capacity, c);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* The source of a FUSE mount is what its server wrote there; an absolute path is often what it serves. */
+static int add_source_hint(Scan *s, FactSet *f, const Connection *c, const char *process) {
+        const Mount *below = c->mount->source[0] == '/' ? mount_table_resolve(&s->mounts, c->mount->space, c->mount->source) : NULL;
+        const Block *device = block_table_find_path(&s->blocks, c->mount->source);
+        _cleanup_free_ char *lower = NULL;
+
+        if (!device && (!below || mount_is_pseudo(below) || below->device == c->mount->device))
+                return 0;
+        lower = device ? block_id(device->device) : filesystem_id(below->device);
+        return lower ? factset_add_edge(f, process, lower, ROLE_BACKING, CERTAINTY_INFERRED, 0, "/proc/1/mountinfo: source")
+                     : -ENOMEM;
+}
+
+static int add_edge(Scan *s, FactSet *f, Connection *c, const Holder *h, Certainty certainty, unsigned alternative, const char *evidence) {
+        _cleanup_free_ char *fs = filesystem_id(c->mount->device), *process = process_id(h->pid, h->start);
+        int r;
+
+        if (!fs || !process)
+                return -ENOMEM;
+        r = factset_add_edge(f, fs, process, ROLE_BACKING, certainty, alternative, evidence);
+        if (r < 0)
+                return r;
+        c->assigned |= certainty >= CERTAINTY_UNIQUE;
+        r = add_source_hint(s, f, c, process);
+        return r < 0 ? r : scan_add_served(s, h->pid, h->start);
+}
+
+/* Descriptors whose connection the kernel tells. Where it tells any, one without is not mounted. */
+static int assign_told(Scan *s, FactSet *f, Match *m) {
+        int r;
+
+        for (size_t i = 0; i < s->processes.n; i++) {
+                const Holder *h = &s->processes.holders[i];
+
+                if (!streq(h->device, "fuse") || h->fuse_connection < 0)
+                        continue;
+                for (size_t k = 0; k < m->n_connections; k++) {
+                        if (m->connections[k].number != (uint64_t) h->fuse_connection)
+                                continue;
+                        r = add_edge(s, f, &m->connections[k], h, CERTAINTY_PROVEN, 0,
+                                     PATH("/proc/%d/fdinfo/%d: fuse_connection", h->pid, h->fd));
+                        if (r < 0)
+                                return r;
+                }
+        }
+        return 0;
+}
+
+static int collect_servers(Scan *s, Match *m) {
+        int r;
+
+        for (size_t i = 0; i < s->processes.n; i++) {
+                const Holder *h = &s->processes.holders[i];
+                _cleanup_node_fact_ NodeFact fact = {};
+                Server server = { .holder = h };
+
+                if (!streq(h->device, "fuse"))
+                        continue;
+                if (m->n_servers > 0 && m->servers[m->n_servers - 1].holder->pid == h->pid)
+                        continue; /* several descriptors of one process: cloned ones */
+                r = process_read_fact(s->root, h->pid, h->start, &fact);
+                if (r == -ENOMEM)
+                        return r;
+                if (r < 0)
+                        continue;
+                server.user = fact.uid;
+                server.unit = TAKE_PTR(fact.unit);
+                r = ARRAY_APPEND(m->servers, m->n_servers, m->servers_capacity, server);
+                if (r < 0) {
+                        free(server.unit);
+                        return r;
+                }
+        }
+        return 0;
+}
+
+/* "mnt-a\x2db.mount" is the unit of /mnt/a-b (systemd.unit(5), string escaping for inclusion in unit names). */
+static bool unit_mounts(const char *unit, const char *target) {
+        const char *p = unit, *t = target + 1;
+        size_t n = strlen(unit);
+
+        if (!endswith(unit, ".mount"))
+                return false;
+        n -= strlen(".mount");
+        while (p < unit + n) {
+                char c = *p++;
+                unsigned byte;
+
+                if (c == '-')
+                        c = '/';
+                else if (c == '\\' && p[0] == 'x' && sscanf(p + 1, "%2x", &byte) == 1) {
+                        c = (char) byte;
+                        p += 3;
+                }
+                if (*t++ != c)
+                        return false;
+        }
+        return *t == 0;
+}
+
+static int assign_by_unit(Scan *s, FactSet *f, Match *m) {
+        int r;
+
+        for (size_t i = 0; i < m->n_servers; i++)
+                for (size_t k = 0; m->servers[i].unit && k < m->n_connections; k++) {
+                        if (!unit_mounts(m->servers[i].unit, m->connections[k].mount->target))
+                                continue;
+                        r = add_edge(s, f, &m->connections[k], m->servers[i].holder, CERTAINTY_PROVEN, 0,
+                                     PATH("/proc/%d/cgroup: %s", m->servers[i].holder->pid, m->servers[i].unit));
+                        if (r < 0)
+                                return r;
+                        m->servers[i].assigned = true;
+                }
+        return 0;
+}
+
+/* The file descriptor of a user's mount was made by the user (fusermount3 opens it with his ids), and may
+ * have been handed to a privileged process, not the other way round. */
+static bool may_serve(const Server *server, const Connection *c) {
+        return !server->assigned && !c->assigned && (server->user == c->user || server->user == 0);
+}
+
+static int assign_rest(Scan *s, FactSet *f, Match *m) {
+        size_t open_connections = 0, open_servers = 0;
+        int r;
+
+        for (size_t k = 0; k < m->n_connections; k++)
+                open_connections += !m->connections[k].assigned;
+        for (size_t i = 0; i < m->n_servers; i++)
+                open_servers += !m->servers[i].assigned;
+        for (size_t i = 0; i < m->n_servers; i++) {
+                const Holder *h = m->servers[i].holder;
+                bool unique = open_connections == 1 && open_servers == 1;
+
+                for (size_t k = 0; k < m->n_connections; k++) {
+                        if (!may_serve(&m->servers[i], &m->connections[k]))
+                                continue;
+                        r = add_edge(s, f, &m->connections[k], h, unique ? CERTAINTY_UNIQUE : CERTAINTY_INFERRED,
+                                     !unique && open_servers <= open_connections ? (unsigned) i + 1 : 0,
+                                     PATH("/proc/%d/fd/%d -> /dev/fuse%s", h->pid, h->fd,
+                                          unique ? ", the only one left" : ", one of several that are open"));
+                        if (r < 0)
+                                return r;
+                }
+        }
+        return 0;
+}
+
+static void note_unserved(Scan *s, const Match *m, const FactSet *f) {
+        for (size_t k = 0; k < m->n_connections; k++) {
+                _cleanup_free_ char *fs = filesystem_id(m->connections[k].mount->device);
+                bool found = false;
+
+                for (size_t i = 0; fs && i < f->n_edges && !found; i++)
+                        found = streq(f->edges[i].upper, fs);
+                s->unserved |= !found;
+        }
+}
+
+int source_fuse_scan(Scan *s, FactSet *f) {
+        _cleanup_(match_done) Match m = {};
+        int r;
+
+        r = collect_connections(s, &m);
+        if (r < 0 || m.n_connections == 0)
+                return r;
+        r = assign_told(s, f, &m);
+        if (r >= 0 && !s->processes.tells_connection) {
+                r = collect_servers(s, &m);
+                if (r >= 0)
+                        r = assign_by_unit(s, f, &m);
+                if (r >= 0)
+                        r = assign_rest(s, f, &m);
+        }
+        if (r < 0)
+                return r;
+        note_unserved(s, &m, f);
+        return 0;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The processes that serve something, and what they themselves need: the files, directories and devices that
+ * they hold open.
+ *
+ * A file open for writing and a block device are proof that the process does I/O there. A directory, a file
+ * open for reading, and a log (opened for appending) are a hint: inferred. What every process has open of the
+ * system's own (libraries, /run) is left out. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/text.h"
+#include "daemon/source/scan.h"
+
+static bool is_system_place(const char *path) {
+        static const char *const places[] = { "/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/run", "/var/run", "/dev" };
+
+        for (size_t i = 0; i < ELEMENTSOF(places); i++)
+                if (path_is_below(path, places[i]))
+                        return true;
+        return false;
+}
+
+static int add_device(Scan *s, FactSet *f, const char *process, const OpenFile *file, const char *evidence) {
+        const Block *b = block_table_find_path(&s->blocks, file->path);
+        _cleanup_free_ char *lower = NULL;
+
+        if (!b)
+                return 0;
+        lower = block_id(b->device);
+        return lower ? factset_add_edge(f, process, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0, evidence) : -ENOMEM;
+}
+
+static int add_file(Scan *s, FactSet *f, pid_t pid, const char *process, const OpenFile *file) {
+        const Mount *m = mount_table_find_id(&s->mounts, file->mount_id);
+        const char *evidence = PATH("/proc/%d/fd/%d", pid, file->fd);
+        bool writable = (file->flags & O_ACCMODE) != O_RDONLY && !(file->flags & O_PATH);
+        bool data = writable && !(file->flags & O_APPEND);
+        _cleanup_free_ char *lower = NULL;
+        int r;
+
+        if (!m)
+                return 0; /* a pipe, a socket, a memfd: on a mount that is in no table */
+        if (streq(m->type, "devtmpfs") || streq(m->type, "tmpfs")) {
+                r = add_device(s, f, process, file, evidence);
+                if (r < 0 || is_system_place(file->path))
+                        return r;
+        }
+        if (mount_is_pseudo(m))
+                return 0;
+        if (!data && (is_system_place(file->path) || streq(file->path, "/") || streq(m->type, "tmpfs")))
+                return 0;
+        if (file->flags & (O_DIRECTORY | O_PATH)) {
+                lower = filesystem_id(m->device);
+                if (!lower)
+                        return -ENOMEM;
+        } else {
+                r = scan_add_file(f, m, file->inode, file->path, 0, CERTAINTY_PROVEN,
+                                  PATH("/proc/%d/fdinfo/%d: mnt_id", pid, file->fd), &lower);
+                if (r < 0)
+                        return r;
+        }
+        return factset_add_edge(f, process, lower, ROLE_BACKING, data ? CERTAINTY_PROVEN : CERTAINTY_INFERRED, 0, evidence);
+}
+
+static int add_process(Scan *s, FactSet *f, const Served *served) {
+        _cleanup_(open_files_done) OpenFiles files = {};
+        _cleanup_node_fact_ NodeFact n = {};
+        _cleanup_free_ char *id = NULL;
+        int r, k;
+
+        r = process_read_fact(s->root, served->pid, served->start, &n);
+        if (r < 0)
+                return r;
+        k = process_read_files(s->root, served->pid, &files);
+        if (k == -EACCES || k == -EPERM) {
+                n.incomplete = strdup("its open files may not be read without privilege");
+                if (!n.incomplete)
+                        return -ENOMEM;
+        } else if (k < 0)
+                return k;
+        id = strdup(n.id);
+        if (!id)
+                return -ENOMEM;
+        r = factset_add_node(f, &n);
+        for (size_t i = 0; r >= 0 && i < files.n; i++)
+                r = add_file(s, f, served->pid, id, &files.files[i]);
+        return r;
+}
+
+int source_process_scan(Scan *s, FactSet *f) {
+        for (size_t i = 0; i < s->n_served; i++) {
+                int r;
+
+                r = add_process(s, f, &s->served[i]);
+                /* Gone, or half gone: its exit brings us back. */
+                if (r < 0 && r != -ESRCH && r != -ENOENT)
+                        return r;
+        }
+        return 0;
+}

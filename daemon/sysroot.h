@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The one place that knows where the kernel's files are: /proc, /sys, /run, /dev of this machine, or those
+ * below a captured directory, out of which no path leads (openat2(2), RESOLVE_IN_ROOT). */
+
+#include <dirent.h>
+#include <stdbool.h>
+
+#include "common/cleanup.h"
+
+typedef struct Sysroot Sysroot;
+
+typedef enum SysrootArea {
+        AREA_PROC,
+        AREA_SYS,
+        AREA_RUN,
+        AREA_DEV, /* on a machine only */
+        _AREA_MAX,
+} SysrootArea;
+
+/* 'directory' NULL means this machine. -ENOENT, -ENOTDIR: the directory, or proc or sys in it, is not
+ * there; ret_missing (may be NULL) then names which, as a constant string. */
+int sysroot_open(const char *directory, Sysroot **ret, const char **ret_missing);
+Sysroot *sysroot_free(Sysroot *s);
+DEFINE_TRIVIAL_CLEANUP_FUNC(Sysroot *, sysroot_free);
+
+/* Whether this is the running machine, and not a capture of one. */
+bool sysroot_is_machine(const Sysroot *s);
+
+/* A new descriptor for a path relative to an area. */
+int sysroot_open_at(const Sysroot *s, SysrootArea area, const char *path, int flags);
+/* The whole of a file without its last newline. Files are at most 64 MiB. */
+int sysroot_read(const Sysroot *s, SysrootArea area, const char *path, char **ret);
+int sysroot_readlink(const Sysroot *s, SysrootArea area, const char *path, char **ret);
+int sysroot_opendir(const Sysroot *s, SysrootArea area, const char *path, DIR **ret);
+bool sysroot_exists(const Sysroot *s, SysrootArea area, const char *path);
+
+/* Names in a directory, sorted by number where they differ in one; an empty list when it is not there. */
+int sysroot_list(const Sysroot *s, SysrootArea area, const char *path, char ***ret);
+
+/* printf-style path building: sysroot_read(s, AREA_PROC, PATH("%d/stat", pid), &text). The string lives
+ * until the end of the enclosing block. */
+#define PATH(...)                                                 \
+        ({                                                        \
+                char *_path = __builtin_alloca(4352);             \
+                snprintf(_path, 4352, __VA_ARGS__);               \
+                (const char *) _path;                             \
+        })
