@@ -160,7 +160,6 @@ static int client_call(Client *c, const char *what, sd_bus_message *m, unsigned 
 static bool error_means_absent(Client *c, const sd_bus_error *e) {
         static const char *const names[] = {
                 SD_BUS_ERROR_SERVICE_UNKNOWN,
-                SD_BUS_ERROR_NAME_HAS_NO_OWNER,
                 "org.freedesktop.DBus.Error.Spawn.ServiceNotFound",
                 "org.freedesktop.systemd1.NoSuchUnit",
         };
@@ -171,17 +170,23 @@ static bool error_means_absent(Client *c, const sd_bus_error *e) {
         return sd_bus_error_has_name(e, SD_BUS_ERROR_NO_REPLY) && sd_bus_is_open(c->bus) <= 0;
 }
 
-/* Has the bus start stackd if it does not run: 1 there, 0 absent. */
+static bool error_means_broken(const sd_bus_error *e) {
+        return startswith(e->name, "org.freedesktop.DBus.Error.Spawn.") || startswith(e->name, "org.freedesktop.systemd1.") ||
+               sd_bus_error_has_name(e, SD_BUS_ERROR_NAME_HAS_NO_OWNER) ||
+               sd_bus_error_has_name(e, SD_BUS_ERROR_NO_REPLY) ||
+               sd_bus_error_has_name(e, "org.freedesktop.DBus.Error.TimedOut") || sd_bus_error_has_name(e, SD_BUS_ERROR_TIMEOUT);
+}
+
+/* Has the bus start stackd if it does not run: 1 there, 0 absent. A ping does, whether it can be activated
+ * or was started otherwise; StartServiceByName refuses the latter. */
 static int bus_activate(Client *c) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         _cleanup_(call_clear) Call call = {};
+        const sd_bus_error *e;
         uint64_t usec;
         int r;
 
-        r = sd_bus_message_new_method_call(c->bus, &m, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                                           "org.freedesktop.DBus", "StartServiceByName");
-        if (r >= 0)
-                r = sd_bus_message_append(m, "su", STACKD_NAME, 0);
+        r = sd_bus_message_new_method_call(c->bus, &m, STACKD_NAME, STACKD_PATH, "org.freedesktop.DBus.Peer", "Ping");
         if (r >= 0)
                 r = sd_bus_get_method_call_timeout(c->bus, &usec);
         if (r >= 0)
@@ -189,16 +194,17 @@ static int bus_activate(Client *c) {
         if (r == -EINTR || r == -ENOMEM)
                 return r;
         if (r == -ETIMEDOUT)
-                return complain("The system bus did not answer within %u s. Use --direct to do without it.",
-                                (unsigned) (usec / 1000000));
+                return complain("stackd did not answer on the system bus within %u s. See 'systemctl status stackd', "
+                                "or use --direct to do without it.", (unsigned) (usec / 1000000));
         if (r < 0)
                 return 0;
-        if (!sd_bus_message_is_method_error(call.reply, NULL))
-                return 1;
-        if (error_means_absent(c, sd_bus_message_get_error(call.reply)))
+        e = sd_bus_message_get_error(call.reply);
+        if (e && error_means_absent(c, e))
                 return 0;
-        return complain("Cannot start stackd: %s. See 'systemctl status stackd', or use --direct.",
-                        sd_bus_message_get_error(call.reply)->message ?: sd_bus_message_get_error(call.reply)->name);
+        if (e && error_means_broken(e))
+                return complain("Cannot start stackd: %s. See 'systemctl status stackd', or use --direct to do without it.",
+                                e->message ?: e->name);
+        return 1;
 }
 
 /* 1: on the bus; 0: no bus, or no stackd on it. */

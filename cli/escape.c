@@ -33,16 +33,19 @@ char *escape_text(const char *s, bool utf8) {
         return escape_to_ascii(escaped);
 }
 
+static size_t utf8_length(unsigned char lead) {
+        return lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+}
+
 /* Decodes one sequence of UTF-8; of invalid text it only makes sure not to run past the end. */
 static uint32_t utf8_next(const unsigned char **p) {
         const unsigned char *s = *p;
-        size_t n = s[0] < 0x80 ? 1 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-        uint32_t c = n == 1 ? s[0] : s[0] & (0x7f >> n);
+        size_t n = utf8_length(*s);
+        uint32_t c = n == 1 ? *s : *s & (0x7f >> n);
 
-        for (size_t i = 1; i < n && s[i]; i++)
-                c = c << 6 | (s[i] & 0x3f);
-        while (n-- > 0 && **p)
-                (*p)++;
+        for (s++; --n > 0 && *s; s++)
+                c = c << 6 | (*s & 0x3f);
+        *p = s;
         return c;
 }
 
@@ -74,12 +77,16 @@ bool escape_is_utf8(const char *s) {
         for (const unsigned char *p = (const unsigned char *) s; *p;) {
                 const unsigned char *start = p;
                 uint32_t c = utf8_next(&p);
-                size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+                size_t shortest = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
 
-                if (start[0] >= 0xf8 || n != (size_t) (p - start) || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+                if ((*start >= 0x80 && *start < 0xc2) || *start > 0xf4)
                         return false;
-                for (size_t i = 1; i < n; i++)
-                        if ((start[i] & 0xc0) != 0x80)
+                if ((size_t) (p - start) != utf8_length(*start) || utf8_length(*start) != shortest)
+                        return false;
+                if (c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+                        return false;
+                while (++start < p)
+                        if ((*start & 0xc0) != 0x80)
                                 return false;
         }
         return true;

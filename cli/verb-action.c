@@ -35,6 +35,11 @@ static bool action_went(const Deed *d, json_object *action) {
         return streq_ptr(json_text(action, "state"), d->state);
 }
 
+/* What is in force already is no part of a plan, and no failure of one. */
+static bool action_failed(const Deed *d, json_object *action) {
+        return !action_went(d, action) && !(d == &deed_plan && streq_ptr(json_text(action, "state"), "applied"));
+}
+
 /* Whom it is about, as a human calls it. */
 static char *action_target(const Model *m, json_object *action, bool utf8) {
         const char *target = json_text(action, "target");
@@ -92,6 +97,7 @@ static int print_action(Output *o, const Model *m, const Deed *d, json_object *a
         output_raw(o, "\n");
         if (d != &deed_plan)
                 return 0;
+        print_detail(o, "but", json_text(action, "error"));
         print_detail(o, "why", json_text(action, "reason"));
         print_detail(o, "rule", json_text(action, "rule"));
         return print_path(o, m, json_array(action, "path"));
@@ -99,12 +105,14 @@ static int print_action(Output *o, const Model *m, const Deed *d, json_object *a
 
 /* Those that went as asked, and their number. */
 static int print_actions(Output *o, const Model *m, const Deed *d, json_object *actions) {
+        bool failed = false;
         size_t n = 0;
 
         for (size_t i = 0; i < json_length(actions); i++) {
                 json_object *action = json_object_array_get_idx(actions, i);
                 int r;
 
+                failed = failed || action_failed(d, action);
                 if (!action_went(d, action))
                         continue;
                 r = print_action(o, m, d, action);
@@ -112,7 +120,7 @@ static int print_actions(Output *o, const Model *m, const Deed *d, json_object *
                         return r;
                 n++;
         }
-        if (json_length(actions) == 0)
+        if (n == 0 && !failed)
                 output_raw(o, "%s\n", d->none);
         else
                 output_raw(o, "%s%zu thing%s %s.\n", n > 0 ? "\n" : "", n, n == 1 ? "" : "s", d->title);
@@ -127,7 +135,7 @@ static int complain_about_failures(const Model *m, const Deed *d, json_object *a
                 _cleanup_free_ char *target = NULL;
                 const char *error = json_text(action, "error");
 
-                if (action_went(d, action))
+                if (!action_failed(d, action))
                         continue;
                 target = action_target(m, action, true);
                 if (!target)

@@ -3,9 +3,9 @@
 /* Every property, those of later versions included: what is not laid out specially is printed as it stands
  * in the document. */
 
-#include <ctype.h>
 #include <errno.h>
 #include <json-c/json.h>
+#include <string.h>
 
 #include "cli/client.h"
 #include "cli/complain.h"
@@ -19,20 +19,13 @@
 
 enum { KEY_WIDTH = 20 };
 
-/* "memory_min_effective" -> "Memory min effective". */
+/* As in the document, so that what is read here can be looked for there. */
 static void print_key(Output *o, const char *key) {
-        _cleanup_free_ char *title = escape_text(key, o->utf8);
-
-        if (!title)
-                return;
-        for (char *p = title; *p; p++)
-                if (*p == '_')
-                        *p = ' ';
-        *title = (char) toupper((unsigned char) *title);
         output_style_begin(o, STYLE_DIM);
-        output_raw(o, "%*s:", KEY_WIDTH, title);
+        output_raw(o, "%*s", (int) (KEY_WIDTH - MIN(strlen(key), (size_t) KEY_WIDTH)), "");
+        output_text(o, key);
+        output_raw(o, ": ");
         output_style_end(o);
-        output_raw(o, " ");
 }
 
 static void print_edge(Output *o, const Edge *e, const char *label) {

@@ -40,7 +40,6 @@ static int print_hazards(Output *o, const Model *m) {
         return 0;
 }
 
-/* "1 nested stack, depth up to 2; 1 of 1 process below it has ..." */
 static void print_summary(Output *o, const Model *m, const TreeSummary *s) {
         size_t n = 0, marked = 0;
 
@@ -50,16 +49,18 @@ static void print_summary(Output *o, const Model *m, const TreeSummary *s) {
                 marked += m->nodes[i].depth > 0 && node_is_marked(m->nodes + i);
         }
         if (s->n_stacks > 0)
-                output_raw(o, "%zu stack%s, depth up to %lli. ", s->n_stacks, s->n_stacks == 1 ? "" : "s",
+                output_raw(o, "%zu stack%s, depth up to %lli; ", s->n_stacks, s->n_stacks == 1 ? "" : "s",
                            (long long) s->depth);
         if (n > 0) {
                 output_style_begin(o, marked == n ? STYLE_GOOD : STYLE_BAD);
-                output_raw(o, "%zu of %zu backing process%s marked.", marked, n, n == 1 ? "" : "es");
+                output_raw(o, "%zu of %zu backing process%s marked", marked, n, n == 1 ? "" : "es");
                 output_style_end(o);
-                output_raw(o, " ");
+                output_raw(o, "; ");
         }
-        output_hazard_count(o, m);
-        output_raw(o, "\n");
+        if (m->n_hazards > 0)
+                output_raw(o, "%zu hazard%s.\n", m->n_hazards, m->n_hazards == 1 ? "" : "s");
+        else
+                output_raw(o, "no hazards.\n");
 }
 
 static int print_status(Output *o, const Model *m, const char *what, bool legend) {
