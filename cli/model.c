@@ -96,6 +96,7 @@ static int node_init_layer(Node *n, json_object *o) {
         n->kind = kind_from_string(json_text(o, "kind"));
         n->type = json_text(o, "type");
         n->name = json_text(o, "name");
+        n->label = json_text(o, "label");
         n->path = json_text(o, "path");
         return n->id ? 0 : -ENOMEM;
 }
@@ -109,6 +110,7 @@ static int node_init_process(Node *n, json_object *o) {
         n->uid = json_int(o, "uid", -1);
         n->comm = json_text(o, "comm");
         n->unit = json_text(o, "unit");
+        n->refusal = json_text(o, "refusal");
         n->threads = json_int(o, "threads", -1);
         n->threads_marked = json_int(o, "threads_io_flusher", -1);
         n->memory_min_effective = json_int(o, "memory_min_effective", -1);
@@ -316,14 +318,14 @@ static char *label_filesystem(const Node *n) {
 }
 
 static char *label_block(const Node *n) {
-        const char *name = n->name ?: n->id, *alias = n->path ? strrchr(n->path, '/') : NULL;
-        /* A type says something where the name does not: "sda (tcm_loop)", but not "loop0 (loop)". */
-        const char *type = n->type;
+        const char *name = n->name ?: n->id, *alias = n->label, *type = n->type;
 
-        alias = alias ? alias + 1 : n->path;
-        if (alias && (streq(alias, name) || !*alias))
+        if (alias && (!*alias || streq(alias, name)))
                 alias = NULL;
-        if (type && (startswith(name, type) || strstr("disk part partition", type)))
+        /* A type says something where the name does not: "sda (tcm_loop)", but not "loop0 (loop)". */
+        if (type && startswith(name, "dm-"))
+                type = startswith(type, "dm-") ?: type;
+        if (type && (startswith(name, type) || streq(type, "disk") || streq(type, "partition")))
                 type = NULL;
         return text_format("%s%s%s%s%s%s", name, alias ? " " : "", alias ?: "", type ? " (" : "", type ?: "",
                            type ? ")" : "");
@@ -340,9 +342,10 @@ static char *label_raw(const Node *n) {
                 return label_block(n);
         case NODE_FILE:
                 return strdup(n->path ?: n->name ?: n->id);
+        case NODE_SWAP:
+                return text_format("swap %s", n->path ?: n->name ?: n->id);
         default:
-                return text_format("%s %s", n->kind == NODE_SWAP ? "swap" : n->type ?: "layer",
-                                   n->path ?: n->name ?: n->id);
+                return text_format("%s%s%s", n->type ?: "", n->type ? " " : "", n->path ?: n->name ?: n->id);
         }
 }
 

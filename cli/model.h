@@ -37,7 +37,7 @@ struct Node {
         char *id;
         NodeKind kind;
         size_t index; /* in Model.nodes */
-        const char *type, *name, *path, *incomplete; /* may be NULL */
+        const char *type, *name, *label, *path, *incomplete; /* may be NULL; label: a second name */
         int64_t depth, depth_certain;
         Edge *lower; /* processes first */
         size_t n_lower, lower_capacity;
@@ -45,7 +45,7 @@ struct Node {
 
         /* of processes only */
         int64_t pid, uid, threads, threads_marked, memory_min_effective; /* -1: not told */
-        const char *comm, *unit;
+        const char *comm, *unit, *refusal; /* refusal: why it cannot be marked */
         bool entitled, protected;
 };
 

@@ -249,6 +249,11 @@ static void print_notes(Tree *t, const Node *n) {
                 output_protection(t->output, n);
                 output_raw(t->output, "\n");
         }
+        if (n->kind == NODE_PROCESS && n->depth > 0 && n->refusal && !node_is_marked(n)) {
+                _cleanup_free_ char *refusal = text_format("cannot be marked while it runs: %s", n->refusal);
+
+                print_warning(t, n, refusal ?: "cannot be marked while it runs");
+        }
         if (n->kind == NODE_PROCESS && n->depth > 0 && !n->entitled) {
                 snprintf(text, sizeof(text), "not entitled (uid %lli): left alone unless a policy names it", (long long) n->uid);
                 print_warning(t, n, text);

@@ -9,10 +9,10 @@
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 
-#include "cli/child.h"
 #include "cli/complain.h"
 #include "cli/escape.h"
 #include "cli/output.h"
+#include "cli/subprocess.h"
 #include "common/file.h"
 #include "common/text.h"
 
@@ -180,7 +180,7 @@ static int pager_start(const char *command, pid_t *ret_pid, int *ret_fd) {
                 return -errno;
         read_end = fds[0];
         write_end = fds[1];
-        r = child_start((char *[]) { (char *) "/bin/sh", (char *) "-c", (char *) command, NULL }, read_end,
+        r = subprocess_start((char *[]) { (char *) "/bin/sh", (char *) "-c", (char *) command, NULL }, read_end,
                           STDIN_FILENO, false, ret_pid);
         if (r < 0)
                 return r;
@@ -206,7 +206,7 @@ static bool page_out(const Output *o) {
         fd = fd_close(fd);
         /* Ctrl-C is the pager's to handle while it runs. */
         signal(SIGINT, SIG_IGN);
-        (void) child_wait(pid, -1, &status);
+        (void) subprocess_wait(pid, -1, &status);
         signal(SIGINT, SIG_DFL);
         /* 126 and 127: the shell found no pager, nothing was shown. */
         return !(WIFEXITED(status) && (WEXITSTATUS(status) == 126 || WEXITSTATUS(status) == 127));

@@ -6,9 +6,9 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-#include "cli/child.h"
 #include "cli/complain.h"
 #include "cli/private-daemon.h"
+#include "cli/subprocess.h"
 #include "common/cleanup.h"
 #include "common/text.h"
 
@@ -34,7 +34,8 @@ int private_daemon_start(const char *root, pid_t *ret_pid, int *ret_fd) {
                 return -errno;
         ours = fds[0];
         theirs = fds[1];
-        r = child_start((char *[]) { (char *) binary, fd_option, root_option, NULL }, theirs, DAEMON_FD, true, ret_pid);
+        r = subprocess_start((char *[]) { (char *) binary, fd_option, root_option, NULL }, theirs, DAEMON_FD, true,
+                             ret_pid);
         if (r < 0)
                 return complain("Cannot start %s: %s. Install stackd, or name its binary in $STACKD_BINARY.", binary,
                                 strerror(-r));
@@ -51,9 +52,9 @@ static char *describe_end(int status) {
 int private_daemon_end(pid_t pid, char **ret_how) {
         int status = 0, r;
 
-        r = child_wait(pid, END_MS, &status);
+        r = subprocess_wait(pid, END_MS, &status);
         if (r == -ETIMEDOUT && kill(pid, SIGTERM) >= 0)
-                r = child_wait(pid, NUDGE_MS, &status);
+                r = subprocess_wait(pid, NUDGE_MS, &status);
         if (r < 0 || !ret_how)
                 return r;
         *ret_how = describe_end(status);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "cli/client.h"
-#include "cli/complain.h"
+#include <errno.h>
+
+#include "cli/fetch.h"
 #include "cli/model.h"
 #include "cli/output-hazard.h"
 #include "cli/output-json.h"
@@ -41,21 +42,12 @@ static int print_text(Output *o, const Model *m) {
 }
 
 int verb_check(const Invocation *invocation, char **arguments) {
-        _cleanup_(json_object_putp) json_object *document = NULL;
         _cleanup_(model_freep) Model *m = NULL;
-        _cleanup_(client_freep) Client *c = NULL;
         _cleanup_(output_freep) Output *o = NULL;
         int r;
 
         (void) arguments;
-        r = client_new(invocation, &c);
-        if (r < 0)
-                return r;
-        r = client_describe(c, NULL, &document);
-        if (r < 0)
-                return r;
-        c = client_free(c);
-        r = model_new(document, &m);
+        r = fetch_model(invocation, NULL, &m);
         if (r < 0)
                 return r;
         r = output_new(&o);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
 #include <string.h>
 
-#include "cli/client.h"
 #include "cli/complain.h"
+#include "cli/fetch.h"
 #include "cli/model.h"
 #include "cli/output-json.h"
 #include "cli/output-table.h"
@@ -30,13 +31,15 @@ static const Node **sorted_nodes(const Node *nodes, size_t n) {
         return sorted;
 }
 
-/* Where a human finds it: a mount point, or a path. */
-static const char *layer_place(const Node *n) {
+/* Where a human finds it: a mount point, a path, or the names of a device; owned by the caller. */
+static char *layer_place(const Node *n) {
         json_object *mounts = json_array(n->json, "mounts");
 
         if (json_length(mounts) > 0)
-                return json_object_get_string(json_object_array_get_idx(mounts, 0));
-        return n->path ?: n->kind == NODE_FILESYSTEM ? NULL : n->name;
+                return strdup(json_object_get_string(json_object_array_get_idx(mounts, 0)));
+        if (n->path || n->kind == NODE_FILESYSTEM)
+                return strdup(n->path ?: "-");
+        return text_format("%s%s%s", n->name ?: "-", n->label ? " " : "", n->label ?: "");
 }
 
 /* Three digits and a letter, as lsblk has it. */
@@ -54,6 +57,18 @@ static int add_size(Table *t, int64_t size) {
         return table_add(t, text);
 }
 
+/* The first process that serves it: "?" after one that was guessed; "" if there is none. */
+static char *layer_server(const Node *n) {
+        for (size_t i = 0; i < n->n_lower; i++) {
+                const Edge *e = n->lower + i;
+
+                if (e->node && e->node->kind == NODE_PROCESS && !e->error_path)
+                        return text_format("%s[%lli]%s", e->node->comm ?: "?", (long long) e->node->pid,
+                                           e->inferred ? "?" : "");
+        }
+        return strdup("");
+}
+
 static int list_layers(Output *o, const Model *m, bool header) {
         static const Column columns[] = {
                 { "ID", false }, { "KIND", false }, { "TYPE", false }, { "DEPTH", true }, { "SIZE", true },
@@ -64,11 +79,11 @@ static int list_layers(Output *o, const Model *m, bool header) {
         int r = nodes ? 0 : -ENOMEM;
 
         for (size_t i = 0; r >= 0 && i < m->n_layers; i++) {
-                const Node *n = nodes[i], *server = n->n_lower > 0 ? n->lower[0].node : NULL;
-                _cleanup_free_ char *served = NULL;
+                const Node *n = nodes[i];
+                _cleanup_free_ char *server = layer_server(n), *place = layer_place(n);
 
-                if (server && server->kind == NODE_PROCESS)
-                        served = text_format("%s[%lli]", server->comm ?: "?", (long long) server->pid);
+                if (!server || !place)
+                        return -ENOMEM;
                 r = table_add(&t, n->id);
                 if (r >= 0)
                         r = table_add(&t, json_text(n->json, "kind"));
@@ -79,9 +94,9 @@ static int list_layers(Output *o, const Model *m, bool header) {
                 if (r >= 0)
                         r = add_size(&t, json_int(n->json, "size", 0));
                 if (r >= 0)
-                        r = table_add(&t, served);
+                        r = table_add(&t, server);
                 if (r >= 0)
-                        r = table_add(&t, layer_place(n));
+                        r = table_add(&t, place);
         }
         return r < 0 ? r : table_print(&t, o, header);
 }
@@ -150,27 +165,22 @@ static const struct {
         { "hazards", list_hazards },
 };
 
-static int print_list(Output *o, json_object *document, size_t list, const Invocation *invocation) {
+static int print_list(Output *o, const Model *m, size_t list, const Invocation *invocation) {
         _cleanup_(json_object_putp) json_object *part = NULL;
-        _cleanup_(model_freep) Model *m = NULL;
         int r;
 
-        r = model_new(document, &m);
-        if (r < 0)
-                return r;
         if (invocation->json == JSON_OFF)
                 return lists[list].print(o, m, invocation->legend);
         r = output_json_part(&part);
         if (r < 0)
                 return r;
-        r = output_json_keep(part, lists[list].name, json_array(document, lists[list].name));
+        r = output_json_keep(part, lists[list].name, json_array(m->document, lists[list].name));
         return r < 0 ? r : output_json(o, part, invocation->json);
 }
 
 int verb_list(const Invocation *invocation, char **arguments) {
-        _cleanup_(json_object_putp) json_object *document = NULL;
-        _cleanup_(client_freep) Client *c = NULL;
         _cleanup_(output_freep) Output *o = NULL;
+        _cleanup_(model_freep) Model *m = NULL;
         size_t list = 0;
         int r;
 
@@ -178,17 +188,13 @@ int verb_list(const Invocation *invocation, char **arguments) {
                 list++;
         if (list == ELEMENTSOF(lists))
                 return complain("Unknown list '%s'. There are: layers, processes, hazards.", arguments[0]);
-        r = client_new(invocation, &c);
+        r = fetch_model(invocation, NULL, &m);
         if (r < 0)
                 return r;
-        r = client_describe(c, NULL, &document);
-        if (r < 0)
-                return r;
-        c = client_free(c);
         r = output_new(&o);
         if (r < 0)
                 return r;
-        r = print_list(o, document, list, invocation);
+        r = print_list(o, m, list, invocation);
         if (r < 0)
                 return r;
         r = output_flush(o, invocation->pager);

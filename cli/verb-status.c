@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "cli/client.h"
-#include "cli/complain.h"
+#include "cli/fetch.h"
 #include "cli/model.h"
 #include "cli/output-hazard.h"
 #include "cli/output-json.h"
@@ -82,27 +81,18 @@ static int print_status(Output *o, const Model *m, const char *what, bool legend
 }
 
 int verb_status(const Invocation *invocation, char **arguments) {
-        _cleanup_(json_object_putp) json_object *document = NULL;
         _cleanup_(model_freep) Model *m = NULL;
-        _cleanup_(client_freep) Client *c = NULL;
         _cleanup_(output_freep) Output *o = NULL;
         int r;
 
-        r = client_new(invocation, &c);
-        if (r < 0)
-                return r;
-        r = client_describe(c, arguments[0], &document);
-        if (r < 0)
-                return r;
-        c = client_free(c);
-        r = model_new(document, &m);
+        r = fetch_model(invocation, arguments[0], &m);
         if (r < 0)
                 return r;
         r = output_new(&o);
         if (r < 0)
                 return r;
         if (invocation->json != JSON_OFF)
-                r = output_json(o, document, invocation->json);
+                r = output_json(o, m->document, invocation->json);
         else
                 r = print_status(o, m, arguments[0], invocation->legend);
         if (r < 0)

@@ -7,7 +7,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "cli/child.h"
+#include "cli/subprocess.h"
 #include "common/cleanup.h"
 
 static void file_actions_destroyp(posix_spawn_file_actions_t **a) {
@@ -50,7 +50,7 @@ static int prepare_attributes(posix_spawnattr_t *a, bool background) {
         return -r;
 }
 
-int child_start(char *const *argv, int fd, int fd_as, bool background, pid_t *ret_pid) {
+int subprocess_start(char *const *argv, int fd, int fd_as, bool background, pid_t *ret_pid) {
         _cleanup_(file_actions_destroyp) posix_spawn_file_actions_t *actions = NULL;
         _cleanup_(attributes_destroyp) posix_spawnattr_t *attributes = NULL;
         posix_spawn_file_actions_t actions_storage;
@@ -79,7 +79,7 @@ int child_start(char *const *argv, int fd, int fd_as, bool background, pid_t *re
         return 0;
 }
 
-int child_wait(pid_t pid, int milliseconds, int *ret_status) {
+int subprocess_wait(pid_t pid, int milliseconds, int *ret_status) {
         _cleanup_close_ int fd = (int) syscall(SYS_pidfd_open, pid, 0);
         struct pollfd p = { .fd = fd, .events = POLLIN };
         int status;

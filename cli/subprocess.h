@@ -7,8 +7,8 @@
 /* Starts a program (an absolute path) with one descriptor of ours under the number 'fd_as', all others but
  * the standard ones closed, no signal blocked or ignored. In the background: standard input is empty,
  * standard output goes to standard error, and the keyboard's signals do not reach it. 0 or what exec said. */
-int child_start(char *const *argv, int fd, int fd_as, bool background, pid_t *ret_pid);
+int subprocess_start(char *const *argv, int fd, int fd_as, bool background, pid_t *ret_pid);
 
 /* Waits for its end, at most 'milliseconds' (< 0: without limit): 0 and the wait status, -ETIMEDOUT or
  * another error. */
-int child_wait(pid_t pid, int milliseconds, int *ret_status);
+int subprocess_wait(pid_t pid, int milliseconds, int *ret_status);
