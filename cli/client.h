@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The one way to the daemon: org.stackd1.Manager over the system bus, or over a socket pair to a private
+ * stackd. */
+
+#include <json-c/json_object.h>
+
+#include "cli/invocation.h"
+#include "common/cleanup.h"
+
+typedef struct Client Client;
+
+int client_new(const Invocation *invocation, Client **ret);
+/* Takes the private daemon along. Where a signal interrupted a call, the process ends of it here. */
+Client *client_free(Client *c);
+DEFINE_TRIVIAL_CLEANUP_FUNC(Client *, client_free);
+
+/* The whole document, or the stacks that 'what' is part of (NULL: all). */
+int client_describe(Client *c, const char *what, json_object **ret);
+/* The ids that all of the operands name; never empty unless there are no operands. */
+int client_look_up(Client *c, char **operands, char ***ret_ids);
+/* "Plan", "Apply" or "Revert"; NULL or empty: everything. */
+int client_act(Client *c, const char *method, char **ids, json_object **ret);

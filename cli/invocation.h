@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdbool.h>
+
+typedef enum JsonMode {
+        JSON_OFF,
+        JSON_SHORT,
+        JSON_PRETTY,
+        _JSON_MAX,
+} JsonMode;
+
+/* What the command line says besides verb and arguments. */
+typedef struct Invocation {
+        JsonMode json;
+        bool pager, legend, direct;
+        const char *root; /* of a captured machine; NULL: this one */
+} Invocation;

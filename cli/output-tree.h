@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "cli/model.h"
+#include "cli/output.h"
+
+typedef struct TreeSummary {
+        size_t n_stacks; /* trees printed */
+        size_t n_folded; /* layers left out, because nothing about them is nested */
+        int64_t depth;   /* the largest printed */
+        bool inferred;   /* some edge is marked "?" */
+} TreeSummary;
+
+/* Prints each stack from its top downwards; 'all': also those in which nothing is nested. 0 or -ENOMEM. */
+int output_tree(Output *o, const Model *m, bool all, bool legend, TreeSummary *ret);
+
+/* In a few words: whether a backing process is safe from reclaim. */
+void output_protection(Output *o, const Node *process);

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/complain.h"
+#include "cli/output.h"
+#include "cli/verb.h"
+#include "common/text.h"
+
+typedef struct Verb {
+        const char *name;
+        int min, max; /* arguments; max < 0: any number */
+        int (*run)(const Invocation *invocation, char **arguments);
+        const char *arguments, *help;
+} Verb;
+
+static const Verb verbs[] = {
+        { "status", 0, 1, verb_status, "[WHAT]", "The stacks as trees, with depth, protection and hazards" },
+        { "list", 1, 1, verb_list, "layers|processes|hazards", "One of them as a table" },
+        { "show", 1, -1, verb_show, "WHAT...", "Every property of a layer or process" },
+        { "check", 0, 0, verb_check, "", "Hazards, worst first; exit status 1 if there are any" },
+        { "plan", 0, -1, verb_plan, "[WHAT...]", "What would be changed, and why; changes nothing" },
+        { "apply", 0, -1, verb_apply, "[WHAT...]", "Protect what needs it" },
+        { "revert", 0, -1, verb_revert, "[WHAT...]", "Take protection off again" },
+};
+
+static void print_verbs(Output *o) {
+        for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
+                char usage[64];
+
+                snprintf(usage, sizeof(usage), "%s %s", verbs[i].name, verbs[i].arguments);
+                if (strlen(usage) <= 20)
+                        output_raw(o, "  %-20s  %s\n", usage, verbs[i].help);
+                else
+                        output_raw(o, "  %s\n  %-20s  %s\n", usage, "", verbs[i].help);
+        }
+}
+
+static int help(bool pager) {
+        _cleanup_(output_freep) Output *o = NULL;
+        int r;
+
+        r = output_new(&o);
+        if (r < 0)
+                return r;
+        output_raw(o, "stackctl [OPTIONS...] [VERB [WHAT...]]\n\n"
+                      "Show which file system, block device or process stands on which, and protect\n"
+                      "the processes that serve storage from waiting on themselves.\n\nVerbs:\n");
+        print_verbs(o);
+        output_raw(o, "\nWithout a verb: status.\n\n"
+                      "WHAT is an id ('stackctl list layers'), a device (dm-0, 253:0, /dev/mapper/x), a\n"
+                      "mount point, a backing file, a pid or a unit. A path has a slash in it: ./image\n"
+                      "\nOptions:\n"
+                      "     --json=MODE     Print JSON: short (one line), pretty or off\n"
+                      "     --no-pager      Do not page long output\n"
+                      "     --no-legend     Leave out headers and explanations\n"
+                      "     --direct        Do not ask the running daemon: start a private one\n"
+                      "     --root=DIR      Look at the captured machine in DIR, not at this one\n"
+                      "  -h --help          Show this help\n"
+                      "     --version       Show the version\n"
+                      "\nExit status: 0 fine; 1 the answer is no (hazards found, something failed to be\n"
+                      "applied); 2 it could not be done.\n");
+        return output_flush(o, pager);
+}
+
+static int version(void) {
+        _cleanup_(output_freep) Output *o = NULL;
+        int r;
+
+        r = output_new(&o);
+        if (r < 0)
+                return r;
+        output_raw(o, "stackctl %s\n", STACKD_VERSION);
+        return output_flush(o, false);
+}
+
+/* Levenshtein's distance, for words short enough. */
+static size_t word_distance(const char *a, const char *b) {
+        size_t row[32], n = strlen(b);
+
+        if (n >= ELEMENTSOF(row))
+                return SIZE_MAX;
+        for (size_t k = 0; k <= n; k++)
+                row[k] = k;
+        for (size_t i = 1; a[i - 1]; i++) {
+                size_t diagonal = row[0];
+
+                row[0] = i;
+                for (size_t k = 1; k <= n; k++) {
+                        size_t substituted = diagonal + (a[i - 1] != b[k - 1]);
+
+                        diagonal = row[k];
+                        row[k] = MIN(MIN(row[k], row[k - 1]) + 1, substituted);
+                }
+        }
+        return row[n];
+}
+
+static const Verb *find_verb(const char *name) {
+        for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
+                if (streq(verbs[i].name, name))
+                        return verbs + i;
+        return NULL;
+}
+
+static int complain_unknown_verb(const char *name) {
+        const Verb *best = NULL;
+        size_t distance = 3;
+
+        for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
+                size_t d = word_distance(name, verbs[i].name);
+
+                if (strlen(name) >= 2 && startswith(verbs[i].name, name))
+                        d = 0;
+                if (d < distance && d < strlen(name)) {
+                        distance = d;
+                        best = verbs + i;
+                }
+        }
+        if (best)
+                return complain("Unknown command '%s'. Did you mean '%s'? See 'stackctl --help'.", name, best->name);
+        return complain("Unknown command '%s'. See 'stackctl --help'.", name);
+}
+
+static int dispatch(const Invocation *invocation, int n, char **arguments) {
+        const Verb *v = find_verb(n > 0 ? arguments[0] : "status");
+
+        if (!v)
+                return complain_unknown_verb(arguments[0]);
+        if (n > 0) {
+                arguments++;
+                n--;
+        }
+        if (n < v->min)
+                return complain("'%s' needs an argument: stackctl %s %s", v->name, v->name, v->arguments);
+        if (v->max >= 0 && n > v->max)
+                return complain("'%s' is one argument too many: stackctl %s%s%s", arguments[v->max], v->name,
+                                *v->arguments ? " " : "", v->arguments);
+        return v->run(invocation, arguments);
+}
+
+static int parse_json_mode(const char *s, JsonMode *ret) {
+        static const char *const names[_JSON_MAX] = {
+                [JSON_OFF] = "off", [JSON_SHORT] = "short", [JSON_PRETTY] = "pretty",
+        };
+
+        for (JsonMode i = 0; i < _JSON_MAX; i++)
+                if (streq(s, names[i])) {
+                        *ret = i;
+                        return 0;
+                }
+        return complain("Unknown mode '--json=%s'. There are: short, pretty, off.", s);
+}
+
+enum {
+        OPTION_JSON = 256,
+        OPTION_NO_PAGER,
+        OPTION_NO_LEGEND,
+        OPTION_DIRECT,
+        OPTION_ROOT,
+        OPTION_VERSION,
+};
+
+/* 1: to be run; 0: done already. */
+static int parse_options(int argc, char **argv, Invocation *invocation) {
+        static const struct option options[] = {
+                { "json", required_argument, NULL, OPTION_JSON },
+                { "no-pager", no_argument, NULL, OPTION_NO_PAGER },
+                { "no-legend", no_argument, NULL, OPTION_NO_LEGEND },
+                { "direct", no_argument, NULL, OPTION_DIRECT },
+                { "root", required_argument, NULL, OPTION_ROOT },
+                { "help", no_argument, NULL, 'h' },
+                { "version", no_argument, NULL, OPTION_VERSION },
+                {},
+        };
+        int option, r;
+
+        opterr = 0;
+        while ((option = getopt_long(argc, argv, ":h", options, NULL)) >= 0)
+                switch (option) {
+                case 'h':
+                        return help(invocation->pager);
+                case OPTION_VERSION:
+                        return version();
+                case OPTION_JSON:
+                        r = parse_json_mode(optarg, &invocation->json);
+                        if (r < 0)
+                                return r;
+                        break;
+                case OPTION_NO_PAGER:
+                        invocation->pager = false;
+                        break;
+                case OPTION_NO_LEGEND:
+                        invocation->legend = false;
+                        break;
+                case OPTION_DIRECT:
+                        invocation->direct = true;
+                        break;
+                case OPTION_ROOT:
+                        invocation->root = optarg;
+                        break;
+                case ':':
+                        return complain("Option '%s' needs a value. See 'stackctl --help'.", argv[optind - 1]);
+                default:
+                        if (optopt > 0 && optopt < 256)
+                                return complain("Unknown option '-%c'. See 'stackctl --help'.", optopt);
+                        return complain("Unknown option '%s', or a value it does not take. See 'stackctl --help'.",
+                                        argv[optind - 1]);
+                }
+        return 1;
+}
+
+/* So that nothing else takes a standard descriptor that the caller closed, and its use still fails. */
+static int open_standard_descriptors(void) {
+        for (int fd = 0; fd <= 2; fd++)
+                if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+                        return -EBADF;
+        return 0;
+}
+
+static int run(int argc, char **argv) {
+        Invocation invocation = { .pager = true, .legend = true };
+        int r;
+
+        r = open_standard_descriptors();
+        if (r < 0)
+                return r;
+        r = parse_options(argc, argv, &invocation);
+        if (r <= 0)
+                return r;
+        return dispatch(&invocation, argc - optind, argv + optind);
+}
+
+int main(int argc, char **argv) {
+        int r;
+
+        setlocale(LC_ALL, "");
+        signal(SIGPIPE, SIG_IGN);
+        r = run(argc, argv);
+        if (r == -ENOMEM)
+                complain("Out of memory.");
+        else if (r < 0 && r != REPORTED && r != -EINTR)
+                complain("%s.", strerror(-r));
+        return r < 0 ? EXIT_TROUBLE : r;
+}

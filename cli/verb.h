@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The verbs. Each takes its arguments, NULL-terminated, and returns the exit status, or a negative error,
+ * REPORTED if the user knows. Nothing is on standard output then. */
+
+#include "cli/invocation.h"
+
+enum {
+        EXIT_FINE = 0,
+        EXIT_NO = 1,      /* answered, and the answer is no: hazards, something refused */
+        EXIT_TROUBLE = 2, /* not answered */
+};
+
+int verb_status(const Invocation *invocation, char **arguments);
+int verb_list(const Invocation *invocation, char **arguments);
+int verb_show(const Invocation *invocation, char **arguments);
+int verb_check(const Invocation *invocation, char **arguments);
+int verb_plan(const Invocation *invocation, char **arguments);
+int verb_apply(const Invocation *invocation, char **arguments);
+int verb_revert(const Invocation *invocation, char **arguments);
