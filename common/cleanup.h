@@ -67,5 +67,9 @@ DEFINE_TRIVIAL_CLEANUP_FUNC(DIR *, closedir);
 #define _cleanup_closedir_ _cleanup_(closedirp)
 
 #define ELEMENTSOF(x) (sizeof(x) / sizeof((x)[0]))
-#define MAX(a, b) ({ typeof(a) _a = (a); typeof(b) _b = (b); _a > _b ? _a : _b; })
-#define MIN(a, b) ({ typeof(a) _a = (a); typeof(b) _b = (b); _a < _b ? _a : _b; })
+/* The names differ at each use, so that one may stand within another. */
+#define MAX(a, b) _MINMAX(a, b, >, __COUNTER__)
+#define MIN(a, b) _MINMAX(a, b, <, __COUNTER__)
+#define _MINMAX(a, b, op, n) _MINMAX_(a, b, op, n)
+#define _MINMAX_(a, b, op, n) \
+        ({ typeof(a) _a##n = (a); typeof(b) _b##n = (b); _a##n op _b##n ? _a##n : _b##n; })
