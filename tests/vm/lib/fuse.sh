@@ -11,7 +11,9 @@
 # All share one lower ext4 on a data disk: fuse_lower_up, then for any KIND of
 # them fuse_up KIND and fuse_inner_up KIND; down again in reverse.
 
-FUSE_KINDS=(single pool clone)
+FUSE_KINDS=(single pool)
+# Older suites have it made with libfuse 2, which cannot.
+! ldd "$(command -v fuse2fs)" | grep -q libfuse3 || FUSE_KINDS+=(clone)
 FUSE_LOWER=/srv/fuse-lower
 
 fuse_mount() {

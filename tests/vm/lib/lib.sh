@@ -47,6 +47,14 @@ skip() {
         exit 77
 }
 
+# require COMMAND...: not every suite has every tool.
+require() {
+        local command
+        for command; do
+                command -v "$command" >/dev/null || skip "no $command in this guest"
+        done
+}
+
 # wait_for SECONDS CONDITION: until the shell code is true.
 wait_for() {
         local deadline=$((SECONDS + $1))

@@ -7,6 +7,7 @@
 # disks: 2
 
 . /usr/lib/stackd-vm/lib/lib.sh
+require bindfs fuse2fs
 . /usr/lib/stackd-vm/lib/fuse.sh
 
 # fuse_fds PID: how many /dev/fuse it has open.

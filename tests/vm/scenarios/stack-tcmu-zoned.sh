@@ -8,6 +8,7 @@
 
 . /usr/lib/stackd-vm/lib/lib.sh
 . /usr/lib/stackd-vm/lib/tcmu.sh
+require dmzadm tcmu-runner
 
 tcmu_zoned_stack_up
 lsblk --inverse "$(tcmu_dm)"
