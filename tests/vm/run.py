@@ -17,6 +17,7 @@ from harness.machine import GuestDied
 
 # For commands that ask about a guest whose scenario has failed.
 LOOK_TIME_LIMIT = 60
+SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 class Runner:
@@ -134,6 +135,13 @@ def pass_on(stream, data):
     target.flush()
 
 
+def leave(number, _):
+    """Ends the run by way of every "with" that is open: the guest, its disks, a build."""
+    for other in SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenarios", metavar="SCENARIO", nargs="*", help="what to run (default: all)")
@@ -153,8 +161,8 @@ def parse_arguments():
 
 
 def main():
-    # Ends by way of every "with" that is open: the guest, its disks.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for number in SIGNALS:
+        signal.signal(number, leave)
     arguments = parse_arguments()
     if arguments.list:
         print("\n".join(scenario.names()))
@@ -178,5 +186,3 @@ if __name__ == "__main__":
     except (HarnessError, GuestDied) as error:
         say(error)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
