@@ -2,7 +2,9 @@
 """The image: a Debian suite, unpacked and configured by recipe/."""
 
 import contextlib
+import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 
@@ -14,6 +16,8 @@ SIZE = "3G"
 TIME_LIMIT = 1800
 # Several, for work trees with different recipes share the cache.
 KEEP = 3
+# More options for mmdebstrap, as a shell would split them: proxies, old snapshots.
+MMDEBSTRAP_OPTIONS = shlex.split(os.environ.get("STACKD_VM_MMDEBSTRAP_OPTIONS", ""))
 # All that a build has started and mounted goes with its first process.
 CONTAINED = ("unshare", "--mount", "--mount-proc", "--pid", "--fork", "--kill-child")
 # Nobody reads manuals in a guest.
@@ -50,8 +54,8 @@ def _build(suite, directory):
              "--include=" + ",".join(packages(suite)),
              "--aptopt=APT::Install-Recommends false",
              *(f"--dpkgopt=path-exclude={path}" for path in LEFT_OUT),
-             f"--customize-hook={RECIPE}/customise \"$1\"",
-             suite, str(root))
+             f"--customize-hook={shlex.quote(str(RECIPE / 'customise'))} \"$1\"",
+             *MMDEBSTRAP_OPTIONS, suite, str(root))
         for name in ("vmlinuz", "initrd.img"):
             shutil.copy(root / name, directory / name)
         _run(output, "mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", str(root), str(directory / "root.img"), SIZE)
