@@ -4,9 +4,9 @@
 
 #include <errno.h>
 
-#include "cli/client.h"
 #include "cli/complain.h"
 #include "cli/escape.h"
+#include "cli/fetch.h"
 #include "cli/model.h"
 #include "cli/output-json.h"
 #include "cli/output.h"
@@ -162,24 +162,15 @@ static int check_actions(json_object *answer) {
         return 0;
 }
 
-/* Names first: after a revert, what was below something may be gone. */
-static int ask(const Invocation *invocation, const Deed *d, char **arguments, json_object **ret_answer, Model **ret_model) {
-        _cleanup_(json_object_putp) json_object *document = NULL, *answer = NULL;
+/* The model is of before: after a revert, what was below something may be gone. */
+static int ask(const Invocation *invocation, const Deed *d, char **arguments, json_object **ret_answer, Model **ret) {
+        _cleanup_(json_object_putp) json_object *answer = NULL;
         _cleanup_strv_free_ char **ids = NULL;
         _cleanup_(model_freep) Model *m = NULL;
         _cleanup_(client_freep) Client *c = NULL;
         int r;
 
-        r = client_new(invocation, &c);
-        if (r < 0)
-                return r;
-        r = client_look_up(c, arguments, &ids);
-        if (r < 0)
-                return r;
-        r = client_describe(c, NULL, &document);
-        if (r < 0)
-                return r;
-        r = model_new(document, &m);
+        r = fetch_operands(invocation, arguments, &c, &ids, &m);
         if (r < 0)
                 return r;
         r = client_act(c, d->method, ids, &answer);
@@ -189,7 +180,7 @@ static int ask(const Invocation *invocation, const Deed *d, char **arguments, js
         if (r < 0)
                 return r;
         *ret_answer = TAKE_PTR(answer);
-        *ret_model = TAKE_PTR(m);
+        *ret = TAKE_PTR(m);
         return 0;
 }
 

@@ -7,9 +7,9 @@
 #include <json-c/json.h>
 #include <string.h>
 
-#include "cli/client.h"
 #include "cli/complain.h"
 #include "cli/escape.h"
+#include "cli/fetch.h"
 #include "cli/model.h"
 #include "cli/output-json.h"
 #include "cli/output-tree.h"
@@ -228,24 +228,12 @@ static int print_json(Output *o, const Model *m, char **ids, JsonMode mode) {
 }
 
 int verb_show(const Invocation *invocation, char **arguments) {
-        _cleanup_(json_object_putp) json_object *document = NULL;
         _cleanup_strv_free_ char **ids = NULL;
         _cleanup_(model_freep) Model *m = NULL;
-        _cleanup_(client_freep) Client *c = NULL;
         _cleanup_(output_freep) Output *o = NULL;
         int r;
 
-        r = client_new(invocation, &c);
-        if (r < 0)
-                return r;
-        r = client_look_up(c, arguments, &ids);
-        if (r < 0)
-                return r;
-        r = client_describe(c, NULL, &document);
-        if (r < 0)
-                return r;
-        c = client_free(c);
-        r = model_new(document, &m);
+        r = fetch_operands(invocation, arguments, NULL, &ids, &m);
         if (r < 0)
                 return r;
         r = output_new(&o);
