@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* All that depends on the machine: registers, the layout of a signal frame, system call numbers. One file an
+ * architecture. Functions that take a thread want it in a ptrace stop, and change nothing unless they say so. */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/actuator/mark/memory-map.h"
+
+#define ARCH_REGISTERS_MAX 64
+#define ARCH_VECTOR_MAX 16384
+#define ARCH_FRAME_MAX (ARCH_VECTOR_MAX + 4096)
+
+/* How a system call that sleeps takes being interrupted and made to carry on. */
+typedef enum CallCare {
+        CALL_PLAIN,   /* carries on, or is restarted, unnoticed */
+        CALL_VISIBLE, /* would end with EINTR, as after SIGSTOP and SIGCONT: rather wait a while for its end */
+        CALL_NEVER,   /* would lose something: a partial transfer, an NBD connection */
+} CallCare;
+
+/* Instructions in the target's text on which the path runs. */
+typedef struct ArchGadgets {
+        uint64_t call;     /* a system call, then a return */
+        uint64_t restorer; /* the C library's return from a signal handler */
+} ArchGadgets;
+
+/* A stopped thread. */
+typedef struct ArchState {
+        uint64_t registers[ARCH_REGISTERS_MAX]; /* as they are to be restored */
+        uint64_t signal_mask;
+        unsigned char vector[ARCH_VECTOR_MAX] __attribute__((aligned(64)));
+        size_t vector_size;
+        uint64_t vector_features;
+} ArchState;
+
+/* The path prepared for one thread: the bytes to lie on its stack, and where. */
+typedef struct ArchFrame {
+        uint64_t address;
+        size_t size;
+        unsigned char bytes[ARCH_FRAME_MAX];
+} ArchFrame;
+
+typedef enum ArchPosition {
+        ARCH_ELSEWHERE,
+        ARCH_BEFORE_CALL, /* on the path, our call not begun */
+        ARCH_AFTER_CALL,  /* on the path, our call begun or over */
+} ArchPosition;
+
+/* 0, or -EOPNOTSUPP where this machine or this kernel is not supported. */
+int arch_init(void);
+CallCare arch_call_care(const ThreadCall *call);
+int arch_gadgets_find(const MemoryMap *map, pid_t tid, ArchGadgets *ret);
+/* The most that a path needs below the stack pointer, with what a signal handler on top of it would need. */
+size_t arch_stack_need(void);
+
+/* Reads everything and settles what the interrupted call is to do: -EOPNOTSUPP for another instruction set or
+ * vector state we do not know, -EAGAIN where the thread must not be diverted right now. */
+int arch_state_read(pid_t tid, ArchState *ret);
+uint64_t arch_state_sp(const ArchState *s);
+uint64_t arch_state_tls(const ArchState *s);
+/* Whether the thread was in a system call, or stopped outside of any. */
+bool arch_state_in_call(const ArchState *s);
+uint64_t arch_state_ip(const ArchState *s);
+/* The kernel would use restart_syscall(), which a filter forbids: let it repeat the call instead. */
+void arch_state_avoid_restart_call(ArchState *s);
+
+int arch_frame_build(const ArchState *s, const ArchGadgets *g, ArchFrame *ret);
+/* Changes the thread: the one step that sends it on the path to call prctl(args). */
+int arch_path_enter(pid_t tid, const ArchState *s, const ArchGadgets *g, const ArchFrame *f, const uint64_t args[5]);
+int arch_path_position(pid_t tid, const ArchGadgets *g, const ArchFrame *f, ArchPosition *ret);
+/* In the stop that ends our call: 0 and its result (negative errno), or -EBADMSG if it is not that stop. */
+int arch_path_result(pid_t tid, const ArchGadgets *g, const ArchFrame *f, long *ret);
+/* Changes the thread: back to the interrupted state; the kernel's own restart logic follows on detaching. */
+int arch_state_restore(pid_t tid, const ArchState *s);
+
+/* What a filter sees of our calls. */
+uint32_t arch_audit(void);
+long arch_nr_prctl(void);
+long arch_nr_sigreturn(void);
+long arch_nr_restart(void);
+/* Where the calls return to, as seccomp reports it. */
+uint64_t arch_call_ip(const ArchGadgets *g);
+uint64_t arch_sigreturn_ip(const ArchGadgets *g);

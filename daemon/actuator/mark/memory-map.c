@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "common/array.h"
+#include "common/text.h"
+#include "daemon/actuator/mark/memory-map.h"
+
+#define MAPS_MAX (64U << 20)
+#define CHUNK_SIZE 65536U
+#define SEARCH_MAX (64U << 20)
+#define PAGE 4096U
+#define PAGEMAP_GUARD (UINT64_C(1) << 58)
+
+static int mapping_parse(char *line, Mapping *ret) {
+        unsigned long long start, end, inode;
+        char permissions[5];
+        const char *path, *name;
+        Mapping m;
+        int at = -1;
+
+        if (sscanf(line, "%llx-%llx %4s %*x %*x:%*x %llu %n", &start, &end, permissions, &inode, &at) < 4 || at < 0)
+                return -EBADMSG;
+        path = line + at;
+        name = strrchr(path, '/');
+        name = name ? name + 1 : path;
+        m = (Mapping) {
+                .start = start,
+                .end = end,
+                .read = permissions[0] == 'r',
+                .write = permissions[1] == 'w',
+                .execute = permissions[2] == 'x',
+                .shared = permissions[3] == 's',
+                .file = inode != 0,
+                .stack = inode == 0 && streq(path, "[stack]"),
+                .preferred = startswith(name, "libc.so") || startswith(name, "libc-") || startswith(name, "ld-musl"),
+        };
+        *ret = m;
+        return 0;
+}
+
+int memory_map_read(const Target *t, MemoryMap *ret) {
+        _cleanup_memory_map_ MemoryMap m = {};
+        _cleanup_free_ char *text = NULL;
+        char *save = NULL;
+        int r;
+
+        r = target_read(t, "maps", MAPS_MAX, &text);
+        if (r < 0)
+                return r;
+        for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+                Mapping mapping;
+
+                if (mapping_parse(line, &mapping) < 0)
+                        return -EBADMSG;
+                r = ARRAY_APPEND(m.mappings, m.n, m.capacity, mapping);
+                if (r < 0)
+                        return r;
+        }
+        if (m.n == 0)
+                return -ESRCH;
+        *ret = m;
+        m = (MemoryMap) {};
+        return 0;
+}
+
+void memory_map_done(MemoryMap *m) {
+        free(m->mappings);
+        *m = (MemoryMap) {};
+}
+
+const Mapping *memory_map_find(const MemoryMap *m, uint64_t address) {
+        size_t low = 0, high = m->n;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+                const Mapping *p = &m->mappings[middle];
+
+                if (address < p->start)
+                        high = middle;
+                else if (address >= p->end)
+                        low = middle + 1;
+                else
+                        return p;
+        }
+        return NULL;
+}
+
+int memory_read(pid_t tid, uint64_t address, void *buffer, size_t size) {
+        struct iovec local = { buffer, size }, remote = { (void *) address, size };
+        ssize_t n = process_vm_readv(tid, &local, 1, &remote, 1, 0);
+
+        return n < 0 ? -errno : (size_t) n == size ? 0 : -EFAULT;
+}
+
+int memory_write(pid_t tid, uint64_t address, const void *buffer, size_t size) {
+        struct iovec local = { (void *) buffer, size }, remote = { (void *) address, size };
+        ssize_t n = process_vm_writev(tid, &local, 1, &remote, 1, 0);
+
+        return n < 0 ? -errno : (size_t) n == size ? 0 : -EFAULT;
+}
+
+int memory_touch(pid_t tid, uint64_t start, uint64_t end) {
+        for (uint64_t a = start & ~(uint64_t) (PAGE - 1); a < end; a += PAGE) {
+                char byte;
+                int r = memory_read(tid, a, &byte, 1);
+
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int mapping_search(const Mapping *m, pid_t tid, const MemoryPattern *patterns, size_t n, size_t *budget,
+                          uint64_t *ret) {
+        static unsigned char chunk[CHUNK_SIZE];
+        const size_t overlap = 16;
+
+        for (uint64_t a = m->start; a < m->end; a += CHUNK_SIZE - overlap) {
+                size_t size = MIN(m->end - a, (uint64_t) CHUNK_SIZE);
+
+                if (*budget < size)
+                        return -ENOENT;
+                *budget -= size;
+                if (memory_read(tid, a, chunk, size) < 0)
+                        return -ENOENT;
+                for (size_t i = 0; i < n; i++) {
+                        const unsigned char *hit = memmem(chunk, size, patterns[i].bytes, patterns[i].size);
+
+                        if (hit) {
+                                *ret = a + (uint64_t) (hit - chunk);
+                                return 0;
+                        }
+                }
+        }
+        return -ENOENT;
+}
+
+int memory_map_search(const MemoryMap *m, pid_t tid, const MemoryPattern *patterns, size_t n, uint64_t *ret) {
+        size_t budget = SEARCH_MAX;
+
+        for (int preferred = 1; preferred >= 0; preferred--)
+                for (size_t i = 0; i < m->n; i++) {
+                        const Mapping *p = &m->mappings[i];
+
+                        if (!p->read || !p->execute || p->write || p->shared || p->preferred != preferred ||
+                            p->end > (UINT64_C(1) << 63))
+                                continue;
+                        if (mapping_search(p, tid, patterns, n, &budget, ret) >= 0)
+                                return 0;
+                }
+        return -ENOENT;
+}
+
+int memory_find_guard(const Target *t, uint64_t start, uint64_t end, uint64_t *ret) {
+        _cleanup_close_ int fd = openat(t->proc_fd, "pagemap", O_RDONLY | O_CLOEXEC);
+        uint64_t entries[512], page = start / PAGE, last = (end + PAGE - 1) / PAGE;
+
+        if (fd < 0)
+                return errno == ENOENT ? -ESRCH : -errno;
+        while (page < last) {
+                size_t n = MIN(last - page, (uint64_t) ELEMENTSOF(entries));
+                ssize_t k = pread(fd, entries, n * sizeof(entries[0]), (off_t) (page * sizeof(entries[0])));
+
+                if (k < (ssize_t) sizeof(entries[0]))
+                        return k < 0 ? -errno : -ESRCH;
+                n = (size_t) k / sizeof(entries[0]);
+                for (size_t i = 0; i < n; i++)
+                        if (entries[i] & PAGEMAP_GUARD) {
+                                *ret = (page + i) * PAGE;
+                                return 0;
+                        }
+                page += n;
+        }
+        *ret = end;
+        return 0;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The target's address space: what is mapped where, and its bytes. Reading may wait for the target's mmap_lock
+ * or for its storage, so it is done by the disposable worker, and before any thread is stopped. */
+
+#include <stddef.h>
+
+#include "daemon/actuator/mark/target.h"
+
+typedef struct Mapping {
+        uint64_t start, end;
+        bool read, write, execute, shared;
+        bool file;  /* backed by a file */
+        bool stack; /* the main thread's */
+        bool preferred; /* likely to hold the C library */
+} Mapping;
+
+typedef struct MemoryMap {
+        Mapping *mappings; /* ascending */
+        size_t n, capacity;
+} MemoryMap;
+
+int memory_map_read(const Target *t, MemoryMap *ret);
+void memory_map_done(MemoryMap *m);
+/* NULL where nothing is mapped. */
+const Mapping *memory_map_find(const MemoryMap *m, uint64_t address);
+
+/* All of it or an error. */
+int memory_read(pid_t tid, uint64_t address, void *buffer, size_t size);
+int memory_write(pid_t tid, uint64_t address, const void *buffer, size_t size);
+/* Makes [start, end) resident by reading a byte of each page. */
+int memory_touch(pid_t tid, uint64_t start, uint64_t end);
+
+typedef struct MemoryPattern {
+        const unsigned char *bytes;
+        size_t size;
+} MemoryPattern;
+
+/* Finds one of the n patterns in code that cannot be written to: its address, or -ENOENT. */
+int memory_map_search(const MemoryMap *m, pid_t tid, const MemoryPattern *patterns, size_t n, uint64_t *ret);
+
+/* The first guard inside of a mapping (MADV_GUARD_INSTALL) in [start, end), or 'end'. Kernels before 6.15 do not
+ * tell; there the C library makes a mapping of its own of each guard. */
+int memory_find_guard(const Target *t, uint64_t start, uint64_t end, uint64_t *ret);
+
+static inline void memory_map_donep(MemoryMap *m) {
+        memory_map_done(m);
+}
+#define _cleanup_memory_map_ _cleanup_(memory_map_donep)

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The process to be marked, as seen in procfs. Everything is read beneath one directory descriptor, which the
+ * kernel ties to this very process: when it ends, reads fail with ESRCH, also after its number was given away. */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "common/cleanup.h"
+
+#define TASK_IO_WORKER 0x10U
+#define TASK_USER_WORKER 0x4000U
+#define TASK_KERNEL_THREAD 0x200000U
+
+typedef struct Target {
+        pid_t pid;
+        uint64_t start; /* clock ticks since boot, field 22 of stat */
+        int pidfd;      /* borrowed */
+        int proc_fd;    /* owned: the process's directory in procfs */
+} Target;
+
+typedef struct ThreadStat {
+        char state; /* R, S, D, T, t, Z, X, I */
+        unsigned flags;
+        uint64_t start;
+} ThreadStat;
+
+typedef struct ThreadStatus {
+        pid_t tracer;
+        unsigned seccomp;
+        uint64_t capabilities; /* effective */
+        bool shadow_stack;
+} ThreadStatus;
+
+/* The system call in which a thread sleeps. */
+typedef struct ThreadCall {
+        bool running; /* it does not sleep: nothing else is known */
+        long nr;      /* -1: sleeps outside of a system call */
+        uint64_t args[6];
+        uint64_t sp, ip;
+} ThreadCall;
+
+/* Opens and checks the identity: 0, or -ESRCH where the process is not, or no longer, the one meant. */
+int target_open(pid_t pid, uint64_t start, int pidfd, Target *ret);
+void target_done(Target *t);
+int target_check(const Target *t);
+
+/* The threads' numbers, an array owned by the caller. -ESRCH when there is none left. */
+int target_threads(const Target *t, pid_t **ret, size_t *ret_n);
+/* An upper bound of the whole file. */
+int target_read(const Target *t, const char *path, size_t max, char **ret);
+/* Frozen by the cgroup freezer: 1, 0. What cannot be read counts as not frozen. */
+int target_is_frozen(const Target *t);
+
+/* All of these return -ESRCH for a thread that is gone. */
+int thread_stat_read(const Target *t, pid_t tid, ThreadStat *ret);
+int thread_status_read(const Target *t, pid_t tid, ThreadStatus *ret);
+int thread_call_read(const Target *t, pid_t tid, ThreadCall *ret);
+/* 1 when the thread's capabilities count in the initial user namespace, else 0. */
+int thread_in_initial_user_ns(const Target *t, pid_t tid);
+
+static inline _unused_ const char *thread_path(pid_t tid, const char *name, char buffer[static 64]) {
+        snprintf(buffer, 64, "task/%d/%s", (int) tid, name);
+        return buffer;
+}

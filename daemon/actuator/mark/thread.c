@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* One thread makes one prctl(), and may lose us at any instant. What holds at each:
+ *
+ *   attached, not yet stopped    Nothing was changed. Our end detaches it (the exit of a tracer does), takes back
+ *                                the request to stop, and wakes nobody.
+ *   stopped                      The kernel holds the interrupted call's result and number, and on detaching makes
+ *                                its usual restart fix-up: our end is a detach, and sets TIF_SIGPENDING so that the
+ *                                fix-up is not left out.
+ *   signal mask settled          See mask_settle(): what the kernel is going to do anyway.
+ *   frame written                Bytes below the red zone belong to nobody: any signal could overwrite them.
+ *   registers set to the path    One system call, so all or nothing. From here on the thread needs nobody: prctl,
+ *                                return, rt_sigreturn, and it is where it was. Without us it differs in two things:
+ *                                a time-out begins anew, and a handler without SA_RESTART that runs in these
+ *                                microseconds finds the call not begun yet rather than ended with EINTR.
+ *   stopped at our call's entry  Goes on. (PTRACE_O_TRACESYSGOOD is part of it: were we to die in a system call
+ *   or end                       stop without, the kernel would send the SIGTRAP it holds for us. 0x80 | SIGTRAP is
+ *                                no signal, and is dropped.)
+ *   registers restored           Including the number and the kernel-internal result of the interrupted call.
+ *                                Detaching, or our end, makes the kernel do what it does after any stop, with
+ *                                the remaining time of a time-out: nothing on the path touched it.
+ *
+ * Single steps and breakpoints are never used: a thread left alone with one would be killed by it. Signals are not
+ * blocked for the same reason. One that arrives on the path stops for us first: we put the registers back and let
+ * it be delivered, as if it had come before us. Without us its handler runs below the frame and returns to the path.
+ *
+ * A critical section of restartable sequences must be aborted when its thread is interrupted, and the kernel does
+ * that by looking at where the thread is on its way out: on our path it would look at the wrong place, so a
+ * thread in such a section is let go and tried again. In a system call there is none.
+ *
+ * While a thread is stopped nothing may wait for storage, as the thread may be what serves it: code and stack were
+ * read, and so made resident, just before; only a stack that was is written to. */
+
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "daemon/actuator/mark/action.h"
+#include "daemon/actuator/mark/filter.h"
+#include "daemon/actuator/mark/step.h"
+#include "daemon/actuator/mark/thread.h"
+
+#ifndef PTRACE_O_SUSPEND_SECCOMP
+#define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
+#endif
+#define REQUEST_RSEQ_CONFIGURATION 0x420f
+#define REQUEST_SECCOMP_FILTER 0x420c
+
+#define STOP_WAIT_MS 50
+#define STACK_SLACK 65536U
+#define STACK_SCAN_MAX (64U << 20)
+#define ATTEMPTS_MAX 3
+#define SIGNAL_CALL_STOP (SIGTRAP | 0x80)
+
+/* The part of the thread's stack that was looked at, and read, before it is stopped. */
+typedef struct StackView {
+        const Mapping *mapping;
+        uint64_t low, high;
+} StackView;
+
+typedef struct Visit {
+        const MarkJob *job;
+        pid_t tid;
+        StackView stack;
+        ThreadStatus status;
+        uint64_t args[5];
+        ArchState state;
+        ArchFrame frame;
+        ThreadReport *report;
+        uint64_t stop_began;
+} Visit;
+
+/* What a thread in a ptrace stop is there for. */
+typedef enum StopKind {
+        STOP_GONE,
+        STOP_OURS,  /* as we asked */
+        STOP_CALL,  /* at the entry or end of a system call */
+        STOP_GROUP, /* the process is being stopped */
+        STOP_SIGNAL,
+} StopKind;
+
+/* How a part of the visit ended. */
+typedef enum Next {
+        NEXT_GO_ON,
+        NEXT_OVER,    /* detached, or never attached; the report is filled in */
+        NEXT_LOOK,    /* detached; look at the stack first and come again */
+        NEXT_ABANDON, /* attached, and only our exit changes that; the report is filled in */
+} Next;
+
+uint64_t now_ns(void) {
+        struct timespec ts;
+
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t) ts.tv_sec * 1000000000U + (uint64_t) ts.tv_nsec;
+}
+
+static Next report_as(Visit *v, MarkResult result, bool again) {
+        v->report->result = result;
+        v->report->again = again;
+        return NEXT_OVER;
+}
+
+static Next report_error(Visit *v, int error) {
+        if (error == -ESRCH)
+                return report_as(v, MARK_GONE, false);
+        if (error == -EPERM || error == -EACCES)
+                return report_as(v, MARK_DENIED, false);
+        if (error == -EOPNOTSUPP)
+                return report_as(v, MARK_UNSUPPORTED, false);
+        if (error == -EAGAIN)
+                return report_as(v, MARK_BUSY, true);
+        v->report->error = -error;
+        return report_as(v, MARK_FAILED, false);
+}
+
+/* Waits for SIGCHLD, which is blocked; it is pending once however many stops it stands for. */
+static int tracee_wait(pid_t tid, unsigned timeout_ms, int *ret_status) {
+        const uint64_t until = now_ns() + timeout_ms * UINT64_C(1000000);
+        sigset_t set;
+
+        sigemptyset(&set);
+        sigaddset(&set, SIGCHLD);
+        for (;;) {
+                struct timespec ts;
+                uint64_t now;
+                pid_t p = waitpid(tid, ret_status, __WALL | WNOHANG);
+
+                if (p == tid)
+                        return 0;
+                if (p < 0)
+                        return errno == ECHILD ? -ESRCH : -errno;
+                now = now_ns();
+                if (now >= until)
+                        return -ETIMEDOUT;
+                ts = (struct timespec) { (time_t) ((until - now) / 1000000000), (long) ((until - now) % 1000000000) };
+                (void) sigtimedwait(&set, NULL, &ts);
+        }
+}
+
+static StopKind stop_kind(int status, int *ret_signal) {
+        int sig;
+
+        *ret_signal = 0;
+        if (!WIFSTOPPED(status))
+                return STOP_GONE;
+        sig = WSTOPSIG(status);
+        if (status >> 16 == PTRACE_EVENT_STOP)
+                return sig == SIGTRAP ? STOP_OURS : STOP_GROUP;
+        if (sig == SIGNAL_CALL_STOP)
+                return STOP_CALL;
+        *ret_signal = sig;
+        return STOP_SIGNAL;
+}
+
+static void thread_detach(Visit *v, int sig) {
+        uint64_t stopped;
+
+        ptrace(PTRACE_DETACH, v->tid, NULL, (void *) (long) sig);
+        step_reached(STEP_DETACHED);
+        stopped = now_ns() - v->stop_began;
+        v->report->stopped_ns = MAX(v->report->stopped_ns, stopped);
+}
+
+/* Back to the interrupted state from any stop but that at the entry of our call. */
+static void thread_restore(Visit *v, int sig) {
+        (void) arch_state_restore(v->tid, &v->state);
+        step_reached(STEP_RESTORED);
+        thread_detach(v, sig);
+}
+
+/* Everything that can be known without touching the thread. */
+static Next visit_examine(Visit *v, ThreadCall *ret_call) {
+        const Target *t = v->job->target;
+        ThreadStat stat;
+        int r;
+
+        r = thread_stat_read(t, v->tid, &stat);
+        if (r < 0)
+                return report_error(v, r);
+        r = action_is_in_state(t, v->tid, &stat, v->job->set);
+        if (r != 0)
+                return r < 0 ? report_error(v, r) : report_as(v, MARK_DONE, false);
+        if (stat.state == 'Z' || stat.state == 'X')
+                return report_as(v, MARK_GONE, false);
+        if (stat.flags & (TASK_IO_WORKER | TASK_USER_WORKER))
+                return report_as(v, MARK_USER_WORKER, false);
+        if (stat.flags & TASK_KERNEL_THREAD)
+                return report_as(v, MARK_UNSUPPORTED, false);
+        r = thread_status_read(t, v->tid, &v->status);
+        if (r < 0)
+                return report_error(v, r);
+        if (v->status.tracer != 0)
+                return report_as(v, MARK_TRACED, false);
+        if (stat.state == 'T' || stat.state == 't' || target_is_frozen(t) > 0)
+                return report_as(v, MARK_BUSY, false);
+        if (stat.state == 'D' && !v->job->late)
+                return report_as(v, MARK_BUSY, true);
+        if (v->status.shadow_stack)
+                return report_as(v, MARK_UNSUPPORTED, false);
+        r = action_is_permitted(t, v->tid, &v->status);
+        if (r <= 0)
+                return report_error(v, r == 0 ? -EPERM : r);
+        if (v->status.seccomp == 1)
+                return report_as(v, MARK_SECCOMP, false);
+        r = thread_call_read(t, v->tid, ret_call);
+        if (r < 0)
+                return report_error(v, r);
+        if (!ret_call->running) {
+                CallCare care = arch_call_care(ret_call);
+
+                if (care == CALL_NEVER || (care == CALL_VISIBLE && !v->job->late))
+                        return report_as(v, MARK_BUSY, true);
+        }
+        return NEXT_GO_ON;
+}
+
+/* Looks at the stack around sp and makes resident what may be written to. */
+static int stack_look(Visit *v, uint64_t sp, StackView *ret) {
+        const Mapping *m = memory_map_find(&v->job->map, sp);
+        const uint64_t need = arch_stack_need() + STACK_SLACK;
+        StackView s = { .mapping = m };
+        int r;
+
+        if (!m)
+                return -EAGAIN;
+        if (!m->read || !m->write || m->shared || m->file)
+                return -EOPNOTSUPP;
+        s.low = sp - m->start > need ? sp - need : m->start;
+        r = memory_find_guard(v->job->target, sp, MIN(m->end, sp + STACK_SCAN_MAX), &s.high);
+        if (r < 0)
+                return r;
+        r = memory_touch(v->tid, s.low, sp + 1);
+        if (r < 0)
+                return r == -EFAULT ? -EOPNOTSUPP : r;
+        *ret = s;
+        return 0;
+}
+
+/* A stack that is known to be one: the main thread's, or one that ends in this thread's own control block, which
+ * holds its own address at its beginning. Goroutines, coroutines, alternate stacks fail here: below their stack
+ * pointer may be somebody else's data. */
+static int stack_check(const Visit *v) {
+        const uint64_t sp = arch_state_sp(&v->state), tls = arch_state_tls(&v->state);
+        uint64_t self;
+        int r;
+
+        if (sp < v->stack.low || sp >= v->stack.high || sp - v->stack.low < arch_stack_need())
+                return -EOPNOTSUPP;
+        if (v->stack.mapping->stack)
+                return v->tid == v->job->target->pid ? 0 : -EOPNOTSUPP;
+        if (tls <= sp || tls >= v->stack.high)
+                return -EOPNOTSUPP;
+        r = memory_read(v->tid, tls, &self, sizeof(self));
+        if (r < 0)
+                return r;
+        return self == tls ? 0 : -EOPNOTSUPP;
+}
+
+static bool stack_is_known(const Visit *v) {
+        const uint64_t sp = arch_state_sp(&v->state);
+
+        return v->stack.mapping && sp < v->stack.high &&
+                (sp >= v->stack.low + arch_stack_need() || v->stack.low == v->stack.mapping->start) && sp >= v->stack.low;
+}
+
+/* A stack that will not do now may be left soon: by a coroutine, or a handler on an alternate stack. */
+static int stack_report(Visit *v, int error) {
+        (void) report_error(v, error);
+        v->report->again = error == -EOPNOTSUPP || error == -EAGAIN;
+        return 0;
+}
+
+/* Outside of system calls: 0, or -EAGAIN in a critical section, and where the kernel does not tell. */
+static int rseq_check(const Visit *v) {
+        struct {
+                uint64_t address;
+                uint32_t size, signature, flags, padding;
+        } configuration;
+        struct {
+                uint32_t version, flags;
+                uint64_t start, length, abort;
+        } section;
+        uint64_t pointer;
+
+        if (arch_state_in_call(&v->state))
+                return 0;
+        if (ptrace(REQUEST_RSEQ_CONFIGURATION, v->tid, sizeof(configuration), &configuration) < 0)
+                return -EAGAIN;
+        if (configuration.address == 0)
+                return 0;
+        if (memory_read(v->tid, configuration.address + 8, &pointer, sizeof(pointer)) < 0)
+                return -EAGAIN;
+        if (pointer == 0)
+                return 0;
+        if (memory_read(v->tid, pointer, &section, sizeof(section)) < 0)
+                return -EAGAIN;
+        return arch_state_ip(&v->state) - section.start < section.length ? -EAGAIN : 0;
+}
+
+/* Whether its filters bear the path; suspends them where they would only spoil it. */
+static Next filter_prepare(Visit *v) {
+        FilterVerdict verdict;
+        bool restart = true;
+        int r;
+
+        if (ptrace(REQUEST_SECCOMP_FILTER, v->tid, 0UL, NULL) < 0 && v->status.seccomp == 0)
+                return NEXT_GO_ON;
+        r = filter_judge(v->tid, &v->job->gadgets, v->args, &verdict, &restart);
+        if (r >= 0 && !restart)
+                arch_state_avoid_restart_call(&v->state);
+        if (r >= 0 && verdict == FILTER_REFUSES &&
+            ptrace(PTRACE_SETOPTIONS, v->tid, NULL, (void *) (PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP)) < 0)
+                r = -errno;
+        if (r >= 0 && verdict != FILTER_HARMS)
+                return NEXT_GO_ON;
+        thread_restore(v, 0);
+        return report_as(v, MARK_SECCOMP, false);
+}
+
+/* Attaches and stops the thread. */
+static Next visit_stop(Visit *v) {
+        ThreadStat stat;
+        int status, sig, r;
+
+        step_reached(STEP_START);
+        if (ptrace(PTRACE_SEIZE, v->tid, NULL, (void *) PTRACE_O_TRACESYSGOOD) < 0)
+                return report_error(v, -errno);
+        step_reached(STEP_SEIZED);
+        /* Attached, its number cannot be given away any more: is it still the one, in the process meant? */
+        r = target_check(v->job->target);
+        if (r >= 0)
+                r = thread_stat_read(v->job->target, v->tid, &stat);
+        if (r < 0) {
+                (void) report_error(v, r);
+                return NEXT_ABANDON;
+        }
+        v->stop_began = now_ns();
+        if (ptrace(PTRACE_INTERRUPT, v->tid, NULL, NULL) < 0)
+                return report_error(v, -errno);
+        step_reached(STEP_REQUESTED);
+        r = tracee_wait(v->tid, STOP_WAIT_MS, &status);
+        if (r == -ETIMEDOUT) {
+                (void) report_as(v, MARK_BUSY, true);
+                return NEXT_ABANDON;
+        }
+        if (r < 0)
+                return report_error(v, r);
+        step_reached(STEP_STOPPED);
+        switch (stop_kind(status, &sig)) {
+        case STOP_OURS:
+                return NEXT_GO_ON;
+        case STOP_GONE:
+                return report_as(v, MARK_GONE, false);
+        case STOP_GROUP:
+                thread_detach(v, 0);
+                return report_as(v, MARK_BUSY, false);
+        default:
+                thread_detach(v, sig);
+                return report_as(v, MARK_BUSY, true);
+        }
+}
+
+/* With the thread stopped: reads it, and lays the frame. */
+static Next visit_prepare(Visit *v) {
+        int r;
+
+        r = arch_state_read(v->tid, &v->state);
+        if (r < 0) {
+                thread_detach(v, 0);
+                return report_error(v, r);
+        }
+        step_reached(STEP_READ);
+        if (!stack_is_known(v)) {
+                thread_restore(v, 0);
+                return NEXT_LOOK;
+        }
+        r = stack_check(v);
+        if (r < 0) {
+                thread_restore(v, 0);
+                (void) stack_report(v, r);
+                return NEXT_OVER;
+        }
+        r = rseq_check(v);
+        if (r >= 0)
+                r = arch_frame_build(&v->state, &v->job->gadgets, &v->frame);
+        if (r >= 0)
+                r = memory_write(v->tid, v->frame.address, v->frame.bytes, v->frame.size);
+        if (r < 0) {
+                thread_restore(v, 0);
+                return report_error(v, r);
+        }
+        step_reached(STEP_WRITTEN);
+        return filter_prepare(v);
+}
+
+/* An unexpected stop on the path, or none. */
+static Next path_give_up(Visit *v, int sig) {
+        ArchPosition position;
+        int r = arch_path_position(v->tid, &v->job->gadgets, &v->frame, &position);
+
+        if (r >= 0 && position == ARCH_BEFORE_CALL)
+                thread_restore(v, sig);
+        else
+                thread_detach(v, sig); /* it finds its way back alone */
+        return report_as(v, MARK_BUSY, true);
+}
+
+static Next path_stopped(Visit *v, StopKind *ret) {
+        int status, sig, r;
+
+        r = tracee_wait(v->tid, STOP_WAIT_MS, &status);
+        if (r == -ETIMEDOUT) {
+                /* frozen or out of processor time: ask once more */
+                (void) ptrace(PTRACE_INTERRUPT, v->tid, NULL, NULL);
+                r = tracee_wait(v->tid, STOP_WAIT_MS, &status);
+        }
+        if (r == -ETIMEDOUT) {
+                (void) report_as(v, MARK_BUSY, true);
+                return NEXT_ABANDON;
+        }
+        if (r < 0)
+                return report_error(v, r);
+        *ret = stop_kind(status, &sig);
+        if (*ret == STOP_GONE)
+                return report_as(v, MARK_GONE, false);
+        return *ret == STOP_CALL ? NEXT_GO_ON : path_give_up(v, sig);
+}
+
+static Next call_report(Visit *v, long result) {
+        if (result == 0)
+                return report_as(v, MARK_DONE, false);
+        if (result == -EINVAL) /* a kernel that does not know it */
+                return report_as(v, MARK_UNSUPPORTED, false);
+        return report_error(v, result < 0 && result > -4096 ? (int) result : -EPROTO);
+}
+
+static Next visit_call(Visit *v) {
+        long result = -EPROTO;
+        StopKind kind;
+        Next next;
+        int r;
+
+        step_reached(STEP_SUSPENDED);
+        r = arch_path_enter(v->tid, &v->state, &v->job->gadgets, &v->frame, v->args);
+        if (r < 0) {
+                thread_restore(v, 0);
+                return report_error(v, r);
+        }
+        step_reached(STEP_DIVERTED);
+        if (ptrace(PTRACE_SYSCALL, v->tid, NULL, NULL) < 0)
+                return report_error(v, -errno);
+        step_reached(STEP_RESUMED);
+        next = path_stopped(v, &kind);
+        if (next != NEXT_GO_ON)
+                return next;
+        step_reached(STEP_ENTERED);
+        if (ptrace(PTRACE_SYSCALL, v->tid, NULL, NULL) < 0)
+                return report_error(v, -errno);
+        step_reached(STEP_CALLING);
+        next = path_stopped(v, &kind);
+        if (next != NEXT_GO_ON)
+                return next;
+        step_reached(STEP_RETURNED);
+        r = arch_path_result(v->tid, &v->job->gadgets, &v->frame, &result);
+        if (r < 0) {
+                thread_detach(v, 0); /* not where we think: leave it its own way back */
+                return report_error(v, r);
+        }
+        thread_restore(v, 0);
+        return call_report(v, result);
+}
+
+/* The kernel's word, not the call's, decides. */
+static void visit_verify(Visit *v) {
+        ThreadStat stat;
+        int r;
+
+        r = thread_stat_read(v->job->target, v->tid, &stat);
+        if (r >= 0)
+                r = action_is_in_state(v->job->target, v->tid, &stat, v->job->set);
+        if (r < 0)
+                (void) report_error(v, r);
+        else if (r == 0)
+                (void) report_as(v, MARK_BUSY, true);
+}
+
+int thread_mark(const MarkJob *job, pid_t tid, ThreadReport *ret) {
+        static Visit visit;
+        Visit *v = &visit;
+        ThreadCall call;
+        Next next;
+
+        *ret = (ThreadReport) { .tid = tid, .result = MARK_FAILED, .error = EPROTO };
+        *v = (Visit) { .job = job, .tid = tid, .report = ret };
+        action_arguments(job->set, v->args);
+        next = visit_examine(v, &call);
+        if (next != NEXT_GO_ON)
+                return 0;
+        if (!call.running) {
+                int r = stack_look(v, call.sp, &v->stack);
+
+                if (r < 0)
+                        return stack_report(v, r);
+        }
+        for (unsigned attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+                next = visit_stop(v);
+                if (next == NEXT_GO_ON)
+                        next = visit_prepare(v);
+                if (next == NEXT_LOOK) {
+                        int r = stack_look(v, arch_state_sp(&v->state), &v->stack);
+
+                        if (r < 0)
+                                return stack_report(v, r);
+                        continue;
+                }
+                if (next == NEXT_GO_ON)
+                        next = visit_call(v);
+                if (ret->result == MARK_DONE)
+                        visit_verify(v);
+                return next == NEXT_ABANDON;
+        }
+        (void) report_as(v, MARK_BUSY, true);
+        return 0;
+}

@@ -1,0 +1,562 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A process that notices when anything is done to it. One thread, the subject, repeats what its mode says and checks
+ * all registers, vector registers, red zone, signal mask, alternate stack, result and duration each time; another
+ * one, the ticker, makes blocked calls end. It runs until its standard input ends and prints
+ * "ok ROUNDS deviations N"; deviations are what a stop may legally cause and are listed in known_deviation(). */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/io_uring.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/msg.h>
+#include <sys/select.h>
+#include <sys/sem.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SHORT_NS UINT64_C(150000000)
+#define LATE_NS UINT64_C(900000000)
+
+typedef struct Registers {
+        uint64_t general[16]; /* rax rbx rcx rdx rsi rdi rbp r8..r15, flags last */
+        unsigned char vector[16][32];
+        uint64_t red_zone[14];
+} Registers;
+
+static atomic_bool stopping;
+static atomic_ulong rounds, deviations, handled;
+static pthread_t subject;
+static int pipe_ends[2], sockets[2], listener, epoll_fd, semaphore, queue, ring_fd;
+static struct sockaddr_un address;
+static uint32_t word;
+static const char *mode;
+
+static uint64_t now(void) {
+        struct timespec ts;
+
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t) ts.tv_sec * 1000000000U + (uint64_t) ts.tv_nsec;
+}
+
+static void fail(const char *what, long a, long b) {
+        printf("FAIL %s: %s %ld %ld\n", mode, what, a, b);
+        fflush(stdout);
+        abort();
+}
+
+/* Loads everything from 'in', then either makes a system call or spins 'count' times, and stores it to 'out'. */
+void run_loaded(const Registers *in, Registers *out, uint64_t count);
+__asm__(".text\n.globl run_loaded\n.type run_loaded,@function\nrun_loaded:\n"
+        "push %rbx\npush %rbp\npush %r12\npush %r13\npush %r14\npush %r15\n"
+        "sub $24,%rsp\nmov %rsi,(%rsp)\nmov %rdx,8(%rsp)\nmov %rsp,out_sp(%rip)\n"
+        "mov %rdi,%rax\n"
+        ".set i,0\n.rept 14\nmov 640+i*8(%rax),%rcx\nmov %rcx,-8-i*8(%rsp)\n.set i,i+1\n.endr\n"
+        "vmovdqu 128(%rax),%ymm0\nvmovdqu 160(%rax),%ymm1\nvmovdqu 192(%rax),%ymm2\nvmovdqu 224(%rax),%ymm3\n"
+        "vmovdqu 256(%rax),%ymm4\nvmovdqu 288(%rax),%ymm5\nvmovdqu 320(%rax),%ymm6\nvmovdqu 352(%rax),%ymm7\n"
+        "vmovdqu 384(%rax),%ymm8\nvmovdqu 416(%rax),%ymm9\nvmovdqu 448(%rax),%ymm10\nvmovdqu 480(%rax),%ymm11\n"
+        "vmovdqu 512(%rax),%ymm12\nvmovdqu 544(%rax),%ymm13\nvmovdqu 576(%rax),%ymm14\nvmovdqu 608(%rax),%ymm15\n"
+        "mov 8(%rax),%rbx\nmov 16(%rax),%rcx\nmov 24(%rax),%rdx\nmov 32(%rax),%rsi\nmov 40(%rax),%rdi\n"
+        "mov 48(%rax),%rbp\nmov 56(%rax),%r8\nmov 64(%rax),%r9\nmov 72(%rax),%r10\nmov 80(%rax),%r11\n"
+        "mov 88(%rax),%r12\nmov 96(%rax),%r13\nmov 104(%rax),%r14\nmov 112(%rax),%r15\n"
+        "mov (%rax),%rax\n"
+        "cmpq $0,8(%rsp)\njne 1f\nsyscall\njmp 2f\n"
+        "1: decq 8(%rsp)\njnz 1b\n"
+        "2:\n"
+        "cmp %rsp,out_sp(%rip)\nje 3f\nud2\n3:\n"
+        "push %rax\npushf\nmov 16(%rsp),%rax\npop 120(%rax)\npop (%rax)\n" /* clobbers two slots of red zone */
+        "mov %rbx,8(%rax)\nmov %rcx,16(%rax)\nmov %rdx,24(%rax)\nmov %rsi,32(%rax)\nmov %rdi,40(%rax)\n"
+        "mov %rbp,48(%rax)\nmov %r8,56(%rax)\nmov %r9,64(%rax)\nmov %r10,72(%rax)\nmov %r11,80(%rax)\n"
+        "mov %r12,88(%rax)\nmov %r13,96(%rax)\nmov %r14,104(%rax)\nmov %r15,112(%rax)\n"
+        "vmovdqu %ymm0,128(%rax)\nvmovdqu %ymm1,160(%rax)\nvmovdqu %ymm2,192(%rax)\nvmovdqu %ymm3,224(%rax)\n"
+        "vmovdqu %ymm4,256(%rax)\nvmovdqu %ymm5,288(%rax)\nvmovdqu %ymm6,320(%rax)\nvmovdqu %ymm7,352(%rax)\n"
+        "vmovdqu %ymm8,384(%rax)\nvmovdqu %ymm9,416(%rax)\nvmovdqu %ymm10,448(%rax)\nvmovdqu %ymm11,480(%rax)\n"
+        "vmovdqu %ymm12,512(%rax)\nvmovdqu %ymm13,544(%rax)\nvmovdqu %ymm14,576(%rax)\nvmovdqu %ymm15,608(%rax)\n"
+        ".set i,0\n.rept 14\nmov -8-i*8(%rsp),%rcx\nmov %rcx,640+i*8(%rax)\n.set i,i+1\n.endr\n"
+        "vzeroupper\nadd $24,%rsp\npop %r15\npop %r14\npop %r13\npop %r12\npop %rbp\npop %rbx\nret\n"
+        ".size run_loaded,.-run_loaded\n"
+        ".lcomm out_sp,8\n");
+
+static uint64_t pattern(unsigned i) {
+        static uint64_t salt = 0x9e3779b97f4a7c15;
+
+        salt = salt * 6364136223846793005U + 1442695040888963407U;
+        return salt ^ ((uint64_t) i << 56);
+}
+
+static void registers_fill(Registers *r) {
+        for (unsigned i = 0; i < 16; i++)
+                r->general[i] = pattern(i);
+        for (unsigned i = 0; i < 16; i++)
+                for (unsigned k = 0; k < 4; k++) {
+                        uint64_t v = pattern(i * 4 + k);
+                        memcpy(&r->vector[i][k * 8], &v, 8);
+                }
+        for (unsigned i = 0; i < 14; i++)
+                r->red_zone[i] = pattern(i);
+}
+
+static void context_check(void) {
+        sigset_t mask;
+        stack_t stack;
+
+        pthread_sigmask(SIG_SETMASK, NULL, &mask);
+        if (sigismember(&mask, SIGUSR1) != 1 || sigismember(&mask, SIGHUP) != 1 || sigismember(&mask, SIGUSR2) != 0 ||
+            sigismember(&mask, SIGWINCH) != 0)
+                fail("signal mask", 0, 0);
+        sigaltstack(NULL, &stack);
+        if (stack.ss_size != 65536 || stack.ss_flags != 0)
+                fail("alternate stack", (long) stack.ss_size, stack.ss_flags);
+}
+
+static void registers_check(const Registers *in, const Registers *out, bool call) {
+        for (unsigned i = 0; i < 15; i++)
+                if (in->general[i] != out->general[i] && !(call && (i == 0 || i == 2 || i == 10)))
+                        fail("register", i, (long) out->general[i]);
+        for (unsigned i = 0; i < 16; i++)
+                if (memcmp(in->vector[i], out->vector[i], 32) != 0)
+                        fail("vector register", i, 0);
+        /* the two nearest slots are used by the saving itself */
+        for (unsigned i = 2; i < 14; i++)
+                if (in->red_zone[i] != out->red_zone[i])
+                        fail("red zone", i, (long) out->red_zone[i]);
+        context_check();
+}
+
+static long call_checked(long nr, long a, long b, long c, long d, long e, long f) {
+        Registers in, out;
+
+        registers_fill(&in);
+        in.general[0] = (uint64_t) nr;
+        in.general[5] = (uint64_t) a;
+        in.general[4] = (uint64_t) b;
+        in.general[3] = (uint64_t) c;
+        in.general[9 - 0] = (uint64_t) d; /* r10 */
+        in.general[7] = (uint64_t) e;
+        in.general[8] = (uint64_t) f;
+        run_loaded(&in, &out, 0);
+        registers_check(&in, &out, true);
+        return (long) out.general[0];
+}
+
+static void expect(long result, long wanted, uint64_t began, uint64_t at_least) {
+        uint64_t took = now() - began;
+
+        if (result != wanted && result == -EINTR && wanted != -EINTR) {
+                atomic_fetch_add(&deviations, 1);
+                return;
+        }
+        if (result != wanted)
+                fail("result", result, wanted);
+        if (took < at_least)
+                fail("too early", (long) took, (long) at_least);
+        if (took > at_least + LATE_NS) {
+                printf("late: %ld ms\n", (long) (took / 1000000));
+                atomic_fetch_add(&deviations, 1);
+        }
+}
+
+static void on_signal(int sig) {
+        (void) sig;
+        atomic_fetch_add(&handled, 1);
+}
+
+static struct timespec *short_time(struct timespec *ts) {
+        *ts = (struct timespec) { 0, SHORT_NS };
+        return ts;
+}
+
+#define P(x) ((long) (x))
+
+static void round_tight(void) {
+        Registers in, out;
+
+        registers_fill(&in);
+        run_loaded(&in, &out, 2000000);
+        registers_check(&in, &out, false);
+}
+
+static void round_nanosleep(void) {
+        struct timespec ts, rest;
+        uint64_t t = now();
+
+        expect(call_checked(SYS_nanosleep, P(short_time(&ts)), P(&rest), 0, 0, 0, 0), 0, t, SHORT_NS);
+}
+static void round_clock_nanosleep(void) {
+        struct timespec ts;
+        uint64_t t = now();
+
+        expect(call_checked(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, P(short_time(&ts)), 0, 0, 0), 0, t, SHORT_NS);
+}
+static void round_clock_nanosleep_absolute(void) {
+        uint64_t t = now(), end = t + SHORT_NS;
+        struct timespec ts = { (time_t) (end / 1000000000), (long) (end % 1000000000) };
+
+        expect(call_checked(SYS_clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, P(&ts), 0, 0, 0), 0, t, SHORT_NS);
+}
+static void round_poll_timeout(void) {
+        struct pollfd p = { .fd = sockets[1], .events = POLLIN };
+        uint64_t t = now();
+
+        expect(call_checked(SYS_poll, P(&p), 1, SHORT_NS / 1000000, 0, 0, 0), 0, t, SHORT_NS);
+}
+static void drain(int fd) {
+        char c[64];
+
+        if (call_checked(SYS_read, fd, P(c), sizeof(c), 0, 0, 0) < 1)
+                fail("read", 0, 0);
+}
+static void round_poll(void) {
+        struct pollfd p = { .fd = pipe_ends[0], .events = POLLIN };
+
+        expect(call_checked(SYS_poll, P(&p), 1, -1, 0, 0, 0), 1, now(), 0);
+        drain(pipe_ends[0]);
+}
+static void round_select(void) {
+        struct timeval tv = { 0, SHORT_NS / 1000 };
+        uint64_t t = now();
+        fd_set set;
+
+        FD_ZERO(&set);
+        FD_SET(sockets[1], &set);
+        expect(call_checked(SYS_select, sockets[1] + 1, P(&set), 0, 0, P(&tv), 0), 0, t, SHORT_NS);
+}
+static void round_futex_timeout(void) {
+        struct timespec ts;
+        uint64_t t = now();
+
+        expect(call_checked(SYS_futex, P(&word), FUTEX_WAIT_PRIVATE, 0, P(short_time(&ts)), 0, 0), -ETIMEDOUT, t,
+               SHORT_NS);
+}
+static void round_futex(void) {
+        long r = call_checked(SYS_futex, P(&word), FUTEX_WAIT_PRIVATE, 0, 0, 0, 0);
+
+        expect(r, 0, now(), 0);
+}
+static void round_read(void) {
+        char c[64];
+
+        expect(call_checked(SYS_read, pipe_ends[0], P(c), 1, 0, 0, 0), 1, now(), 0);
+}
+static void round_epoll(void) {
+        struct epoll_event e;
+
+        expect(call_checked(SYS_epoll_wait, epoll_fd, P(&e), 1, -1, 0, 0), 1, now(), 0);
+        drain(pipe_ends[0]);
+}
+static void round_epoll_timeout(void) {
+        struct epoll_event e;
+        uint64_t t = now();
+
+        expect(call_checked(SYS_epoll_wait, epoll_fd, P(&e), 1, SHORT_NS / 1000000, 0, 0), 0, t, SHORT_NS);
+}
+static void round_accept(void) {
+        long fd = call_checked(SYS_accept, listener, 0, 0, 0, 0, 0);
+
+        if (fd >= 0)
+                close((int) fd);
+        expect(fd < 0 ? fd : 0, 0, now(), 0);
+}
+static void round_sigtimedwait(void) {
+        sigset_t set;
+
+        sigemptyset(&set);
+        sigaddset(&set, SIGUSR1);
+        expect(call_checked(SYS_rt_sigtimedwait, P(&set), 0, 0, 8, 0, 0), SIGUSR1, now(), 0);
+}
+static void round_sigtimedwait_timeout(void) {
+        struct timespec ts;
+        uint64_t t = now();
+        sigset_t set;
+
+        sigemptyset(&set);
+        sigaddset(&set, SIGHUP);
+        expect(call_checked(SYS_rt_sigtimedwait, P(&set), 0, P(short_time(&ts)), 8, 0, 0), -EAGAIN, t, SHORT_NS);
+}
+/* These must be interrupted: a signal that only their own mask lets through, or one without SA_RESTART. */
+static void interrupted(long r, unsigned long before) {
+        expect(r, -EINTR, now(), 0);
+        if (atomic_load(&handled) == before) {
+                atomic_fetch_add(&deviations, 1);
+                printf("EINTR without a handler\n");
+        }
+}
+static void round_ppoll_mask(void) {
+        struct pollfd p = { .fd = sockets[1], .events = POLLIN };
+        unsigned long before = atomic_load(&handled);
+        sigset_t set;
+
+        sigemptyset(&set);
+        interrupted(call_checked(SYS_ppoll, P(&p), 1, 0, P(&set), 8, 0), before);
+}
+static void round_sigsuspend(void) {
+        unsigned long before = atomic_load(&handled);
+        sigset_t set;
+
+        sigemptyset(&set);
+        interrupted(call_checked(SYS_rt_sigsuspend, P(&set), 8, 0, 0, 0, 0), before);
+}
+static void round_epoll_pwait_mask(void) {
+        unsigned long before = atomic_load(&handled);
+        struct epoll_event e;
+        sigset_t set;
+
+        sigemptyset(&set);
+        interrupted(call_checked(SYS_epoll_pwait, epoll_fd, P(&e), 1, -1, P(&set), 8), before);
+}
+static void round_read_interrupted(void) {
+        unsigned long before = atomic_load(&handled);
+        char c;
+
+        interrupted(call_checked(SYS_read, sockets[1], P(&c), 1, 0, 0, 0), before);
+}
+static void round_semop(void) {
+        struct sembuf b = { 0, -1, 0 };
+
+        expect(call_checked(SYS_semop, semaphore, P(&b), 1, 0, 0, 0), 0, now(), 0);
+}
+static void round_msgrcv(void) {
+        struct { long type; char text[8]; } m;
+
+        expect(call_checked(SYS_msgrcv, queue, P(&m), 8, 0, 0, 0), 1, now(), 0);
+}
+/* Not in call_checked(): the completion queue is looked at in between by nobody, a wait for one that comes by time. */
+static struct io_uring_sqe *ring_sqes;
+static unsigned *ring_sq_tail, *ring_sq_array, *ring_cq_head, *ring_cq_tail, *ring_sq_mask;
+static void round_io_uring(void) {
+        static struct __kernel_timespec ts = { 0, SHORT_NS };
+        unsigned tail = *ring_sq_tail, i = tail & *ring_sq_mask;
+        uint64_t t = now();
+        long r;
+
+        ring_sqes[i] = (struct io_uring_sqe) { .opcode = IORING_OP_TIMEOUT, .fd = -1, .addr = (uintptr_t) &ts,
+                                               .len = 1 };
+        ring_sq_array[i] = i;
+        __atomic_store_n(ring_sq_tail, tail + 1, __ATOMIC_RELEASE);
+        if (call_checked(SYS_io_uring_enter, ring_fd, 1, 0, 0, 0, 0) != 1)
+                fail("submit", 0, 0);
+        r = call_checked(SYS_io_uring_enter, ring_fd, 0, 1, IORING_ENTER_GETEVENTS, 0, 0);
+        if (r == -EINTR) {
+                atomic_fetch_add(&deviations, 1);
+                while (__atomic_load_n(ring_cq_tail, __ATOMIC_ACQUIRE) == *ring_cq_head)
+                        usleep(1000);
+                r = 0;
+        }
+        expect(r, 0, t, SHORT_NS);
+        if (__atomic_load_n(ring_cq_tail, __ATOMIC_ACQUIRE) == *ring_cq_head)
+                fail("no completion", 0, 0);
+        __atomic_store_n(ring_cq_head, *ring_cq_head + 1, __ATOMIC_RELEASE);
+}
+static bool ring_setup(void) {
+        struct io_uring_params p = {};
+        char *rings;
+
+        ring_fd = (int) syscall(SYS_io_uring_setup, 4, &p);
+        if (ring_fd < 0)
+                return false;
+        rings = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring_fd, IORING_OFF_SQ_RING);
+        ring_sqes = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring_fd, IORING_OFF_SQES);
+        if (rings == MAP_FAILED) {
+                rings = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, IORING_OFF_SQ_RING);
+                if (rings == MAP_FAILED)
+                        return false;
+        }
+        ring_sq_tail = (unsigned *) (rings + p.sq_off.tail);
+        ring_sq_mask = (unsigned *) (rings + p.sq_off.ring_mask);
+        ring_sq_array = (unsigned *) (rings + p.sq_off.array);
+        ring_cq_head = (unsigned *) (rings + p.cq_off.head);
+        ring_cq_tail = (unsigned *) (rings + p.cq_off.tail);
+        return true;
+}
+
+/* A handler that spins on the alternate stack, its registers checked too. */
+static void on_alternate(int sig) {
+        Registers in, out;
+
+        (void) sig;
+        registers_fill(&in);
+        run_loaded(&in, &out, 20000000);
+        for (unsigned i = 0; i < 15; i++)
+                if (in.general[i] != out.general[i])
+                        fail("register in handler", i, 0);
+}
+static void round_alternate(void) {
+        raise(SIGUSR2);
+        context_check();
+}
+
+/* A pool that spawns and ends threads all the time. */
+static void *short_life(void *unused) {
+        (void) unused;
+        usleep(2000);
+        return NULL;
+}
+static void round_pool(void) {
+        pthread_t t[8];
+
+        for (unsigned i = 0; i < 8; i++)
+                if (pthread_create(&t[i], NULL, short_life, NULL) != 0)
+                        fail("pthread_create", 0, 0);
+        for (unsigned i = 0; i < 8; i++)
+                pthread_join(t[i], NULL);
+}
+
+static const struct {
+        const char *name;
+        void (*round)(void);
+} modes[] = {
+        { "tight", round_tight },
+        { "nanosleep", round_nanosleep },
+        { "clock-nanosleep", round_clock_nanosleep },
+        { "clock-nanosleep-absolute", round_clock_nanosleep_absolute },
+        { "poll", round_poll },
+        { "poll-timeout", round_poll_timeout },
+        { "select", round_select },
+        { "futex", round_futex },
+        { "futex-timeout", round_futex_timeout },
+        { "read", round_read },
+        { "epoll", round_epoll },
+        { "epoll-timeout", round_epoll_timeout },
+        { "accept", round_accept },
+        { "sigtimedwait", round_sigtimedwait },
+        { "sigtimedwait-timeout", round_sigtimedwait_timeout },
+        { "ppoll-mask", round_ppoll_mask },
+        { "sigsuspend", round_sigsuspend },
+        { "epoll-pwait-mask", round_epoll_pwait_mask },
+        { "read-interrupted", round_read_interrupted },
+        { "semop", round_semop },
+        { "msgrcv", round_msgrcv },
+        { "io-uring", round_io_uring },
+        { "alternate", round_alternate },
+        { "pool", round_pool },
+};
+
+static void subject_setup(void) {
+        sigset_t set;
+        stack_t stack = { .ss_sp = malloc(65536), .ss_size = 65536 };
+
+        sigaltstack(&stack, NULL);
+        sigemptyset(&set);
+        sigaddset(&set, SIGUSR1);
+        sigaddset(&set, SIGHUP);
+        pthread_sigmask(SIG_SETMASK, &set, NULL);
+}
+
+static void *subject_main(void *data) {
+        void (*round)(void) = data;
+
+        subject_setup();
+        while (!atomic_load(&stopping)) {
+                round();
+                atomic_fetch_add(&rounds, 1);
+        }
+        return NULL;
+}
+
+/* Ends whatever the subject may be blocked in, harmlessly for the other modes. */
+static void tick(void) {
+        struct sembuf b = { 0, 1, 0 };
+        struct { long type; char text[8]; } m = { 1, "x" };
+
+        if (strcmp(mode, "poll") == 0 || strcmp(mode, "read") == 0 || strcmp(mode, "epoll") == 0)
+                (void) !write(pipe_ends[1], "x", 1);
+        else if (strcmp(mode, "futex") == 0)
+                syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+        else if (strcmp(mode, "accept") == 0) {
+                int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+                if (connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
+                        fail("connect", errno, 0);
+                close(fd);
+        } else if (strcmp(mode, "sigtimedwait") == 0 || strcmp(mode, "ppoll-mask") == 0 ||
+                   strcmp(mode, "sigsuspend") == 0 || strcmp(mode, "epoll-pwait-mask") == 0)
+                pthread_kill(subject, SIGUSR1);
+        else if (strcmp(mode, "read-interrupted") == 0)
+                pthread_kill(subject, SIGWINCH);
+        else if (strcmp(mode, "semop") == 0)
+                semop(semaphore, &b, 1);
+        else if (strcmp(mode, "msgrcv") == 0)
+                msgsnd(queue, &m, 1, 0);
+}
+
+static void *ticker_main(void *unused) {
+        unsigned seed = 1;
+
+        (void) unused;
+        for (;;) {
+                usleep(500 + (unsigned) rand_r(&seed) % 20000);
+                tick();
+        }
+        return NULL;
+}
+
+static void setup(void) {
+        struct epoll_event e = { .events = EPOLLIN };
+        struct sigaction plain = { .sa_handler = on_signal }, alternate = { .sa_handler = on_alternate,
+                                                                            .sa_flags = SA_ONSTACK };
+        sigset_t set;
+
+        if (pipe(pipe_ends) < 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) < 0)
+                fail("setup", errno, 0);
+        address.sun_family = AF_UNIX;
+        snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "victim-%d", (int) getpid());
+        listener = socket(AF_UNIX, SOCK_STREAM, 0);
+        if (bind(listener, (struct sockaddr *) &address, sizeof(address)) < 0 || listen(listener, 128) < 0)
+                fail("listen", errno, 0);
+        epoll_fd = epoll_create1(0);
+        epoll_ctl(epoll_fd, EPOLL_CTL_ADD, pipe_ends[0], &e);
+        semaphore = semget(IPC_PRIVATE, 1, 0600);
+        queue = msgget(IPC_PRIVATE, 0600);
+        sigaction(SIGUSR1, &plain, NULL);
+        sigaction(SIGWINCH, &plain, NULL);
+        sigaction(SIGUSR2, &alternate, NULL);
+        /* only the subject gets these, directed */
+        sigemptyset(&set);
+        sigaddset(&set, SIGWINCH);
+        pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+int main(int argc, char *argv[]) {
+        void (*round)(void) = NULL;
+        pthread_t ticker;
+        char c;
+
+        if (argc != 2)
+                return 2;
+        mode = argv[1];
+        for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+                if (strcmp(modes[i].name, mode) == 0)
+                        round = modes[i].round;
+        if (!round || !__builtin_cpu_supports("avx"))
+                return 77;
+        setup();
+        if (round == round_io_uring && !ring_setup())
+                return 77;
+        pthread_create(&subject, NULL, subject_main, round);
+        pthread_create(&ticker, NULL, ticker_main, NULL);
+        printf("ready\n");
+        fflush(stdout);
+        while (read(0, &c, 1) > 0)
+                ;
+        atomic_store(&stopping, true);
+        pthread_join(subject, NULL);
+        semctl(semaphore, 0, IPC_RMID);
+        msgctl(queue, IPC_RMID, NULL);
+        printf("ok %lu deviations %lu\n", atomic_load(&rounds), atomic_load(&deviations));
+        return 0;
+}
