@@ -15,7 +15,7 @@ trap _run_deferred EXIT
 
 _failed() {
         printf 'FAIL: %s:%s: exit status %s of: %s\n' \
-                "$(basename "${BASH_SOURCE[1]}")" "${BASH_LINENO[0]}" "$1" "$2" >&2
+                "$(basename "${BASH_SOURCE[1]:-$0}")" "${BASH_LINENO[0]}" "$1" "$2" >&2
 }
 
 _run_deferred() {
@@ -37,8 +37,10 @@ step() {
         printf '%(%T)T -- %s\n' -1 "$*"
 }
 
+# fail TEXT: with the line of the scenario, not that of the function it called.
 fail() {
-        printf 'FAIL: %s:%s: %s\n' "$(basename "${BASH_SOURCE[-1]}")" "${BASH_LINENO[-2]}" "$*" >&2
+        local lines=(0 "${BASH_LINENO[@]}")
+        printf 'FAIL: %s:%s: %s\n' "$(basename "$0")" "${lines[-2]}" "$*" >&2
         exit 1
 }
 
