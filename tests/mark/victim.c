@@ -65,7 +65,7 @@ static void fail(const char *what, long a, long b) {
 void run_loaded(const Registers *in, Registers *out, uint64_t count);
 __asm__(".text\n.globl run_loaded\n.type run_loaded,@function\nrun_loaded:\n"
         "push %rbx\npush %rbp\npush %r12\npush %r13\npush %r14\npush %r15\n"
-        "sub $24,%rsp\nmov %rsi,(%rsp)\nmov %rdx,8(%rsp)\nmov %rsp,out_sp(%rip)\n"
+        "sub $40,%rsp\nmov %rsi,(%rsp)\nmov %rdx,8(%rsp)\nmov %rsp,16(%rsp)\n"
         "mov %rdi,%rax\n"
         ".set i,0\n.rept 14\nmov 640+i*8(%rax),%rcx\nmov %rcx,-8-i*8(%rsp)\n.set i,i+1\n.endr\n"
         "vmovdqu 128(%rax),%ymm0\nvmovdqu 160(%rax),%ymm1\nvmovdqu 192(%rax),%ymm2\nvmovdqu 224(%rax),%ymm3\n"
@@ -79,7 +79,7 @@ __asm__(".text\n.globl run_loaded\n.type run_loaded,@function\nrun_loaded:\n"
         "cmpq $0,8(%rsp)\njne 1f\nsyscall\njmp 2f\n"
         "1: decq 8(%rsp)\njnz 1b\n"
         "2:\n"
-        "cmp %rsp,out_sp(%rip)\nje 3f\nud2\n3:\n"
+        "cmp %rsp,16(%rsp)\nje 3f\nud2\n3:\n"
         "push %rax\npushf\nmov 16(%rsp),%rax\npop 120(%rax)\npop (%rax)\n" /* clobbers two slots of red zone */
         "mov %rbx,8(%rax)\nmov %rcx,16(%rax)\nmov %rdx,24(%rax)\nmov %rsi,32(%rax)\nmov %rdi,40(%rax)\n"
         "mov %rbp,48(%rax)\nmov %r8,56(%rax)\nmov %r9,64(%rax)\nmov %r10,72(%rax)\nmov %r11,80(%rax)\n"
@@ -89,9 +89,8 @@ __asm__(".text\n.globl run_loaded\n.type run_loaded,@function\nrun_loaded:\n"
         "vmovdqu %ymm8,384(%rax)\nvmovdqu %ymm9,416(%rax)\nvmovdqu %ymm10,448(%rax)\nvmovdqu %ymm11,480(%rax)\n"
         "vmovdqu %ymm12,512(%rax)\nvmovdqu %ymm13,544(%rax)\nvmovdqu %ymm14,576(%rax)\nvmovdqu %ymm15,608(%rax)\n"
         ".set i,0\n.rept 14\nmov -8-i*8(%rsp),%rcx\nmov %rcx,640+i*8(%rax)\n.set i,i+1\n.endr\n"
-        "vzeroupper\nadd $24,%rsp\npop %r15\npop %r14\npop %r13\npop %r12\npop %rbp\npop %rbx\nret\n"
-        ".size run_loaded,.-run_loaded\n"
-        ".lcomm out_sp,8\n");
+        "vzeroupper\nadd $40,%rsp\npop %r15\npop %r14\npop %r13\npop %r12\npop %rbp\npop %rbx\nret\n"
+        ".size run_loaded,.-run_loaded\n");
 
 static uint64_t pattern(unsigned i) {
         static uint64_t salt = 0x9e3779b97f4a7c15;
@@ -401,6 +400,22 @@ static void round_alternate(void) {
         context_check();
 }
 
+/* The parent of a vfork() sleeps where no signal but a deadly one reaches it. */
+static void round_vfork(void) {
+        pid_t p = vfork();
+        int status;
+
+        if (p == 0) {
+                struct timespec ts = { 0, 60000000 };
+
+                syscall(SYS_nanosleep, &ts, NULL);
+                _exit(3);
+        }
+        if (p < 0 || waitpid(p, &status, 0) != p || status != 3 << 8)
+                fail("vfork", p, errno);
+        context_check();
+}
+
 /* A pool that spawns and ends threads all the time. */
 static void *short_life(void *unused) {
         (void) unused;
@@ -444,7 +459,9 @@ static const struct {
         { "msgrcv", round_msgrcv },
         { "io-uring", round_io_uring },
         { "alternate", round_alternate },
+        { "vfork", round_vfork },
         { "pool", round_pool },
+        { "leader-exit", round_tight },
 };
 
 static void subject_setup(void) {
@@ -531,10 +548,29 @@ static void setup(void) {
         pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
+static int finish(void) {
+        char c;
+
+        printf("ready\n");
+        fflush(stdout);
+        while (read(0, &c, 1) > 0)
+                ;
+        atomic_store(&stopping, true);
+        pthread_join(subject, NULL);
+        semctl(semaphore, 0, IPC_RMID);
+        msgctl(queue, IPC_RMID, NULL);
+        printf("ok %lu deviations %lu\n", atomic_load(&rounds), atomic_load(&deviations));
+        return 0;
+}
+
+static void *leader_rest(void *unused) {
+        (void) unused;
+        exit(finish());
+}
+
 int main(int argc, char *argv[]) {
         void (*round)(void) = NULL;
         pthread_t ticker;
-        char c;
 
         if (argc != 2)
                 return 2;
@@ -549,14 +585,11 @@ int main(int argc, char *argv[]) {
                 return 77;
         pthread_create(&subject, NULL, subject_main, round);
         pthread_create(&ticker, NULL, ticker_main, NULL);
-        printf("ready\n");
-        fflush(stdout);
-        while (read(0, &c, 1) > 0)
-                ;
-        atomic_store(&stopping, true);
-        pthread_join(subject, NULL);
-        semctl(semaphore, 0, IPC_RMID);
-        msgctl(queue, IPC_RMID, NULL);
-        printf("ok %lu deviations %lu\n", atomic_load(&rounds), atomic_load(&deviations));
-        return 0;
+        if (strcmp(mode, "leader-exit") == 0) {
+                pthread_t rest;
+
+                pthread_create(&rest, NULL, leader_rest, NULL);
+                pthread_exit(NULL);
+        }
+        return finish();
 }

@@ -223,6 +223,8 @@ CallCare arch_call_care(const ThreadCall *call) {
                 return call->args[3] & 0x100 ? CALL_NEVER : CALL_PLAIN; /* MSG_WAITALL */
         case SYS_recvmsg:
                 return call->args[2] & 0x100 ? CALL_NEVER : CALL_PLAIN;
+        case SYS_restart_syscall: /* see frame_restart(): left alone it would have to end */
+                return CALL_VISIBLE;
         case SYS_epoll_wait:
         case SYS_epoll_pwait:
         case NR_EPOLL_PWAIT2:
@@ -274,12 +276,15 @@ static int vector_read(pid_t tid, ArchState *s) {
 }
 
 /* A call that ended with EINTR only because we stopped the thread: -ERESTARTNOHAND makes the kernel decide the way
- * it does for ppoll(): EINTR if a handler runs after all, else once more. */
-static void state_repeat(pid_t tid, struct user_regs_struct *r) {
+ * it does for ppoll(): EINTR if a handler runs after all, else once more. Written back at once, so that it holds
+ * whatever becomes of us. */
+static int state_repeat(pid_t tid, struct user_regs_struct *r) {
         const uint64_t args[6] = { r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9 };
 
-        if ((long) r->orig_rax >= 0 && (long) r->rax == -EINTR && call_can_repeat(tid, (long) r->orig_rax, args))
-                r->rax = (unsigned long) -ERESTARTNOHAND;
+        if ((long) r->orig_rax < 0 || (long) r->rax != -EINTR || !call_can_repeat(tid, (long) r->orig_rax, args))
+                return 0;
+        r->rax = (unsigned long) -ERESTARTNOHAND;
+        return registers_write(tid, r);
 }
 
 static bool state_will_restart(const struct user_regs_struct *r) {
@@ -313,12 +318,14 @@ int arch_state_read(pid_t tid, ArchState *ret) {
         if (r->cs != USER_CS || r->ss != USER_SS || r->rsp >> 32 == 0 || r->rip >> 63 ||
             ((long) r->orig_rax >= 0 && (r->orig_rax & X32_BIT)))
                 return -EOPNOTSUPP;
+        k = state_repeat(tid, r);
+        if (k < 0)
+                return k;
         if (r->eflags & FLAG_TRAP) /* steps through itself */
                 return -EAGAIN;
         k = vector_read(tid, ret);
         if (k < 0)
                 return k;
-        state_repeat(tid, r);
         return mask_settle(tid, ret);
 }
 

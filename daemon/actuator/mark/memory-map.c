@@ -42,13 +42,13 @@ static int mapping_parse(char *line, Mapping *ret) {
         return 0;
 }
 
-int memory_map_read(const Target *t, MemoryMap *ret) {
+int memory_map_read(const Target *t, pid_t tid, MemoryMap *ret) {
         _cleanup_memory_map_ MemoryMap m = {};
         _cleanup_free_ char *text = NULL;
-        char *save = NULL;
+        char *save = NULL, path[64];
         int r;
 
-        r = target_read(t, "maps", MAPS_MAX, &text);
+        r = target_read(t, thread_path(tid, "maps", path), MAPS_MAX, &text);
         if (r < 0)
                 return r;
         for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
@@ -155,10 +155,12 @@ int memory_map_search(const MemoryMap *m, pid_t tid, const MemoryPattern *patter
         return -ENOENT;
 }
 
-int memory_find_guard(const Target *t, uint64_t start, uint64_t end, uint64_t *ret) {
-        _cleanup_close_ int fd = openat(t->proc_fd, "pagemap", O_RDONLY | O_CLOEXEC);
+int memory_find_guard(const Target *t, pid_t tid, uint64_t start, uint64_t end, uint64_t *ret) {
+        _cleanup_close_ int fd = -1;
+        char path[64];
         uint64_t entries[512], page = start / PAGE, last = (end + PAGE - 1) / PAGE;
 
+        fd = openat(t->proc_fd, thread_path(tid, "pagemap", path), O_RDONLY | O_CLOEXEC);
         if (fd < 0)
                 return errno == ENOENT ? -ESRCH : -errno;
         while (page < last) {

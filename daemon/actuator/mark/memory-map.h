@@ -21,7 +21,8 @@ typedef struct MemoryMap {
         size_t n, capacity;
 } MemoryMap;
 
-int memory_map_read(const Target *t, MemoryMap *ret);
+/* The leader may have ended before the others, and has no memory then: so a thread is named. */
+int memory_map_read(const Target *t, pid_t tid, MemoryMap *ret);
 void memory_map_done(MemoryMap *m);
 /* NULL where nothing is mapped. */
 const Mapping *memory_map_find(const MemoryMap *m, uint64_t address);
@@ -42,7 +43,7 @@ int memory_map_search(const MemoryMap *m, pid_t tid, const MemoryPattern *patter
 
 /* The first guard inside of a mapping (MADV_GUARD_INSTALL) in [start, end), or 'end'. Kernels before 6.15 do not
  * tell; there the C library makes a mapping of its own of each guard. */
-int memory_find_guard(const Target *t, uint64_t start, uint64_t end, uint64_t *ret);
+int memory_find_guard(const Target *t, pid_t tid, uint64_t start, uint64_t end, uint64_t *ret);
 
 static inline void memory_map_donep(MemoryMap *m) {
         memory_map_done(m);

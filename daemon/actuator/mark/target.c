@@ -229,13 +229,14 @@ int thread_in_initial_user_ns(const Target *t, pid_t tid) {
         return r < 0 ? r : streq(link, USER_NS_INITIAL);
 }
 
-int target_is_frozen(const Target *t) {
+int thread_is_frozen(const Target *t, pid_t tid) {
         _cleanup_free_ char *text = NULL, *path = NULL, *events = NULL;
         _cleanup_close_ int fd = -1;
         const char *group;
+        char file[64];
         int r;
 
-        r = target_read(t, "cgroup", 65536, &text);
+        r = target_read(t, thread_path(tid, "cgroup", file), 65536, &text);
         if (r < 0)
                 return r;
         group = status_find(text, "0::");

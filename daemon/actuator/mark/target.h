@@ -52,13 +52,13 @@ int target_check(const Target *t);
 int target_threads(const Target *t, pid_t **ret, size_t *ret_n);
 /* An upper bound of the whole file. */
 int target_read(const Target *t, const char *path, size_t max, char **ret);
-/* Frozen by the cgroup freezer: 1, 0. What cannot be read counts as not frozen. */
-int target_is_frozen(const Target *t);
 
 /* All of these return -ESRCH for a thread that is gone. */
 int thread_stat_read(const Target *t, pid_t tid, ThreadStat *ret);
 int thread_status_read(const Target *t, pid_t tid, ThreadStatus *ret);
 int thread_call_read(const Target *t, pid_t tid, ThreadCall *ret);
+/* Frozen by the cgroup freezer: 1, 0. A group that cannot be read counts as not frozen. */
+int thread_is_frozen(const Target *t, pid_t tid);
 /* 1 when the thread's capabilities count in the initial user namespace, else 0. */
 int thread_in_initial_user_ns(const Target *t, pid_t tid);
 

@@ -196,7 +196,7 @@ static Next visit_examine(Visit *v, ThreadCall *ret_call) {
                 return report_error(v, r);
         if (v->status.tracer != 0)
                 return report_as(v, MARK_TRACED, false);
-        if (stat.state == 'T' || stat.state == 't' || target_is_frozen(t) > 0)
+        if (stat.state == 'T' || stat.state == 't' || thread_is_frozen(t, v->tid) > 0)
                 return report_as(v, MARK_BUSY, false);
         if (stat.state == 'D' && !v->job->late)
                 return report_as(v, MARK_BUSY, true);
@@ -231,7 +231,7 @@ static int stack_look(Visit *v, uint64_t sp, StackView *ret) {
         if (!m->read || !m->write || m->shared || m->file)
                 return -EOPNOTSUPP;
         s.low = sp - m->start > need ? sp - need : m->start;
-        r = memory_find_guard(v->job->target, sp, MIN(m->end, sp + STACK_SCAN_MAX), &s.high);
+        r = memory_find_guard(v->job->target, v->tid, sp, MIN(m->end, sp + STACK_SCAN_MAX), &s.high);
         if (r < 0)
                 return r;
         r = memory_touch(v->tid, s.low, sp + 1);

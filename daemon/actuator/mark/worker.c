@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "daemon/actuator/mark/worker.h"
@@ -18,7 +19,7 @@
 static int job_prepare(MarkJob *job, pid_t tid) {
         int r;
 
-        r = memory_map_read(job->target, &job->map);
+        r = memory_map_read(job->target, tid, &job->map);
         if (r < 0)
                 return r;
         r = arch_gadgets_find(&job->map, tid, &job->gadgets);
@@ -49,6 +50,8 @@ _Noreturn static void worker_main(const WorkerTask *task, size_t first, int fd, 
         signal(SIGCHLD, SIG_DFL);
         sigfillset(&all);
         sigprocmask(SIG_BLOCK, &all, NULL);
+        /* between a stop and our answer to it somebody's thread waits */
+        (void) setpriority(PRIO_PROCESS, 0, -20);
         (void) mlockall(MCL_CURRENT | MCL_FUTURE);
         prepared = job_prepare(&job, task->tids[first]);
         for (size_t i = first; i < task->n && now_ns() < task->deadline_ns; i++) {

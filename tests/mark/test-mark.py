@@ -1,0 +1,365 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Marks self-checking victims, undisturbed, with the helper dying at each step, and killed at random instants.
+
+usage: test-mark.py HELPER VICTIM [--kills N] [--only MODE]
+The helper is the test build: its call is PR_SET_TIMERSLACK, and it knows --die-at-step.
+"""
+
+import argparse
+import ctypes
+import os
+import random
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+MODES = """tight nanosleep clock-nanosleep clock-nanosleep-absolute poll poll-timeout select futex futex-timeout read
+epoll epoll-timeout accept sigtimedwait sigtimedwait-timeout ppoll-mask sigsuspend epoll-pwait-mask read-interrupted
+semop msgrcv io-uring alternate vfork pool""".split()
+STEPS = range(1, 15)
+STEP_DIVERTED = 8  # from here on the thread gets through by itself
+SLACK = {"--set": 50001, "--clear": 50000}
+
+
+def start_time(pid):
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+        text = f.read()
+    return text[text.rindex(")") + 2:].split()[19]
+
+
+def spawn_helper(helper, pid, *arguments, start=None):
+    fd = os.pidfd_open(pid)
+    try:
+        return subprocess.Popen([helper, "--pid", str(pid), "--start", start or start_time(pid), "--pidfd", str(fd),
+                                 *arguments], pass_fds=[fd], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(fd)
+
+
+def mark(helper, pid, *arguments, start=None):
+    p = spawn_helper(helper, pid, *arguments, start=start)
+    out, err = p.communicate(timeout=30)
+    return p.returncode, out, err
+
+
+def state_of(out):
+    m = re.search(r"^result (\S+) total (\d+) marked (\d+) passes (\d+) max-stopped-ns (\d+)$", out, re.M)
+    return m.group(1) if m else None
+
+
+class Victim:
+    def __init__(self, program, mode, preexec_fn=None):
+        self.p = subprocess.Popen([program, mode], preexec_fn=preexec_fn, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True)
+        self.pid = self.p.pid
+        line = self.p.stdout.readline()
+        if line != "ready\n":
+            self.p.wait()
+            raise Skip(f"victim {mode}: {line!r} status {self.p.returncode}")
+
+    def finish(self):
+        """Rounds and deviations; raises when it died, hangs or complains."""
+        self.p.stdin.close()
+        try:
+            self.p.wait(timeout=10)
+        except subprocess.TimeoutExpired as e:
+            where = {t: [open(f"/proc/{self.pid}/task/{t}/{f}").read().strip() for f in ("syscall", "wchan")]
+                     for t in os.listdir(f"/proc/{self.pid}/task")}
+            self.p.kill()
+            raise AssertionError(f"victim hangs: {where}") from e
+        out = self.p.stdout.read()
+        m = re.search(r"^ok (\d+) deviations (\d+)$", out, re.M)
+        if self.p.returncode != 0 or not m:
+            raise AssertionError(f"victim: status {self.p.returncode}: {out}")
+        return int(m.group(1)), int(m.group(2)), out
+
+
+def slack(tid):
+    with open(f"/proc/{tid}/timerslack_ns", encoding="utf-8") as f:
+        return int(f.read())
+
+
+def slack_write(tid, value):
+    with open(f"/proc/{tid}/timerslack_ns", "w", encoding="utf-8") as f:
+        f.write(str(value))
+
+
+def subject_of(pid):
+    """The second thread; all others are put in the given state from outside, so that it is the only one to mark."""
+    return sorted(int(t) for t in os.listdir(f"/proc/{pid}/task"))[1]
+
+
+class Skip(Exception):
+    pass
+
+
+def check(condition, *what):
+    if not condition:
+        raise AssertionError(" ".join(map(str, what)))
+
+
+def untraced(pid):
+    """No thread traced or stopped: the helper's end was a clean detach."""
+    for _ in range(100):
+        bad = []
+        for t in os.listdir(f"/proc/{pid}/task"):
+            try:
+                with open(f"/proc/{pid}/task/{t}/status", encoding="utf-8") as f:
+                    s = f.read()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if "TracerPid:\t0" not in s or re.search(r"^State:\s+[Tt]", s, re.M):
+                bad.append((t, s))
+        if not bad:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"left traced or stopped: {bad}")
+
+
+def test_undisturbed(o, mode):
+    v = Victim(o.victim, mode)
+    stops = []
+    for i in range(6):
+        r, out, err = mark(o.helper, v.pid, "--clear" if i % 2 else "--set")
+        if mode not in ("pool", "alternate"):
+            check(r == 0 and state_of(out) == "all", mode, r, out, err)
+        stops += [int(x) for x in re.findall(r"^thread \d+ done (\d+)$", out, re.M)]
+        untraced(v.pid)
+        time.sleep(0.05)
+    rounds, deviations, out = v.finish()
+    check(rounds > 0, "no rounds")
+    check(deviations == 0, mode, "deviations:", deviations, out)
+    stops.sort()
+    return f"rounds {rounds}, stopped ns median {stops[len(stops) // 2]} max {stops[-1]}"
+
+
+def test_death(o, mode):
+    """Only the subject needs work, so that it is where the helper dies; and whether it has made the call afterwards
+    tells whether it went on by itself."""
+    v = Victim(o.victim, mode)
+    alone = other = 0
+    for i in range(o.rounds * len(STEPS)):
+        step, what = STEPS[i % len(STEPS)], "--clear" if i % 2 else "--set"
+        subject = subject_of(v.pid)
+        for t in os.listdir(f"/proc/{v.pid}/task"):
+            try:
+                slack_write(t, SLACK[what])
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+        slack_write(subject, 60000)
+        r, out, err = mark(o.helper, v.pid, what, "--die-at-step", str(step))
+        untraced(v.pid)
+        if mode in ("pool", "alternate"):
+            continue
+        check(r == -signal.SIGKILL, mode, step, r, out, err)
+        time.sleep(0.005)
+        done = slack(subject) == SLACK[what]
+        if done == (step >= STEP_DIVERTED):
+            alone += 1
+        else:
+            other += 1
+            check(step >= STEP_DIVERTED or not done, "marked at step", step)
+    rounds, deviations, _ = v.finish()
+    check(rounds > 0, "no rounds")
+    check(other <= alone, "the path is not completed:", other, "of", other + alone)
+    return f"rounds {rounds}, deaths {alone + other}, as foreseen {alone}, deviations {deviations}"
+
+
+def test_random(o, mode):
+    v = Victim(o.victim, mode)
+    rng = random.Random(f"{o.seed}-{mode}")
+    for i in range(o.kills):
+        p = spawn_helper(o.helper, v.pid, "--clear" if i % 2 else "--set")
+        time.sleep(rng.random() * 0.006)
+        p.kill()
+        p.communicate()
+    untraced(v.pid)
+    rounds, deviations, _ = v.finish()
+    return f"rounds {rounds}, kills {o.kills}, deviations {deviations}"
+
+
+def thread_results(out):
+    return re.findall(r"^thread \d+ (\S+) \d+$", out, re.M)
+
+
+def case_stopped(o):
+    v = Victim(o.victim, "read")
+    os.kill(v.pid, signal.SIGSTOP)
+    time.sleep(0.05)
+    r, out, err = mark(o.helper, v.pid, "--set", "--deadline-ms", "200")
+    check(r == 1 and state_of(out) == "busy" and set(thread_results(out)) == {"busy"}, r, out, err)
+    for t in os.listdir(f"/proc/{v.pid}/task"):
+        with open(f"/proc/{v.pid}/task/{t}/stat", encoding="utf-8") as f:
+            check(f.read().split()[2] == "T", "no longer stopped")
+    os.kill(v.pid, signal.SIGCONT)
+    r, out, err = mark(o.helper, v.pid, "--set")
+    check(r == 0, r, out, err)
+    v.finish()
+
+
+def case_stop_storm(o):
+    """Stopped and continued all the time: nothing is lost, and it is left as its sender wanted it."""
+    v = Victim(o.victim, "read")
+    r = {}
+    for i in range(60):
+        p = spawn_helper(o.helper, v.pid, "--clear" if i % 2 else "--set", "--deadline-ms", "300")
+        for _ in range(20):
+            os.kill(v.pid, signal.SIGSTOP)
+            os.kill(v.pid, signal.SIGCONT)
+        out, _ = p.communicate()
+        r[state_of(out)] = r.get(state_of(out), 0) + 1
+    untraced(v.pid)
+    return f"{r} {v.finish()[:2]}"
+
+
+def case_signal_storm(o):
+    v = Victim(o.victim, "read-interrupted")
+    r = {}
+    for i in range(40):
+        p = spawn_helper(o.helper, v.pid, "--clear" if i % 2 else "--set", "--deadline-ms", "500")
+        for _ in range(200):
+            os.kill(v.pid, signal.SIGUSR2)
+        out, _ = p.communicate()
+        r[state_of(out)] = r.get(state_of(out), 0) + 1
+    untraced(v.pid)
+    _, deviations, text = v.finish()
+    check(deviations == 0, text)
+    return str(r)
+
+
+def case_traced(o):
+    v = Victim(o.victim, "read")
+    s = subprocess.Popen(["strace", "-f", "-o", "/dev/null", "-p", str(v.pid)], stderr=subprocess.DEVNULL)
+    time.sleep(0.5)
+    try:
+        r, out, err = mark(o.helper, v.pid, "--set", "--deadline-ms", "200")
+        check(r == 1 and set(thread_results(out)) == {"traced"} and state_of(out) == "busy", r, out, err)
+    finally:
+        s.terminate()
+        s.wait()
+    v.finish()
+
+
+def case_identity(o):
+    v = Victim(o.victim, "read")
+    r, out, err = mark(o.helper, v.pid, "--set", start="1")
+    check(r == 1 and state_of(out) == "gone", r, out, err)
+    fd, start = os.pidfd_open(v.pid), start_time(v.pid)
+    other = subprocess.run([o.helper, "--pid", str(os.getpid()), "--start", start_time(os.getpid()), "--pidfd", str(fd),
+                            "--set"], pass_fds=[fd], capture_output=True, text=True, check=False)
+    check(other.returncode == 1 and state_of(other.stdout) == "gone", other)
+    v.finish()
+    late = subprocess.run([o.helper, "--pid", str(v.pid), "--start", start, "--pidfd", str(fd), "--set"],
+                          pass_fds=[fd], capture_output=True, text=True, check=False)
+    os.close(fd)
+    check(late.returncode == 1 and state_of(late.stdout) == "gone", late)
+
+
+def case_arguments(o):
+    for a in ([], ["--pid", "1"], ["--pid", "x"], ["--set", "--clear"], ["--pid", "-3", "--set"]):
+        p = subprocess.run([o.helper, *a], capture_output=True, text=True, check=False)
+        check(p.returncode == 2 and not p.stdout, a, p)
+
+
+def case_leader_exited(o):
+    v = Victim(o.victim, "leader-exit")
+    r, out, err = mark(o.helper, v.pid, "--set")
+    check(r == 0 and state_of(out) == "all" and " total 3 " in out, r, out, err)
+    v.finish()
+
+
+def case_pool(o):
+    v = Victim(o.victim, "pool")
+    passes = []
+    for i in range(10):
+        r, out, err = mark(o.helper, v.pid, "--clear" if i % 2 else "--set")
+        check(r == 0 and state_of(out) == "all", r, out, err)
+        passes.append(int(re.search(r"passes (\d+)", out).group(1)))
+    v.finish()
+    return f"passes {passes}"
+
+
+def bpf(nr, action):
+    """A filter that answers 'action' to one call and allows the rest."""
+    i = [(0x20, 0, 0, 0), (0x15, 0, 1, nr), (0x06, 0, 0, action), (0x06, 0, 0, 0x7fff0000)]
+    return b"".join(struct.pack("HBBI", *x) for x in i)
+
+
+def confine(program):
+    def run():
+        libc = ctypes.CDLL(None, use_errno=True)
+        code = ctypes.create_string_buffer(program)
+        prog = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(code)))
+        if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, prog, 0, 0):
+            os._exit(1)
+    return run
+
+
+KILL, ERRNO, ALLOW = 0x80000000, 0x00050001, 0x7fff0000
+
+
+def case_seccomp(o):
+    for nr, action, wanted in ((157, ALLOW, "done"), (157, ERRNO, "done"), (157, KILL, "seccomp"),
+                               (157, 0x00030000, "seccomp"), (15, KILL, "seccomp"), (15, ERRNO, "seccomp")):
+        v = Victim(o.victim, "read", confine(bpf(nr, action)))
+        r, out, err = mark(o.helper, v.pid, "--set", "--deadline-ms", "300")
+        check(set(thread_results(out)) == {wanted}, nr, hex(action), r, out, err)
+        check(state_of(out) == ("all" if wanted == "done" else "denied"), r, out, err)
+        v.finish()
+
+
+def case_seccomp_restart(o):
+    """A filter that kills for restart_syscall() is met before the kernel makes the thread call it."""
+    v = Victim(o.victim, "nanosleep", confine(bpf(219, KILL)))
+    for i in range(20):
+        r, out, err = mark(o.helper, v.pid, "--clear" if i % 2 else "--set", "--deadline-ms", "300")
+        check(r == 0, r, out, err)
+    v.finish()
+
+
+def case_seccomp_death(o):
+    for action in (ALLOW, ERRNO, KILL):
+        v = Victim(o.victim, "read", confine(bpf(157, action)))
+        for i in range(2):
+            for step in STEPS:
+                mark(o.helper, v.pid, "--clear" if i else "--set", "--die-at-step", str(step), "--deadline-ms", "300")
+                untraced(v.pid)
+        v.finish()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("helper")
+    parser.add_argument("victim")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", default="1")
+    parser.add_argument("--only")
+    o = parser.parse_args()
+    cases = [(f"{name} {mode}", lambda f=f, m=mode: f(o, m))
+             for mode in MODES if not o.only or mode == o.only
+             for name, f in (("undisturbed", test_undisturbed), ("death at each step", test_death),
+                             ("death at random", test_random))]
+    cases += [(name[5:].replace("_", " "), lambda f=f: f(o)) for name, f in globals().items()
+              if name.startswith("case_") and (not o.only or o.only == name[5:])]
+    print(f"1..{len(cases)}")
+    bad = 0
+    for n, (name, run) in enumerate(cases, 1):
+        try:
+            print(f"ok {n} - {name} # {run() or ''}")
+        except Skip as e:
+            print(f"ok {n} - {name} # SKIP {e}")
+        except Exception as e:
+            bad += 1
+            print(f"not ok {n} - {name}")
+            print("# " + str(e).replace("\n", "\n# "))
+        sys.stdout.flush()
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
