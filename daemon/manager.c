@@ -14,14 +14,13 @@
 #include "common/text.h"
 #include "daemon/actuator/ledger.h"
 #include "daemon/child.h"
+#include "daemon/executor.h"
 #include "daemon/manager.h"
 #include "daemon/source/scan.h"
 
 #define DEBOUNCE_USEC (5U * 1000)
 #define PROBE_DEADLINE_USEC (250U * 1000)
 #define STUCK_PROBES_MAX 4U
-#define MARK_DEADLINE_USEC (10U * 1000 * 1000)
-#define MARK_DEADLINE_TEXT "5000" /* milliseconds, the marker's own */
 #define SETTLE_MAX_USEC (2U * 1000 * 1000)
 #define RETRY_FIRST_USEC (100U * 1000)
 #define RETRY_MAX 8U
@@ -35,14 +34,6 @@ typedef struct Watch {
         Manager *manager;
 } Watch;
 
-/* An action under way. */
-typedef struct Job {
-        Action action;
-        Child *child;
-        Manager *manager;
-        struct Job *next;
-} Job;
-
 /* A request that waits: for a settled view, or for all jobs to end. */
 typedef struct Waiter {
         RequestDone done;
@@ -52,14 +43,6 @@ typedef struct Waiter {
         uint64_t since;
         struct Waiter *next;
 } Waiter;
-
-/* Targets whose action failed are tried again, less and less often, and after some tries only when something
- * about them changes. */
-typedef struct Failure {
-        char *target;
-        unsigned tries;
-        uint64_t next; /* CLOCK_MONOTONIC, microseconds */
-} Failure;
 
 struct Manager {
         sd_event *event;
@@ -73,7 +56,7 @@ struct Manager {
         Analysis analysis;
         HazardList hazards;
         Ledger ledger;
-        Plan history;
+        Executor *executor;
         BusServer *bus;
 
         sd_device_monitor *monitor;
@@ -88,10 +71,7 @@ struct Manager {
         unsigned unserved_tries;
         Child *probe_child;
         char **probe_questions;
-        Job *jobs;
         Waiter *waiters;
-        Failure *failures;
-        size_t n_failures, failures_capacity;
 };
 
 static void manager_request_pass(Manager *m, unsigned tables);
@@ -133,7 +113,6 @@ static int on_process_exit(sd_event_source *source _unused_, int fd _unused_, ui
 }
 
 static int watch_add(Manager *m, pid_t pid, uint64_t start) {
-        uint64_t now;
         Watch *w;
         int r;
 
@@ -146,13 +125,7 @@ static int watch_add(Manager *m, pid_t pid, uint64_t start) {
         if (!w)
                 return -ENOMEM;
         *w = (Watch) { .pid = pid, .start = start, .wanted = true, .manager = m };
-        w->pidfd = (int) syscall(SYS_pidfd_open, pid, 0);
-        r = w->pidfd < 0 ? -errno : 0;
-        /* The start time read after the descriptor was opened tells that it is the same process. */
-        if (r >= 0)
-                r = process_read_start(m->root, pid, &now);
-        if (r >= 0 && now != start)
-                r = -ESRCH;
+        w->pidfd = r = process_open(m->root, pid, start);
         if (r >= 0)
                 r = sd_event_add_io(m->event, &w->source, w->pidfd, EPOLLIN, on_process_exit, w);
         if (r >= 0)
@@ -160,13 +133,6 @@ static int watch_add(Manager *m, pid_t pid, uint64_t start) {
         if (r < 0)
                 watch_free(w);
         return r;
-}
-
-static Watch *watch_find(Manager *m, pid_t pid, uint64_t start) {
-        for (size_t i = 0; i < m->n_watches; i++)
-                if (m->watches[i]->pid == pid && m->watches[i]->start == start)
-                        return m->watches[i];
-        return NULL;
 }
 
 /* Everyone who holds a serving device, or whom something was done to. */
@@ -355,210 +321,6 @@ static void manager_request_pass(Manager *m, unsigned tables) {
 
 /* ---- doing ---- */
 
-static Failure *failure_find(Manager *m, const char *target) {
-        for (size_t i = 0; i < m->n_failures; i++)
-                if (streq(m->failures[i].target, target))
-                        return &m->failures[i];
-        return NULL;
-}
-
-static void failure_forget(Manager *m, const char *target) {
-        Failure *f = failure_find(m, target);
-
-        if (!f)
-                return;
-        free(f->target);
-        *f = m->failures[--m->n_failures];
-}
-
-static int on_try_again(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
-        manager_request_pass(userdata, 0);
-        return 0;
-}
-
-static void failure_note(Manager *m, const char *target) {
-        Failure *f = failure_find(m, target);
-
-        if (!f) {
-                Failure new = { .target = strdup(target) };
-
-                if (!new.target || ARRAY_APPEND(m->failures, m->n_failures, m->failures_capacity, new) < 0) {
-                        free(new.target);
-                        return;
-                }
-                f = &m->failures[m->n_failures - 1];
-        }
-        f->next = now_usec(m) + (RETRY_FIRST_USEC << f->tries++);
-        if (f->tries < RETRY_MAX) {
-                sd_event_source *timer = NULL;
-
-                if (sd_event_add_time(m->event, &timer, CLOCK_MONOTONIC, f->next + 1000, 1000, on_try_again, m) >= 0)
-                        (void) sd_event_source_set_floating(timer, true);
-                sd_event_source_unref(timer);
-        }
-}
-
-static bool failure_blocks(Manager *m, const char *target) {
-        Failure *f = failure_find(m, target);
-
-        return f && (now_usec(m) < f->next || f->tries >= RETRY_MAX);
-}
-
-static bool job_runs(Manager *m, const char *target) {
-        for (Job *j = m->jobs; j; j = j->next)
-                if (streq(j->action.target, target))
-                        return true;
-        return false;
-}
-
-/* The last word on a target replaces the one before. */
-static void history_put(Manager *m, Action *action) {
-        for (size_t i = 0; i < m->history.n; i++)
-                if (streq(m->history.actions[i].target, action->target)) {
-                        action_done(&m->history.actions[i]);
-                        m->history.actions[i] = *action;
-                        *action = (Action) {};
-                        return;
-                }
-        if (ARRAY_APPEND(m->history.actions, m->history.n, m->history.capacity, *action) >= 0)
-                *action = (Action) {};
-        else
-                action_done(action);
-}
-
-static void job_unlink(Job *j) {
-        for (Job **p = &j->manager->jobs; *p; p = &(*p)->next)
-                if (*p == j) {
-                        *p = j->next;
-                        return;
-                }
-}
-
-/* The marker's last line: "result STATE total N marked M passes P max-stopped-ns X". */
-static const char *result_line(const char *output) {
-        const char *line = NULL;
-
-        for (const char *p = output; p; p = strchr(p, '\n')) {
-                p += *p == '\n';
-                line = startswith(p, "result ") ?: line;
-        }
-        return line;
-}
-
-static const char *result_to_error(const char *state) {
-        static const struct {
-                const char *state, *error;
-        } errors[] = {
-                { "partial", "some threads could not be changed yet" },
-                { "none", "no thread could be changed yet" },
-                { "denied", "the kernel refuses: the process lacks CAP_SYS_RESOURCE in the initial user namespace" },
-                { "busy", "the process is stopped, frozen, traced or asleep in the kernel" },
-                { "unsupported", "this kind of process cannot be changed from outside; start it already marked" },
-                { "gone", "the process has ended" },
-        };
-
-        for (size_t i = 0; i < ELEMENTSOF(errors); i++)
-                if (streq(errors[i].state, state))
-                        return errors[i].error;
-        return "the marker gave no result";
-}
-
-static void job_finish(Job *j, int status, const char *state) {
-        Manager *m = j->manager;
-        Action *a = &j->action;
-        bool gone = streq(state, "gone");
-
-        job_unlink(j);
-        if (status == 0 || (gone && a->undo)) {
-                a->state = a->undo ? ACTION_REVERTED : ACTION_APPLIED;
-                failure_forget(m, a->target);
-        } else {
-                a->state = ACTION_FAILED;
-                a->error = strdup(status == -ETIME ? "the marker did not end in time" : status == 127 ? "the marker could not be started"
-                                                                                                      : result_to_error(state));
-                failure_note(m, a->target);
-        }
-        if (gone || (a->undo && a->state == ACTION_REVERTED))
-                (void) ledger_remove(&m->ledger, a->kind, a->pid, a->start);
-        if (gone)
-                failure_forget(m, a->target);
-        else if (a->state == ACTION_FAILED)
-                log_warning("Cannot %s %s[%d]: %s", a->undo ? "take the IO_FLUSHER mark off" : "mark as IO_FLUSHER", a->name, a->pid,
-                            a->error ?: "out of memory");
-        else
-                log_info("%s %s[%d]: %s", a->undo ? "Took the IO_FLUSHER mark off" : "Marked as IO_FLUSHER", a->name, a->pid, a->reason);
-        history_put(m, a);
-        free(j);
-        manager_request_pass(m, 0); /* sees with its own eyes, and answers who waits */
-}
-
-static void on_marker_done(int status, const char *output, void *userdata) {
-        _cleanup_free_ char *copy = NULL;
-        const char *line = result_line(output);
-        Job *j = userdata;
-
-        j->child = NULL;
-        if (line)
-                copy = strndup(line, strcspn(line, " \n"));
-        log_debug("Marker of %s: %s", j->action.target, output);
-        job_finish(j, status, copy ?: "");
-}
-
-static int job_start(Manager *m, Job *j) {
-        Action *a = &j->action;
-        const char *const argv[] = {
-                m->options.marker, "--pid", PATH("%d", a->pid), "--start", PATH("%llu", (unsigned long long) a->start),
-                "--pidfd", "3", a->undo ? "--clear" : "--set", "--deadline-ms", MARK_DEADLINE_TEXT, NULL,
-        };
-        Watch *w;
-        int r;
-
-        r = watch_add(m, a->pid, a->start);
-        if (r < 0)
-                return r;
-        w = watch_find(m, a->pid, a->start);
-        if (!a->undo) {
-                r = ledger_add(&m->ledger, a->kind, a->pid, a->start, a->from);
-                if (r < 0)
-                        return r;
-        }
-        ChildSpec spec = {
-                .argv = argv,
-                .pass_fd = w->pidfd,
-                .deadline_usec = MARK_DEADLINE_USEC,
-                .done = on_marker_done,
-                .userdata = j,
-        };
-        return child_start(m->event, &spec, &j->child);
-}
-
-static int manager_start_action(Manager *m, const Action *action) {
-        Job *j;
-        int r;
-
-        if (job_runs(m, action->target))
-                return 0;
-        j = calloc(1, sizeof(Job));
-        if (!j)
-                return -ENOMEM;
-        j->manager = m;
-        r = action_copy(action, &j->action);
-        if (r < 0) {
-                free(j);
-                return r;
-        }
-        j->next = m->jobs;
-        m->jobs = j;
-        r = job_start(m, j);
-        if (r == -ESRCH)
-                job_finish(j, 1, "gone");
-        else if (r < 0) {
-                log_error("Cannot change %s[%d]: %s", action->name, action->pid, strerror(-r));
-                job_finish(j, 127, "");
-        }
-        return 0;
-}
-
 static int manager_become_writer(Manager *m) {
         unsigned skipped = 0;
         int r;
@@ -573,22 +335,13 @@ static int manager_become_writer(Manager *m) {
         return r;
 }
 
-static void manager_run(Manager *m, const Plan *p, bool even_if_failed) {
-        for (size_t i = 0; i < p->n; i++) {
-                if (even_if_failed)
-                        failure_forget(m, p->actions[i].target);
-                if (!failure_blocks(m, p->actions[i].target))
-                        (void) manager_start_action(m, &p->actions[i]);
-        }
-}
-
 static void manager_carry_out(Manager *m) {
         _cleanup_(plan_done) Plan p = {};
         RecordView done = ledger_view(&m->ledger);
 
         if (m->options.flags_unknown || plan_make(&p, &m->analysis, m->graph, &done) < 0)
                 return;
-        manager_run(m, &p, false);
+        executor_run(m->executor, &p, false);
 }
 
 /* ---- requests ---- */
@@ -603,15 +356,16 @@ static int on_settle_timeout(sd_event_source *source _unused_, uint64_t usec _un
 }
 
 static void waiter_answer(Manager *m, Waiter *w) {
+        const Plan *history = executor_history(m->executor);
         Plan result = {};
 
         for (size_t i = 0; i < w->plan.n; i++)
-                for (size_t k = 0; k < m->history.n; k++) {
+                for (size_t k = 0; k < history->n; k++) {
                         Action copy;
 
-                        if (!streq(m->history.actions[k].target, w->plan.actions[i].target))
+                        if (!streq(history->actions[k].target, w->plan.actions[i].target))
                                 continue;
-                        if (action_copy(&m->history.actions[k], &copy) < 0)
+                        if (action_copy(&history->actions[k], &copy) < 0)
                                 continue;
                         if (ARRAY_APPEND(result.actions, result.n, result.capacity, copy) < 0)
                                 action_done(&copy);
@@ -628,7 +382,7 @@ static void manager_answer_waiters(Manager *m) {
 
         m->waiters = NULL;
         for (Waiter *w = list; w; w = next) {
-                bool ready = w->for_jobs ? !m->jobs && manager_is_settled(m)
+                bool ready = w->for_jobs ? !executor_is_busy(m->executor) && manager_is_settled(m)
                                          : manager_is_settled(m) || (m->passed && now >= w->since + SETTLE_MAX_USEC);
 
                 next = w->next;
@@ -697,7 +451,7 @@ static int request_apply(void *manager, char *const *ids, RequestDone done, void
                 r = request_plan(m, ids, &p);
         if (r < 0)
                 return r;
-        manager_run(m, &p, true);
+        executor_run(m->executor, &p, true);
         return waiter_add(m, true, &p, done, userdata);
 }
 
@@ -716,7 +470,7 @@ static int request_revert(void *manager, char *const *ids, RequestDone done, voi
         r = plan_make_revert(&p, m->graph, &view, ids);
         if (r < 0)
                 return r;
-        manager_run(m, &p, true);
+        executor_run(m->executor, &p, true);
         return waiter_add(m, true, &p, done, userdata);
 }
 
@@ -823,12 +577,7 @@ Manager *manager_free(Manager *m) {
                 return NULL;
         bus_server_free(m->bus);
         child_cancel(m->probe_child);
-        for (Job *j = m->jobs, *next; j; j = next) {
-                next = j->next;
-                /* The marker ends by itself, and the ledger knows what it was to do. */
-                action_done(&j->action);
-                free(j);
-        }
+        executor_free(m->executor);
         for (Waiter *w = m->waiters, *next; w; w = next) {
                 next = w->next;
                 plan_done(&w->plan);
@@ -837,9 +586,6 @@ Manager *manager_free(Manager *m) {
         for (size_t i = 0; i < m->n_watches; i++)
                 watch_free(m->watches[i]);
         free(m->watches);
-        for (size_t i = 0; i < m->n_failures; i++)
-                free(m->failures[i].target);
-        free(m->failures);
         sd_device_monitor_unref(m->monitor);
         sd_event_source_disable_unref(m->mounts_source);
         sd_event_source_disable_unref(m->swaps_source);
@@ -849,7 +595,6 @@ Manager *manager_free(Manager *m) {
         fd_close(m->mounts_fd);
         fd_close(m->swaps_fd);
         strv_free(m->probe_questions);
-        plan_done(&m->history);
         ledger_done(&m->ledger);
         hazard_list_done(&m->hazards);
         graph_free(m->graph);
@@ -877,6 +622,11 @@ static int manager_open_root(Manager *m) {
         return m->trouble ? 0 : -ENOMEM;
 }
 
+/* An action has ended, or may be tried again: the machine is looked at once more. */
+static void on_executor(void *userdata) {
+        manager_request_pass(userdata, 0);
+}
+
 static int manager_open_bus(Manager *m) {
         static const BusRequests requests = {
                 .settle = request_settle,
@@ -885,7 +635,7 @@ static int manager_open_bus(Manager *m) {
                 .revert = request_revert,
                 .trouble = request_trouble,
         };
-        BusView view = { .graph = m->graph, .analysis = &m->analysis, .hazards = &m->hazards, .history = &m->history };
+        BusView view = { .graph = m->graph, .analysis = &m->analysis, .hazards = &m->hazards, .history = executor_history(m->executor) };
 
         return bus_server_new(m->event, m->options.private_fd, &view, &requests, m, &m->bus);
 }
@@ -895,6 +645,9 @@ int manager_start(Manager *m) {
         int r;
 
         r = manager_open_root(m);
+        if (r < 0)
+                return r;
+        r = executor_new(m->event, m->options.marker, m->root, &m->ledger, on_executor, m, &m->executor);
         if (r < 0)
                 return r;
         if (m->trouble) {

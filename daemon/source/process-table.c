@@ -4,6 +4,7 @@
 #include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "common/array.h"
 #include "common/file.h"
@@ -73,6 +74,20 @@ int process_read_start(const Sysroot *s, pid_t pid, uint64_t *ret) {
                 return not_there(r);
         fields = stat_split(text, &comm);
         return fields ? stat_field(fields, 22, ret) : -EINVAL;
+}
+
+int process_open(const Sysroot *s, pid_t pid, uint64_t start) {
+        _cleanup_close_ int fd = (int) syscall(SYS_pidfd_open, pid, 0);
+        uint64_t now;
+        int r;
+
+        if (fd < 0)
+                return -errno;
+        /* Read after the descriptor was opened: if it is the right process now, it was so then. */
+        r = process_read_start(s, pid, &now);
+        if (r < 0)
+                return r;
+        return now == start ? TAKE_FD(fd) : -ESRCH;
 }
 
 /* A line "KEY:\tVALUE" of a kernel file; the value ends at the end of the line. NULL when there is none. */

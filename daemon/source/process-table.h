@@ -33,6 +33,9 @@ void process_table_done(ProcessTable *t);
 /* Identity of a process that lives now: 0, -ESRCH. */
 int process_read_start(const Sysroot *s, pid_t pid, uint64_t *ret);
 
+/* A pidfd of that very process and no other that got its number: -ESRCH when it is gone. */
+int process_open(const Sysroot *s, pid_t pid, uint64_t start);
+
 /* All attributes of a process as a fact. -ESRCH when it is gone or another one by now. */
 int process_read_fact(const Sysroot *s, pid_t pid, uint64_t start, NodeFact *ret);
 

@@ -15,6 +15,7 @@ FUSE_KINDS=(single pool)
 # Older suites have it made with libfuse 2, which cannot.
 ! ldd "$(command -v fuse2fs)" | grep -q libfuse3 || FUSE_KINDS+=(clone)
 FUSE_LOWER=/srv/fuse-lower
+FUSE_UNIT_OPTIONS=()    # of systemd-run
 
 fuse_mount() {
         echo "/mnt/fuse-$1"
@@ -59,7 +60,7 @@ fuse_up() {
                 ;;
         esac
         # A unit each, as a real one has.
-        systemd-run --quiet --unit="$(fuse_unit "$kind")" --collect "${run[@]}" "${server[@]}"
+        systemd-run --quiet --unit="$(fuse_unit "$kind")" --collect "${run[@]}" "${FUSE_UNIT_OPTIONS[@]}" "${server[@]}"
         wait_for 30 "mountpoint --quiet '$above'"
 }
 

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Carries plans out: writes the ledger, starts the helper that does the work, keeps what came of it, and holds
+ * back what failed for a while. One action a target at a time; targets do not wait for one another. */
+
+#include <systemd/sd-event.h>
+
+#include "daemon/actuator/ledger.h"
+#include "daemon/policy/plan.h"
+
+typedef struct Executor Executor;
+
+/* Called when an action has ended, and when one that failed may be tried again. */
+typedef void (*ExecutorChanged)(void *userdata);
+
+/* The ledger and the root are borrowed. 'marker' is the path of stackd-mark. */
+int executor_new(
+                sd_event *event,
+                const char *marker,
+                const Sysroot *root,
+                Ledger *ledger,
+                ExecutorChanged changed,
+                void *userdata,
+                Executor **ret);
+/* Actions under way end by themselves; the ledger knows them. Returns NULL. */
+Executor *executor_free(Executor *x);
+DEFINE_TRIVIAL_CLEANUP_FUNC(Executor *, executor_free);
+
+/* Starts what is not under way. What failed before has to wait unless 'at_once'. */
+void executor_run(Executor *x, const Plan *plan, bool at_once);
+bool executor_is_busy(const Executor *x);
+
+/* The last that was done to each target; valid as long as the executor, changing from call to call. */
+const Plan *executor_history(const Executor *x);
