@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# A thin shell around meson: "make help" says what there is.
+
+.DEFAULT_GOAL := all
+.PHONY: all help deps run test check vm-test bench install clean
+
+all: build/build.ninja
+	@if [ -t 1 ]; then ninja -C build; else ninja -C build --quiet; fi
+
+help:
+	@echo 'make            build in build/'
+	@echo 'make run        build a nested storage stack here, and watch stackd protect it (root)'
+	@echo 'make test       every test: gcc, clang with sanitizers, guests (root, or the guests fail)'
+	@echo 'make check      what needs no guest, with gcc: under two minutes'
+	@echo 'make vm-test    the scenarios in guests; SCENARIO=name for one of them (root)'
+	@echo 'make bench      measure'
+	@echo 'make install    install; DESTDIR= as ever'
+	@echo 'make deps       install the packages that all of these need (root, Debian 12 or 13)'
+	@echo 'make clean      remove the build directories'
+
+deps:
+	@tools/install-deps build check guest demo
+
+run:
+	@tools/install-deps build demo
+	@$(MAKE) --no-print-directory all
+	@tools/demo
+
+test:
+	@tools/install-deps build check guest
+	@tests/run
+
+check:
+	@tests/run gcc
+
+vm-test:
+	@tests/run guest $(if $(SCENARIO),--scenario $(SCENARIO))
+
+bench: all
+	@meson test -C build --benchmark --no-rebuild --verbose
+
+install: all
+	@meson install -C build --no-rebuild --quiet
+
+clean:
+	rm -rf build build-clang build-vm
+
+build/build.ninja:
+	@meson setup --buildtype=release -Dwerror=true build . >/dev/null
