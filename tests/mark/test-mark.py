@@ -20,6 +20,9 @@ import time
 MODES = """tight nanosleep clock-nanosleep clock-nanosleep-absolute poll poll-timeout select futex futex-timeout read
 epoll epoll-timeout accept sigtimedwait sigtimedwait-timeout ppoll-mask sigsuspend epoll-pwait-mask read-interrupted
 semop msgrcv io-uring alternate vfork pool""".split()
+# Calls that the kernel ends with EINTR whenever their thread is asked to stop. The helper makes them carry on, but
+# between the request and the stop it may have died.
+SPURIOUS = """epoll epoll-timeout epoll-pwait-mask sigtimedwait sigtimedwait-timeout semop io-uring""".split()
 STEPS = range(1, 15)
 STEP_DIVERTED = 8  # from here on the thread gets through by itself
 SLACK = {"--set": 50001, "--clear": 50000}
@@ -163,8 +166,9 @@ def test_death(o, mode):
         else:
             other += 1
             check(step >= STEP_DIVERTED or not done, "marked at step", step)
-    rounds, deviations, _ = v.finish()
+    rounds, deviations, text = v.finish()
     check(rounds > 0, "no rounds")
+    check(deviations == 0 or mode in SPURIOUS, "deviations:", text)
     check(other <= alone, "the path is not completed:", other, "of", other + alone)
     return f"rounds {rounds}, deaths {alone + other}, as foreseen {alone}, deviations {deviations}"
 
@@ -178,7 +182,8 @@ def test_random(o, mode):
         p.kill()
         p.communicate()
     untraced(v.pid)
-    rounds, deviations, _ = v.finish()
+    rounds, deviations, text = v.finish()
+    check(deviations == 0 or mode in SPURIOUS, "deviations:", text)
     return f"rounds {rounds}, kills {o.kills}, deviations {deviations}"
 
 
@@ -222,7 +227,7 @@ def case_signal_storm(o):
     for i in range(40):
         p = spawn_helper(o.helper, v.pid, "--clear" if i % 2 else "--set", "--deadline-ms", "500")
         for _ in range(200):
-            os.kill(v.pid, signal.SIGUSR2)
+            os.kill(v.pid, signal.SIGWINCH)
         out, _ = p.communicate()
         r[state_of(out)] = r.get(state_of(out), 0) + 1
     untraced(v.pid)
@@ -270,6 +275,19 @@ def case_leader_exited(o):
     r, out, err = mark(o.helper, v.pid, "--set")
     check(r == 0 and state_of(out) == "all" and " total 3 " in out, r, out, err)
     v.finish()
+
+
+def case_foreign_stack(o):
+    """Below the stack pointer may be anybody's data. (Between two rounds it is on its own stack, and may be marked.)"""
+    v = Victim(o.victim, "foreign-stack")
+    seen = []
+    for i in range(20):
+        time.sleep(0.03)
+        _, out, _ = mark(o.helper, v.pid, "--clear" if i % 2 else "--set", "--deadline-ms", "100")
+        seen += thread_results(out)
+    v.finish()
+    check("unsupported" in seen, seen)
+    return f"unsupported {seen.count('unsupported')} of 20"
 
 
 def case_pool(o):
