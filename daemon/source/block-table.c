@@ -37,7 +37,7 @@ static int read_u64(const Sysroot *s, const char *path, uint64_t *ret) {
 
 /* "/sys/class/block/NAME" links to ".../block/DISK" or ".../block/DISK/PARTITION". */
 static int read_place(const Sysroot *s, const char *name, Block *b) {
-        _cleanup_free_ char *link = NULL, *parent = NULL;
+        _cleanup_free_ char *link = NULL;
         char *p;
         int r;
 
