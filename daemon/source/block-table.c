@@ -92,6 +92,12 @@ static int block_read(const Sysroot *s, const char *name, Block *b) {
                 (void) sysroot_read(s, AREA_SYS, PATH("class/block/%s/dm/name", name), &b->dm_name);
                 (void) sysroot_read(s, AREA_SYS, PATH("class/block/%s/dm/uuid", name), &b->dm_uuid);
         }
+        if (startswith(name, "nbd")) {
+                _cleanup_free_ char *pid = NULL;
+
+                if (sysroot_read(s, AREA_SYS, PATH("class/block/%s/pid", name), &pid) >= 0)
+                        (void) text_to_pid(pid, &b->nbd_pid);
+        }
         if (startswith(name, "loop"))
                 (void) sysroot_read(s, AREA_SYS, PATH("class/block/%s/loop/backing_file", name), &b->backing_file);
         return 0;

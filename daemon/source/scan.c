@@ -14,6 +14,9 @@ const Source sources[] = {
         { "dm", source_dm_scan },
         { "tcmu", source_tcmu_scan },
         { "fuse", source_fuse_scan },
+        { "nbd", source_nbd_scan },
+        { "ublk", source_ublk_scan },
+        { "md", source_md_scan },
         { "swap", source_swap_scan },
         { "process", source_process_scan }, /* last: describes whom the others named */
         {},
@@ -23,8 +26,50 @@ void scan_done(Scan *s) {
         mount_table_done(&s->mounts);
         block_table_done(&s->blocks);
         process_table_done(&s->processes);
+        socket_table_done(&s->sockets);
         free(s->served);
         *s = (Scan) {};
+}
+
+/* Where nothing is served by a process, nobody's descriptors need to be looked at. */
+static bool processes_matter(const Scan *s, bool *ret_sockets) {
+        _cleanup_strv_free_ char **uio = NULL;
+        bool matter = false;
+
+        *ret_sockets = false;
+        for (size_t i = 0; i < s->mounts.n && !matter; i++)
+                matter = startswith(s->mounts.mounts[i].type, "fuse");
+        for (size_t i = 0; i < s->blocks.n; i++) {
+                const Block *b = &s->blocks.blocks[i];
+
+                *ret_sockets |= b->nbd_pid > 0;
+                matter |= b->nbd_pid > 0 || startswith(b->name, "ublkb") || startswith(b->name, "md");
+        }
+        if (!matter && sysroot_list(s->root, AREA_SYS, "class/uio", &uio) >= 0)
+                matter = uio[0];
+        return matter;
+}
+
+static int refresh_processes(Scan *s) {
+        _cleanup_(process_table_done) ProcessTable processes = {};
+        _cleanup_(socket_table_done) SocketTable sockets = {};
+        bool with_sockets;
+        int r = 0;
+
+        if (processes_matter(s, &with_sockets))
+                r = process_table_read(s->root, &s->mounts, with_sockets, &processes);
+        /* Afterwards, so that whoever has a socket has it in the table. */
+        if (r >= 0 && with_sockets)
+                r = socket_table_read(s->root, &sockets);
+        if (r < 0)
+                return r;
+        process_table_done(&s->processes);
+        socket_table_done(&s->sockets);
+        s->processes = processes;
+        s->sockets = sockets;
+        processes = (ProcessTable) {};
+        sockets = (SocketTable) {};
+        return 0;
 }
 
 int scan_refresh(Scan *s, unsigned tables) {
@@ -49,13 +94,9 @@ int scan_refresh(Scan *s, unsigned tables) {
                 s->blocks = blocks;
         }
         if (tables & TABLE_PROCESSES) {
-                ProcessTable processes;
-
-                r = process_table_read(s->root, &s->mounts, &processes);
+                r = refresh_processes(s);
                 if (r < 0)
                         return r;
-                process_table_done(&s->processes);
-                s->processes = processes;
         }
         s->n_served = 0;
         s->unserved = false;
@@ -67,6 +108,31 @@ int scan_add_served(Scan *s, pid_t pid, uint64_t start) {
                 if (s->served[i].pid == pid && s->served[i].start == start)
                         return 0;
         return ARRAY_APPEND(s->served, s->n_served, s->served_capacity, ((Served) { pid, start }));
+}
+
+int scan_add_server(
+                Scan *s,
+                FactSet *f,
+                const char *upper,
+                pid_t pid,
+                uint64_t start,
+                EdgeRole role,
+                Certainty certainty,
+                unsigned alternative,
+                const char *evidence) {
+
+        _cleanup_free_ char *process = process_id(pid, start);
+        int r;
+
+        if (!process)
+                return -ENOMEM;
+        r = factset_add_edge(f, upper, process, role, certainty, alternative, evidence);
+        return r < 0 ? r : scan_add_served(s, pid, start);
+}
+
+bool is_system_socket(const Socket *socket) {
+        return socket->name && (startswith(socket->name, "/run/systemd/") || startswith(socket->name, "/run/dbus/") ||
+                                startswith(socket->name, "/run/udev/"));
 }
 
 char *filesystem_id(dev_t device) {

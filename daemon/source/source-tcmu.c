@@ -112,19 +112,12 @@ static int add_servers(Scan *s, FactSet *f, const char *disk, const char *name, 
 
         for (size_t i = 0; i < s->processes.n; i++) {
                 const Holder *h = &s->processes.holders[i];
-                _cleanup_free_ char *process = NULL;
 
                 if (!streq(h->device, b->uio))
                         continue;
-                process = process_id(h->pid, h->start);
-                if (!process)
-                        return -ENOMEM;
-                r = factset_add_edge(f, disk, process, ROLE_BACKING, certainty, 0,
-                                     PATH("/sys/class/block/%s/device/wwid = %s/wwn/vpd_unit_serial, /sys/class/uio/%s/name, "
+                r = scan_add_server(s, f, disk, h->pid, h->start, ROLE_BACKING, certainty, 0,
+                                    PATH("/sys/class/block/%s/device/wwid = %s/wwn/vpd_unit_serial, /sys/class/uio/%s/name, "
                                           "/proc/%d/fd/%d", name, b->place, b->uio, h->pid, h->fd));
-                if (r < 0)
-                        return r;
-                r = scan_add_served(s, h->pid, h->start);
                 if (r < 0)
                         return r;
                 found = true;
