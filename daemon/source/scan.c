@@ -22,11 +22,38 @@ const Source sources[] = {
         {},
 };
 
+static Served *find_served(Scan *s, pid_t pid, uint64_t start) {
+        for (size_t i = 0; i < s->n_served; i++)
+                if (s->served[i].pid == pid && s->served[i].start == start)
+                        return &s->served[i];
+        return NULL;
+}
+
+static int add_served(Scan *s, pid_t pid, uint64_t start, const char *upper) {
+        Served *served = find_served(s, pid, start);
+        int r;
+
+        if (!served) {
+                r = ARRAY_APPEND(s->served, s->n_served, s->served_capacity, ((Served) { .pid = pid, .start = start }));
+                if (r < 0)
+                        return r;
+                served = &s->served[s->n_served - 1];
+        }
+        return strv_append(&served->uppers, &served->n_uppers, upper);
+}
+
+static void clear_served(Scan *s) {
+        for (size_t i = 0; i < s->n_served; i++)
+                strv_free(s->served[i].uppers);
+        s->n_served = 0;
+}
+
 void scan_done(Scan *s) {
         mount_table_done(&s->mounts);
         block_table_done(&s->blocks);
         process_table_done(&s->processes);
         socket_table_done(&s->sockets);
+        clear_served(s);
         free(s->served);
         *s = (Scan) {};
 }
@@ -98,16 +125,9 @@ int scan_refresh(Scan *s, unsigned tables) {
                 if (r < 0)
                         return r;
         }
-        s->n_served = 0;
+        clear_served(s);
         s->unserved = false;
         return 0;
-}
-
-int scan_add_served(Scan *s, pid_t pid, uint64_t start) {
-        for (size_t i = 0; i < s->n_served; i++)
-                if (s->served[i].pid == pid && s->served[i].start == start)
-                        return 0;
-        return ARRAY_APPEND(s->served, s->n_served, s->served_capacity, ((Served) { pid, start }));
 }
 
 int scan_add_server(
@@ -127,7 +147,7 @@ int scan_add_server(
         if (!process)
                 return -ENOMEM;
         r = factset_add_edge(f, upper, process, role, certainty, alternative, evidence);
-        return r < 0 ? r : scan_add_served(s, pid, start);
+        return r < 0 ? r : add_served(s, pid, start, upper);
 }
 
 bool is_system_socket(const Socket *socket) {

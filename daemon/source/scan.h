@@ -23,6 +23,8 @@ typedef enum Table {
 typedef struct Served {
         pid_t pid;
         uint64_t start;
+        char **uppers; /* ids of the layers that it serves */
+        size_t n_uppers;
 } Served;
 
 typedef struct Scan {
@@ -53,7 +55,6 @@ void scan_done(Scan *s);
 int scan_refresh(Scan *s, unsigned tables);
 
 /* For sources. */
-int scan_add_served(Scan *s, pid_t pid, uint64_t start);
 /* The process serves the layer 'upper': adds the edge, and has the process described. */
 int scan_add_server(
                 Scan *s,
