@@ -66,6 +66,18 @@ int scan_add_server(
                 Certainty certainty,
                 unsigned alternative,
                 const char *evidence);
+/* All processes that have the socket open serve the layer. */
+int scan_add_socket_owners(
+                Scan *s,
+                FactSet *f,
+                const char *upper,
+                const Socket *socket,
+                EdgeRole role,
+                Certainty certainty,
+                unsigned alternative,
+                const char *evidence);
+/* NFS and 9p: what is behind it may be on this machine. */
+bool mount_is_network(const Mount *m);
 /* A socket of the system's own plumbing (journal, bus, udev), to which every service is connected. */
 bool is_system_socket(const Socket *socket);
 
@@ -90,7 +102,9 @@ int source_filesystem_scan(Scan *s, FactSet *f);
 int source_block_scan(Scan *s, FactSet *f);
 int source_loop_scan(Scan *s, FactSet *f);
 int source_dm_scan(Scan *s, FactSet *f);
-int source_tcmu_scan(Scan *s, FactSet *f);
+int source_lio_scan(Scan *s, FactSet *f);
+int source_iscsi_scan(Scan *s, FactSet *f);
+int source_network_scan(Scan *s, FactSet *f);
 int source_fuse_scan(Scan *s, FactSet *f);
 int source_swap_scan(Scan *s, FactSet *f);
 int source_nbd_scan(Scan *s, FactSet *f);
