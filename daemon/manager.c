@@ -240,6 +240,7 @@ static int manager_pass(Manager *m) {
                 if (r == -ENOMEM)
                         return r;
                 /* What it has found so far holds; the rest is not known. */
+                m->scan.incomplete |= r < 0;
                 if (r < 0)
                         log_warning("Cannot read everything about %s: %s", sources[i].name, strerror(-r));
                 r = graph_replace(m->graph, i, TAKE_PTR(facts), &changes);
@@ -259,14 +260,17 @@ static int manager_pass(Manager *m) {
 }
 
 static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
-        manager_request_pass(userdata, TABLE_PROCESSES);
+        Manager *m = userdata;
+
+        manager_request_pass(m, m->scan.incomplete ? TABLE_ALL : TABLE_PROCESSES);
         return 0;
 }
 
 /* Something must be served by a process, and nobody holds its device: the descriptor is on its way from one
- * process to another. No event tells of its arrival; look again, less and less often, a few times. */
+ * process to another. Or something could not be read just now. No event tells when that is over; look again, less
+ * and less often, a few times. */
 static void manager_look_again(Manager *m) {
-        if (!m->scan.unserved) {
+        if (!m->scan.unserved && !m->scan.incomplete) {
                 m->unserved_tries = 0;
                 return;
         }
@@ -341,7 +345,7 @@ static void manager_carry_out(Manager *m) {
         _cleanup_(plan_done) Plan p = {};
         RecordView done = ledger_view(&m->ledger);
 
-        if (m->options.flags_unknown || plan_make(&p, &m->analysis, m->graph, &done) < 0)
+        if (m->options.flags_unknown || plan_make(&p, &m->analysis, m->graph, &done, !m->scan.incomplete) < 0)
                 return;
         executor_run(m->executor, &p, false);
 }
@@ -435,7 +439,7 @@ static int request_plan(void *manager, char *const *ids, Plan *ret) {
         RecordView done = ledger_view(&m->ledger);
         int r;
 
-        r = plan_make(ret, &m->analysis, m->graph, &done);
+        r = plan_make(ret, &m->analysis, m->graph, &done, !m->scan.incomplete);
         return r < 0 ? r : plan_filter(ret, ids);
 }
 

@@ -152,7 +152,7 @@ static Node *record_node(Graph *g, const Record *record) {
         return n && node_kind(n) == NODE_PROCESS ? n : NULL;
 }
 
-int plan_make(Plan *ret, Analysis *a, Graph *g, const RecordView *done) {
+int plan_make(Plan *ret, Analysis *a, Graph *g, const RecordView *done, bool complete) {
         _cleanup_(plan_done) Plan p = {};
         size_t position = 0;
         Node *n;
@@ -166,7 +166,7 @@ int plan_make(Plan *ret, Analysis *a, Graph *g, const RecordView *done) {
                 if (r < 0)
                         return r;
         }
-        for (size_t i = 0; i < done->n; i++) {
+        for (size_t i = 0; complete && i < done->n; i++) {
                 const Record *record = &done->records[i];
 
                 n = record_node(g, record);

@@ -45,8 +45,8 @@ static bool processes_matter(const Scan *s, bool *ret_sockets) {
                 *ret_sockets |= b->nbd_pid > 0;
                 matter |= b->nbd_pid > 0 || startswith(b->name, "ublkb") || startswith(b->name, "md");
         }
-        if (!matter && sysroot_list(s->root, AREA_SYS, "class/uio", &uio) >= 0)
-                matter = uio[0];
+        if (!matter)
+                matter = sysroot_list(s->root, AREA_SYS, "class/uio", &uio) < 0 || uio[0];
         return matter;
 }
 
@@ -100,6 +100,7 @@ int scan_refresh(Scan *s, unsigned tables) {
         }
         s->n_served = 0;
         s->unserved = false;
+        s->incomplete = s->mounts.incomplete || s->blocks.incomplete || s->processes.incomplete;
         return 0;
 }
 

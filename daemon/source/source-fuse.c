@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "common/file.h"
 #include "common/text.h"
 #include "daemon/source/scan.h"
 
@@ -137,6 +138,7 @@ static int collect_servers(Scan *s, Match *m) {
                 r = process_read_fact(s->root, h->pid, h->start, &fact);
                 if (r == -ENOMEM)
                         return r;
+                s->incomplete |= r < 0 && !error_is_gone(r);
                 if (r < 0)
                         continue;
                 server.user = fact.uid;

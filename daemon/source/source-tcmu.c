@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/file.h"
 #include "common/text.h"
 #include "daemon/source/scan.h"
 
@@ -95,6 +96,7 @@ static int read_backstores(Scan *s, Backstores *ret) {
                 r = read_backstore(s, *name, &b);
                 if (r == -ENOMEM)
                         return r;
+                s->incomplete |= r < 0 && !error_is_gone(r);
                 if (r < 0)
                         continue;
                 r = ARRAY_APPEND(ret->items, ret->n, ret->capacity, b);
@@ -133,8 +135,11 @@ static int add_disk(Scan *s, FactSet *f, const Block *b, const Backstores *store
 
         if (b->parent || !strstr(b->directory, "/host"))
                 return 0;
-        if (sysroot_read(s->root, AREA_SYS, PATH("class/block/%s/device/wwid", b->name), &wwid) < 0)
+        r = sysroot_read(s->root, AREA_SYS, PATH("class/block/%s/device/wwid", b->name), &wwid);
+        if (r < 0) {
+                s->incomplete |= !error_is_gone(r) && r != -EINVAL; /* which means that it has none */
                 return 0;
+        }
         id = block_id(b->device);
         if (!id)
                 return -ENOMEM;
