@@ -341,10 +341,25 @@ static int manager_become_writer(Manager *m) {
         return r;
 }
 
+/* There is nothing to undo of a process that has ended. */
+static void manager_forget_ended(Manager *m) {
+        for (size_t i = m->ledger.n; i-- > 0;) {
+                const Record *record = &m->ledger.records[i];
+                uint64_t start = 0;
+                int r;
+
+                r = process_read_start(m->root, record->pid, &start);
+                if (r == -ESRCH || (r >= 0 && start != record->start))
+                        (void) ledger_remove(&m->ledger, record->kind, record->pid, record->start);
+        }
+}
+
 static void manager_carry_out(Manager *m) {
         _cleanup_(plan_done) Plan p = {};
-        RecordView done = ledger_view(&m->ledger);
+        RecordView done;
 
+        manager_forget_ended(m);
+        done = ledger_view(&m->ledger);
         if (m->options.flags_unknown || plan_make(&p, &m->analysis, m->graph, &done, !m->scan.incomplete) < 0)
                 return;
         executor_run(m->executor, &p, false);
