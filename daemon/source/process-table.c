@@ -447,7 +447,7 @@ static int read_cgroup(const Sysroot *s, pid_t pid, NodeFact *f) {
         r = cgroup_path_to_unit(f->cgroup, &f->unit);
         if (r < 0 && r != -ENOENT)
                 return r;
-        return strchr(f->cgroup, '/') ? read_reservation(s, f) : 0;
+        return f->cgroup[0] == '/' ? read_reservation(s, f) : 0;
 }
 
 int process_read_fact(const Sysroot *s, pid_t pid, uint64_t start, NodeFact *ret) {
