@@ -13,6 +13,7 @@
 
 #include "common/file.h"
 #include "common/text.h"
+#include "daemon/source/cgroup-path.h"
 #include "daemon/source/scan.h"
 
 typedef struct Connection {
@@ -142,7 +143,9 @@ static int collect_servers(Scan *s, Match *m) {
                 if (r < 0)
                         continue;
                 server.user = fact.uid;
-                server.unit = TAKE_PTR(fact.unit);
+                /* Users name the units of their own managers as they like. */
+                if (fact.cgroup && cgroup_path_is_system_service(fact.cgroup))
+                        server.unit = TAKE_PTR(fact.unit);
                 r = ARRAY_APPEND(m->servers, m->n_servers, m->servers_capacity, server);
                 if (r < 0) {
                         free(server.unit);
@@ -157,7 +160,7 @@ static bool unit_mounts(const char *unit, const char *target) {
         const char *p = unit, *t = target + 1;
         size_t n = strlen(unit);
 
-        if (!endswith(unit, ".mount"))
+        if (!endswith(unit, ".mount") || target[0] != '/')
                 return false;
         n -= strlen(".mount");
         while (p < unit + n) {
