@@ -24,6 +24,7 @@ void scan_done(Scan *s) {
         block_table_done(&s->blocks);
         process_table_done(&s->processes);
         free(s->served);
+        fuse_servers_done(&s->fuse_servers);
         *s = (Scan) {};
 }
 
