@@ -191,3 +191,15 @@ char *text_escape(const char *s) {
 char *text_to_utf8(const char *s) {
         return escape(s, false);
 }
+
+void text_unescape_octal(char *s) {
+        char *o = s;
+
+        for (; *s; s++)
+                if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' && s[3] <= '7') {
+                        *o++ = (char) ((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
+                        s += 3;
+                } else
+                        *o++ = *s;
+        *o = 0;
+}

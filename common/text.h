@@ -37,6 +37,9 @@ int strv_append(char ***l, size_t *n, const char *s);
 bool strv_equal(char *const *a, char *const *b);
 bool strv_contains(char *const *l, const char *s);
 
+/* Undoes the octal escapes of the kernel's tables (fs/seq_file.c, mangle_path()) in place. */
+void text_unescape_octal(char *s);
+
 /* A copy in which everything but printable ASCII and valid, harmless UTF-8 is written \xNN: fit for
  * terminals and logs. NULL when out of memory. */
 char *text_escape(const char *s);

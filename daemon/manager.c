@@ -287,6 +287,8 @@ static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, voi
         m->pass_pending = false;
         begin = now_usec(m);
         r = manager_pass(m);
+        if (r < 0 && m->options.root)
+                return r; /* a capture does not get better */
         if (r < 0) {
                 log_error("Cannot look at the machine: %s; trying again in a second", strerror(-r));
                 m->dirty = TABLE_ALL;
@@ -621,8 +623,10 @@ static int manager_open_root(Manager *m) {
         if (!m->options.root)
                 return r;
         /* The client learns it as the answer to whatever it asks. */
-        m->trouble = missing && *missing ? text_format("%s: there is no directory '%s' in it: not a capture", m->options.root, missing)
-                                         : text_format("%s: %s", m->options.root, strerror(-r));
+        if (missing && *missing && r == -ENOENT)
+                m->trouble = text_format("%s: there is no directory '%s' in it: not a capture", m->options.root, missing);
+        else
+                m->trouble = text_format("%s%s%s: %s", m->options.root, missing && *missing ? "/" : "", missing ?: "", strerror(-r));
         return m->trouble ? 0 : -ENOMEM;
 }
 
@@ -673,11 +677,13 @@ int manager_start(Manager *m) {
         m->dirty = TABLE_ALL;
         /* The first pass, before anybody can ask. */
         r = on_pass(NULL, 0, m);
-        if (r < 0)
-                return r;
-        if (!m->passed && m->options.root) {
-                m->trouble = text_format("%s: its files could not be read; not a capture of a machine", m->options.root);
+        if (r < 0 && m->options.root) {
+                m->trouble = text_format("%s: what it holds cannot be read as a machine (no proc/1/mountinfo?): %s",
+                                         m->options.root, strerror(-r));
+                if (!m->trouble)
+                        return -ENOMEM;
                 m->passed = true;
-        }
+        } else if (r < 0)
+                return r;
         return manager_open_bus(m);
 }

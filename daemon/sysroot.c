@@ -30,14 +30,12 @@ static const struct {
 
 static int open_in(int dir_fd, const char *path, int flags, bool machine) {
         struct open_how how = {
-                .flags = flags | O_CLOEXEC | O_NOCTTY,
-                .resolve = machine ? 0 : RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+                /* A capture may hold anything: a FIFO must not make us wait. */
+                .flags = flags | O_CLOEXEC | (machine || flags & O_PATH ? 0 : O_NOCTTY | O_NONBLOCK),
+                .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
         };
         int fd;
 
-        /* A capture may hold anything: a FIFO must not make us wait. */
-        if (!machine)
-                how.flags |= O_NONBLOCK;
         fd = machine ? openat(dir_fd, path, (int) how.flags) : (int) syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
         return fd < 0 ? -errno : fd;
 }

@@ -100,7 +100,7 @@ static int check_process(HazardList *l, Analysis *a, Graph *g, Node *n) {
         size_t n_path;
         int r;
 
-        if (n->analysis.depth == 0 || f->threads == 0 || f->threads_io_flusher == f->threads)
+        if (n->analysis.depth == 0 || !node_is_backing(n) || f->threads == 0 || f->threads_io_flusher == f->threads)
                 return 0;
         r = analysis_path(a, g, n, certain, &path, &n_path);
         if (r < 0)

@@ -46,11 +46,11 @@ static int reply_error(sd_bus_message *call, int error, const char *doing) {
         case -EROFS:
                 return sd_bus_reply_method_errorf(call, SD_BUS_ERROR_NOT_SUPPORTED, "A captured machine cannot be changed");
         case -EBUSY:
-                return sd_bus_reply_method_errorf(call, SD_BUS_ERROR_ACCESS_DENIED,
-                                                  "Another stackd is running and is the one that changes things: leave --direct away");
+                return sd_bus_reply_method_errorf(call, BUS_NAME ".Error.Busy",
+                                                  "Another stackd is running, and is the one that changes things: leave --direct away");
         case -EACCES:
-        case -EPERM:
-                return sd_bus_reply_method_errorf(call, SD_BUS_ERROR_ACCESS_DENIED, "Not permitted to %s: try again as root", doing);
+        case -EPERM: /* only in private mode: on the bus access_check() comes first */
+                return sd_bus_reply_method_errorf(call, SD_BUS_ERROR_ACCESS_DENIED, "/run/stackd cannot be written");
         case -EOPNOTSUPP:
                 return sd_bus_reply_method_errorf(call, SD_BUS_ERROR_NOT_SUPPORTED,
                                                   "This kernel's task flags are not what stackd knows: nothing is marked, since it could not be verified");

@@ -91,6 +91,13 @@ int graph_changes_touch(GraphChanges *c, Node *n) {
         return 0;
 }
 
+bool node_is_backing(const Node *n) {
+        for (size_t i = 0; i < n->n_upper; i++)
+                if (edge_claim(n->upper[i])->role == ROLE_BACKING)
+                        return true;
+        return false;
+}
+
 static int node_get(Graph *g, const char *id, GraphChanges *c, Node **ret) {
         _cleanup_(node_freep) Node *n = NULL;
         Node *found = graph_find(g, id);

@@ -88,6 +88,10 @@ static inline NodeKind node_kind(const Node *n) {
 static inline bool node_is_reclaim(const Node *n) {
         return node_kind_is_reclaim(node_kind(n));
 }
+/* Whether something above cannot do without it. A process for which that is not so is needed only to recover
+ * a layer, and looks after itself (iscsid) or waits in the kernel, where it allocates nothing (nbd-client). */
+bool node_is_backing(const Node *n);
+
 static inline const Claim *edge_claim(const Edge *e) {
         return &e->claims[0];
 }

@@ -130,7 +130,7 @@ static int add_undo(Plan *p, const Record *record, const NodeFact *f, const char
 }
 
 static bool is_wanted(const Node *n) {
-        return n->analysis.depth_certain > 0 && n->fact->entitled && !n->fact->refusal;
+        return node_is_backing(n) && n->analysis.depth_certain > 0 && n->fact->entitled && !n->fact->refusal;
 }
 
 static bool is_held(const RecordView *v, const char *id) {

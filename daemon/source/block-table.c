@@ -37,7 +37,7 @@ static int read_u64(const Sysroot *s, const char *path, uint64_t *ret) {
 
 /* "/sys/class/block/NAME" links to ".../block/DISK" or ".../block/DISK/PARTITION". */
 static int read_place(const Sysroot *s, const char *name, Block *b) {
-        _cleanup_free_ char *link = NULL, *parent = NULL;
+        _cleanup_free_ char *link = NULL;
         char *p;
         int r;
 
@@ -91,6 +91,12 @@ static int block_read(const Sysroot *s, const char *name, Block *b) {
         if (startswith(name, "dm-")) {
                 (void) sysroot_read(s, AREA_SYS, PATH("class/block/%s/dm/name", name), &b->dm_name);
                 (void) sysroot_read(s, AREA_SYS, PATH("class/block/%s/dm/uuid", name), &b->dm_uuid);
+        }
+        if (startswith(name, "nbd")) {
+                _cleanup_free_ char *pid = NULL;
+
+                if (sysroot_read(s, AREA_SYS, PATH("class/block/%s/pid", name), &pid) >= 0)
+                        (void) text_to_pid(pid, &b->nbd_pid);
         }
         if (startswith(name, "loop"))
                 (void) sysroot_read(s, AREA_SYS, PATH("class/block/%s/loop/backing_file", name), &b->backing_file);

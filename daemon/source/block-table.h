@@ -19,6 +19,7 @@ typedef struct Block {
         char *dm_name;      /* NULL unless device-mapper */
         char *dm_uuid;
         char *backing_file; /* of a bound loop device, as sysfs prints it */
+        pid_t nbd_pid;      /* thread that connected an nbd, perhaps long gone; 0 = not connected */
         uint64_t size;      /* bytes */
         uint64_t diskseq;   /* tells a device from its predecessor of the same number; 0 = not told */
 } Block;

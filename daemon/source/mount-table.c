@@ -14,6 +14,7 @@ static void mount_done(Mount *m) {
         free(m->type);
         free(m->source);
         free(m->options);
+        free(m->raw_options);
 }
 
 void mount_table_done(MountTable *t) {
@@ -51,20 +52,43 @@ static int take_mount(MountTable *t, struct libmnt_fs *fs, unsigned space) {
         return r;
 }
 
+/* "ID PARENT ... - overlay SOURCE OPTIONS" */
+static int take_raw_options(MountTable *t, size_t first, const char *text) {
+        for (const char *line = text, *next; *line; line = next) {
+                size_t n = strcspn(line, "\n");
+                const char *p = memmem(line, n, " - overlay ", strlen(" - overlay "));
+                int id = atoi(line);
+
+                next = line + n + (line[n] == '\n');
+                if (p)
+                        p = memchr(p + strlen(" - overlay "), ' ', line + n - p - strlen(" - overlay "));
+                for (size_t i = first; p && i < t->n; i++)
+                        if (t->mounts[i].id == id && !t->mounts[i].raw_options) {
+                                t->mounts[i].raw_options = strndup(p + 1, line + n - p - 1);
+                                if (!t->mounts[i].raw_options)
+                                        return -ENOMEM;
+                        }
+        }
+        return 0;
+}
+
 static int read_namespace(const Sysroot *s, const char *path, MountTable *t) {
-        _cleanup_close_ int fd = sysroot_open_at(s, AREA_PROC, path, O_RDONLY);
+        _cleanup_free_ char *text = NULL;
         _cleanup_fclose_ FILE *f = NULL;
+        size_t first = t->n;
         struct libmnt_iter *iter;
         struct libmnt_table *tb;
         struct libmnt_fs *fs;
         int r;
 
-        if (fd < 0)
-                return fd;
-        f = fdopen(fd, "re");
+        r = sysroot_read(s, AREA_PROC, path, &text);
+        if (r < 0)
+                return r;
+        if (!text[0])
+                return 0; /* fmemopen() refuses an empty buffer; a namespace without mounts exists */
+        f = fmemopen(text, strlen(text), "re");
         if (!f)
                 return -errno;
-        TAKE_FD(fd);
         tb = mnt_new_table();
         iter = mnt_new_iter(MNT_ITER_FORWARD);
         if (!tb || !iter)
@@ -77,6 +101,8 @@ static int read_namespace(const Sysroot *s, const char *path, MountTable *t) {
                 r = take_mount(t, fs, t->n_spaces);
         mnt_free_iter(iter);
         mnt_unref_table(tb);
+        if (r >= 0)
+                r = take_raw_options(t, first, text);
         if (r < 0)
                 return r;
         t->n_spaces++;

@@ -17,7 +17,8 @@ typedef struct Mount {
         char *target;
         char *type;
         char *source;
-        char *options; /* of the superblock */
+        char *options;     /* of the superblock */
+        char *raw_options; /* the same with the kernel's escapes; of overlays only, where they matter */
 } Mount;
 
 typedef struct MountTable {

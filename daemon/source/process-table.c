@@ -2,8 +2,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/nbd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "common/array.h"
@@ -16,6 +18,7 @@ void process_table_done(ProcessTable *t) {
         for (size_t i = 0; i < t->n; i++)
                 free(t->holders[i].device);
         free(t->holders);
+        free(t->sockets);
         *t = (ProcessTable) {};
 }
 
@@ -119,9 +122,22 @@ static const char *serving_device(const char *path) {
         base++;
         if (streq(base, "fuse"))
                 return base;
-        if (startswith(base, "uio") && base[3] >= '0' && base[3] <= '9')
+        if ((startswith(base, "uio") && base[3] >= '0' && base[3] <= '9') ||
+            (startswith(base, "ublkc") && base[5] >= '0' && base[5] <= '9'))
                 return base;
         return NULL;
+}
+
+/* mdmon holds "/sys/devices/virtual/block/NAME/md/array_state": the name of the array, in 'ret'. */
+static bool md_array(const char *path, char ret[32]) {
+        const char *name = startswith(path, "/sys/devices/virtual/block/");
+        size_t n = name ? strcspn(name, "/") : 0;
+
+        if (n == 0 || n >= 32 || !streq(name + n, "/md/array_state"))
+                return false;
+        memcpy(ret, name, n);
+        ret[n] = 0;
+        return true;
 }
 
 /* What fdinfo says of a descriptor. -ENOENT when it was closed meanwhile. */
@@ -148,11 +164,11 @@ static int read_fdinfo(const Sysroot *s, pid_t pid, int fd, OpenFile *file, int6
         return 0;
 }
 
-/* A device node can be on devtmpfs or, in containers, on a tmpfs; a regular file called "fuse" elsewhere is none. */
+/* A device node is on devtmpfs or, in containers, on a tmpfs; a file of that name elsewhere is none. */
 static bool node_place(const MountTable *mounts, int mount_id) {
         const Mount *m = mount_table_find_id(mounts, mount_id);
 
-        return m && (streq(m->type, "devtmpfs") || streq(m->type, "tmpfs"));
+        return m && (streq(m->type, "devtmpfs") || streq(m->type, "tmpfs") || streq(m->type, "sysfs"));
 }
 
 static int take_holder(const Sysroot *s, const MountTable *mounts, pid_t pid, int fd, const char *device, ProcessTable *t) {
@@ -178,7 +194,29 @@ static int take_holder(const Sysroot *s, const MountTable *mounts, pid_t pid, in
         return r;
 }
 
-static int scan_process(const Sysroot *s, const MountTable *mounts, pid_t pid, ProcessTable *t) {
+static int take_socket(const Sysroot *s, pid_t pid, int fd, uint64_t inode, ProcessTable *t) {
+        OwnedSocket o = { .pid = pid, .fd = fd, .inode = inode };
+        int r;
+
+        /* One process's follow one another. */
+        if (t->n_sockets > 0 && t->sockets[t->n_sockets - 1].pid == pid)
+                o.start = t->sockets[t->n_sockets - 1].start;
+        else {
+                r = process_read_start(s, pid, &o.start);
+                if (r < 0)
+                        return r == -ESRCH ? 0 : r;
+        }
+        return ARRAY_APPEND(t->sockets, t->n_sockets, t->sockets_capacity, o);
+}
+
+/* "socket:[INODE]" */
+static uint64_t socket_inode(const char *link) {
+        char *number = startswith(link, "socket:[");
+
+        return number ? strtoull(number, NULL, 10) : 0;
+}
+
+static int scan_process(const Sysroot *s, const MountTable *mounts, bool sockets, pid_t pid, ProcessTable *t) {
         _cleanup_closedir_ DIR *d = NULL;
         struct dirent *de;
         int r;
@@ -189,6 +227,7 @@ static int scan_process(const Sysroot *s, const MountTable *mounts, pid_t pid, P
         while ((de = readdir(d))) {
                 _cleanup_free_ char *link = NULL;
                 const char *device;
+                char array[32];
                 uint64_t fd;
 
                 if (text_to_u64(de->d_name, 10, &fd) < 0 || fd > INT32_MAX)
@@ -199,7 +238,13 @@ static int scan_process(const Sysroot *s, const MountTable *mounts, pid_t pid, P
                                 continue;
                         return r;
                 }
-                device = serving_device(link);
+                if (sockets && socket_inode(link) > 0) {
+                        r = take_socket(s, pid, (int) fd, socket_inode(link), t);
+                        if (r < 0)
+                                return r;
+                        continue;
+                }
+                device = md_array(link, array) ? array : serving_device(link);
                 if (!device)
                         continue;
                 r = take_holder(s, mounts, pid, (int) fd, device, t);
@@ -209,7 +254,7 @@ static int scan_process(const Sysroot *s, const MountTable *mounts, pid_t pid, P
         return 0;
 }
 
-int process_table_read(const Sysroot *s, const MountTable *mounts, ProcessTable *ret) {
+int process_table_read(const Sysroot *s, const MountTable *mounts, bool sockets, ProcessTable *ret) {
         _cleanup_(process_table_done) ProcessTable t = {};
         _cleanup_closedir_ DIR *d = NULL;
         struct dirent *de;
@@ -223,7 +268,7 @@ int process_table_read(const Sysroot *s, const MountTable *mounts, ProcessTable 
 
                 if (text_to_pid(de->d_name, &pid) < 0)
                         continue;
-                r = scan_process(s, mounts, pid, &t);
+                r = scan_process(s, mounts, sockets, pid, &t);
                 if (r == -ENOMEM)
                         return r;
                 /* Gone is normal; what may not be read is said. */
@@ -232,6 +277,32 @@ int process_table_read(const Sysroot *s, const MountTable *mounts, ProcessTable 
         *ret = t;
         t = (ProcessTable) {};
         return 0;
+}
+
+const OwnedSocket *process_table_owner(const ProcessTable *t, uint64_t inode) {
+        for (size_t i = 0; inode > 0 && i < t->n_sockets; i++)
+                if (t->sockets[i].inode == inode)
+                        return &t->sockets[i];
+        return NULL;
+}
+
+bool process_owns_socket(const ProcessTable *t, pid_t pid, uint64_t inode) {
+        for (size_t i = 0; inode > 0 && i < t->n_sockets; i++)
+                if (t->sockets[i].pid == pid && t->sockets[i].inode == inode)
+                        return true;
+        return false;
+}
+
+int process_read_leader(const Sysroot *s, pid_t tid, pid_t *ret) {
+        _cleanup_free_ char *text = NULL, *leader = NULL;
+        int r;
+
+        /* A thread's directory opens although it is not listed. */
+        r = sysroot_read(s, AREA_PROC, PATH("%d/status", tid), &text);
+        if (r < 0)
+                return not_there(r);
+        leader = text_line(text, "Tgid");
+        return leader ? text_to_pid(leader, ret) : -EINVAL;
 }
 
 int process_read_files(const Sysroot *s, pid_t pid, OpenFiles *ret) {
@@ -269,6 +340,17 @@ int process_read_files(const Sysroot *s, pid_t pid, OpenFiles *ret) {
         return 0;
 }
 
+/* ioctl(NBD_DO_IT) lasts as long as the device (drivers/block/nbd.c): the thread runs no code of its own,
+ * allocates nothing, and cannot be interrupted without tearing the device down. It needs no mark, and cannot
+ * get one. */
+static bool waits_for_device(const Sysroot *s, pid_t pid, pid_t tid) {
+        _cleanup_free_ char *text = NULL;
+        unsigned long long call, fd, request;
+
+        return sysroot_read(s, AREA_PROC, PATH("%d/task/%d/syscall", pid, tid), &text) >= 0 &&
+                sscanf(text, "%llu %llx %llx", &call, &fd, &request) == 3 && call == SYS_ioctl && request == NBD_DO_IT;
+}
+
 static int read_threads(const Sysroot *s, pid_t pid, NodeFact *f) {
         _cleanup_closedir_ DIR *d = NULL;
         struct dirent *de;
@@ -292,8 +374,11 @@ static int read_threads(const Sysroot *s, pid_t pid, NodeFact *f) {
                         return -EINVAL;
                 if (*fields == 'Z' || *fields == 'X')
                         continue; /* exited: allocates nothing any more */
+                if ((flags & TASK_FLAGS_IO_FLUSHER) == TASK_FLAGS_IO_FLUSHER)
+                        f->threads_io_flusher++;
+                else if (waits_for_device(s, pid, tid))
+                        continue;
                 f->threads++;
-                f->threads_io_flusher += (flags & TASK_FLAGS_IO_FLUSHER) == TASK_FLAGS_IO_FLUSHER;
         }
         return 0;
 }

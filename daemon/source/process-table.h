@@ -20,15 +20,32 @@ typedef struct Holder {
         int64_t fuse_connection;
 } Holder;
 
+/* A socket that a process has open. */
+typedef struct OwnedSocket {
+        pid_t pid;
+        uint64_t start;
+        int fd;
+        uint64_t inode;
+} OwnedSocket;
+
 typedef struct ProcessTable {
         Holder *holders;
         size_t n, capacity;
+        OwnedSocket *sockets; /* only where they were asked for */
+        size_t n_sockets, sockets_capacity;
         bool tells_connection; /* some fdinfo had a fuse_connection line */
         bool incomplete;       /* descriptors of some processes could not be read */
 } ProcessTable;
 
-int process_table_read(const Sysroot *s, const MountTable *mounts, ProcessTable *ret);
+int process_table_read(const Sysroot *s, const MountTable *mounts, bool sockets, ProcessTable *ret);
 void process_table_done(ProcessTable *t);
+
+/* A process that has the socket open, or NULL. */
+const OwnedSocket *process_table_owner(const ProcessTable *t, uint64_t inode);
+bool process_owns_socket(const ProcessTable *t, pid_t pid, uint64_t inode);
+
+/* The process that a thread belongs to: 0, -ESRCH. */
+int process_read_leader(const Sysroot *s, pid_t tid, pid_t *ret);
 
 /* Identity of a process that lives now: 0, -ESRCH. */
 int process_read_start(const Sysroot *s, pid_t pid, uint64_t *ret);

@@ -12,20 +12,99 @@ const Source sources[] = {
         { "block", source_block_scan },
         { "loop", source_loop_scan },
         { "dm", source_dm_scan },
-        { "tcmu", source_tcmu_scan },
+        { "lio", source_lio_scan },
+        { "iscsi", source_iscsi_scan },
+        { "network", source_network_scan },
         { "fuse", source_fuse_scan },
+        { "nbd", source_nbd_scan },
+        { "ublk", source_ublk_scan },
+        { "md", source_md_scan },
         { "swap", source_swap_scan },
         { "process", source_process_scan }, /* last: describes whom the others named */
         {},
 };
 
+static Served *find_served(Scan *s, pid_t pid, uint64_t start) {
+        for (size_t i = 0; i < s->n_served; i++)
+                if (s->served[i].pid == pid && s->served[i].start == start)
+                        return &s->served[i];
+        return NULL;
+}
+
+static int add_served(Scan *s, pid_t pid, uint64_t start, const char *upper) {
+        Served *served = find_served(s, pid, start);
+        int r;
+
+        if (!served) {
+                r = ARRAY_APPEND(s->served, s->n_served, s->served_capacity, ((Served) { .pid = pid, .start = start }));
+                if (r < 0)
+                        return r;
+                served = &s->served[s->n_served - 1];
+        }
+        return strv_append(&served->uppers, &served->n_uppers, upper);
+}
+
+static void clear_served(Scan *s) {
+        for (size_t i = 0; i < s->n_served; i++)
+                strv_free(s->served[i].uppers);
+        s->n_served = 0;
+}
+
 void scan_done(Scan *s) {
         mount_table_done(&s->mounts);
         block_table_done(&s->blocks);
         process_table_done(&s->processes);
+        socket_table_done(&s->sockets);
+        clear_served(s);
         free(s->served);
         fuse_servers_done(&s->fuse_servers);
         *s = (Scan) {};
+}
+
+/* Where nothing is served by a process, nobody's descriptors need to be looked at. */
+static bool processes_matter(const Scan *s, bool *ret_sockets) {
+        _cleanup_strv_free_ char **uio = NULL, **iscsi = NULL;
+        bool matter = false;
+
+        *ret_sockets = false;
+        if (sysroot_list(s->root, AREA_SYS, "class/iscsi_connection", &iscsi) >= 0)
+                *ret_sockets = iscsi[0];
+        for (size_t i = 0; i < s->mounts.n; i++) {
+                matter |= startswith(s->mounts.mounts[i].type, "fuse") != NULL;
+                *ret_sockets |= mount_is_network(&s->mounts.mounts[i]);
+        }
+        for (size_t i = 0; i < s->blocks.n; i++) {
+                const Block *b = &s->blocks.blocks[i];
+
+                *ret_sockets |= b->nbd_pid > 0;
+                matter |= startswith(b->name, "ublkb") || startswith(b->name, "md");
+        }
+        matter |= *ret_sockets;
+        if (!matter && sysroot_list(s->root, AREA_SYS, "class/uio", &uio) >= 0)
+                matter = uio[0];
+        return matter;
+}
+
+static int refresh_processes(Scan *s) {
+        _cleanup_(process_table_done) ProcessTable processes = {};
+        _cleanup_(socket_table_done) SocketTable sockets = {};
+        bool with_sockets;
+        int r = 0;
+
+        if (processes_matter(s, &with_sockets))
+                r = process_table_read(s->root, &s->mounts, with_sockets, &processes);
+        /* Afterwards, so that whoever has a socket has it in the table. */
+        if (r >= 0 && with_sockets)
+                r = socket_table_read(s->root, &sockets);
+        if (r < 0)
+                return r;
+        process_table_done(&s->processes);
+        socket_table_done(&s->sockets);
+        s->processes = processes;
+        s->sockets = sockets;
+        processes = (ProcessTable) {};
+        sockets = (SocketTable) {};
+        return 0;
 }
 
 int scan_refresh(Scan *s, unsigned tables) {
@@ -50,24 +129,62 @@ int scan_refresh(Scan *s, unsigned tables) {
                 s->blocks = blocks;
         }
         if (tables & TABLE_PROCESSES) {
-                ProcessTable processes;
-
-                r = process_table_read(s->root, &s->mounts, &processes);
+                r = refresh_processes(s);
                 if (r < 0)
                         return r;
-                process_table_done(&s->processes);
-                s->processes = processes;
         }
-        s->n_served = 0;
+        clear_served(s);
         s->unserved = false;
         return 0;
 }
 
-int scan_add_served(Scan *s, pid_t pid, uint64_t start) {
-        for (size_t i = 0; i < s->n_served; i++)
-                if (s->served[i].pid == pid && s->served[i].start == start)
-                        return 0;
-        return ARRAY_APPEND(s->served, s->n_served, s->served_capacity, ((Served) { pid, start }));
+int scan_add_server(
+                Scan *s,
+                FactSet *f,
+                const char *upper,
+                pid_t pid,
+                uint64_t start,
+                EdgeRole role,
+                Certainty certainty,
+                unsigned alternative,
+                const char *evidence) {
+
+        _cleanup_free_ char *process = process_id(pid, start);
+        int r;
+
+        if (!process)
+                return -ENOMEM;
+        r = factset_add_edge(f, upper, process, role, certainty, alternative, evidence);
+        return r < 0 ? r : add_served(s, pid, start, upper);
+}
+
+int scan_add_socket_owners(
+                Scan *s,
+                FactSet *f,
+                const char *upper,
+                const Socket *socket,
+                EdgeRole role,
+                Certainty certainty,
+                unsigned alternative,
+                const char *evidence) {
+
+        for (size_t i = 0; socket->inode > 0 && i < s->processes.n_sockets; i++) {
+                const OwnedSocket *o = &s->processes.sockets[i];
+                int r;
+
+                if (o->inode != socket->inode)
+                        continue;
+                r = scan_add_server(s, f, upper, o->pid, o->start, role, certainty, alternative,
+                                    PATH("%s, /proc/%d/fd/%d", evidence, o->pid, o->fd));
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+bool is_system_socket(const Socket *socket) {
+        return socket->name && (startswith(socket->name, "/run/systemd/") || startswith(socket->name, "/run/dbus/") ||
+                                startswith(socket->name, "/run/udev/"));
 }
 
 char *filesystem_id(dev_t device) {

@@ -11,6 +11,7 @@
 #include "daemon/source/mount-table.h"
 #include "daemon/source/probe.h"
 #include "daemon/source/process-table.h"
+#include "daemon/source/socket-table.h"
 #include "daemon/sysroot.h"
 
 typedef enum Table {
@@ -23,6 +24,8 @@ typedef enum Table {
 typedef struct Served {
         pid_t pid;
         uint64_t start;
+        char **uppers; /* ids of the layers that it serves */
+        size_t n_uppers;
 } Served;
 
 typedef struct Scan {
@@ -31,6 +34,7 @@ typedef struct Scan {
         MountTable mounts;
         BlockTable blocks;
         ProcessTable processes;
+        SocketTable sockets; /* read with the processes, where some device or mount ends in a socket */
         /* Processes that sources of this pass named as serving something; the last source describes them. */
         Served *served;
         size_t n_served, served_capacity;
@@ -53,7 +57,34 @@ void scan_done(Scan *s);
 int scan_refresh(Scan *s, unsigned tables);
 
 /* For sources. */
-int scan_add_served(Scan *s, pid_t pid, uint64_t start);
+/* The process serves the layer 'upper': adds the edge, and has the process described. */
+int scan_add_server(
+                Scan *s,
+                FactSet *f,
+                const char *upper,
+                pid_t pid,
+                uint64_t start,
+                EdgeRole role,
+                Certainty certainty,
+                unsigned alternative,
+                const char *evidence);
+/* All processes that have the socket open serve the layer. */
+int scan_add_socket_owners(
+                Scan *s,
+                FactSet *f,
+                const char *upper,
+                const Socket *socket,
+                EdgeRole role,
+                Certainty certainty,
+                unsigned alternative,
+                const char *evidence);
+/* NFS and 9p: what is behind it may be on this machine. */
+bool mount_is_network(const Mount *m);
+/* A socket of the system's own plumbing (journal, bus, udev), to which every service is connected. */
+bool is_system_socket(const Socket *socket);
+
+/* Edges from an overlay to its layers; ret_unknown: some could not be followed. */
+int overlay_add_layers(Scan *s, FactSet *f, const char *id, const Mount *m, bool *ret_unknown);
 /* A file on the given mount: adds its node and its edge to the file system; ret_id is the caller's.
  * 'inode' 0 when it is not known. */
 int scan_add_file(
@@ -73,7 +104,12 @@ int source_filesystem_scan(Scan *s, FactSet *f);
 int source_block_scan(Scan *s, FactSet *f);
 int source_loop_scan(Scan *s, FactSet *f);
 int source_dm_scan(Scan *s, FactSet *f);
-int source_tcmu_scan(Scan *s, FactSet *f);
+int source_lio_scan(Scan *s, FactSet *f);
+int source_iscsi_scan(Scan *s, FactSet *f);
+int source_network_scan(Scan *s, FactSet *f);
 int source_fuse_scan(Scan *s, FactSet *f);
 int source_swap_scan(Scan *s, FactSet *f);
+int source_nbd_scan(Scan *s, FactSet *f);
+int source_ublk_scan(Scan *s, FactSet *f);
+int source_md_scan(Scan *s, FactSet *f);
 int source_process_scan(Scan *s, FactSet *f);

@@ -67,12 +67,14 @@ static int add_btrfs_members(Scan *s, FactSet *f, const char *id, const Mount *m
         return 0;
 }
 
-static int add_devices(Scan *s, FactSet *f, const char *id, const Mount *m) {
+static int add_lower(Scan *s, FactSet *f, const char *id, const Mount *m, bool *ret_unknown) {
         _cleanup_free_ char *lower = NULL;
         const Block *source;
         bool found = false;
         int r;
 
+        if (streq(m->type, "overlay"))
+                return overlay_add_layers(s, f, id, m, ret_unknown);
         if (streq(m->type, "fuseblk"))
                 return 0; /* its device is used by the process that serves it, not by the kernel */
         if (major(m->device) != 0) {
@@ -99,6 +101,7 @@ static int add_filesystem(Scan *s, FactSet *f, size_t first, size_t n) {
         const Mount *m = &s->mounts.mounts[s->mounts.by_device[first]];
         _cleanup_node_fact_ NodeFact node = { .kind = NODE_FILESYSTEM };
         _cleanup_free_ char *id = filesystem_id(m->device);
+        bool unknown = false;
         int r;
 
         node.id = filesystem_id(m->device);
@@ -110,10 +113,15 @@ static int add_filesystem(Scan *s, FactSet *f, size_t first, size_t n) {
         r = collect_targets(&s->mounts, first, n, &node.mounts);
         if (r < 0)
                 return r;
-        r = factset_add_node(f, &node);
+        r = add_lower(s, f, id, m, &unknown);
         if (r < 0)
                 return r;
-        return add_devices(s, f, id, m);
+        if (unknown) {
+                node.incomplete = strdup("some of its layers are not where its mount options say, as far as can be seen");
+                if (!node.incomplete)
+                        return -ENOMEM;
+        }
+        return factset_add_node(f, &node);
 }
 
 int source_filesystem_scan(Scan *s, FactSet *f) {

@@ -100,12 +100,11 @@ static int add_edge(Scan *s, FactSet *f, Connection *c, const Holder *h, Certain
 
         if (!fs || !process)
                 return -ENOMEM;
-        r = factset_add_edge(f, fs, process, ROLE_BACKING, certainty, alternative, evidence);
+        r = scan_add_server(s, f, fs, h->pid, h->start, ROLE_BACKING, certainty, alternative, evidence);
         if (r < 0)
                 return r;
         c->assigned |= certainty >= CERTAINTY_UNIQUE;
-        r = add_source_hint(s, f, c, process);
-        return r < 0 ? r : scan_add_served(s, h->pid, h->start);
+        return add_source_hint(s, f, c, process);
 }
 
 /* Descriptors whose connection the kernel tells. Where it tells any, one without is not mounted. */

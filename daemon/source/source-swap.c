@@ -8,19 +8,6 @@
 #include "common/text.h"
 #include "daemon/source/scan.h"
 
-/* Undoes the octal escapes of a kernel table (fs/seq_file.c, mangle_path) in place. */
-static void unescape_octal(char *s) {
-        char *o = s;
-
-        for (; *s; s++)
-                if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' && s[3] <= '7') {
-                        *o++ = (char) ((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-                        s += 3;
-                } else
-                        *o++ = *s;
-        *o = 0;
-}
-
 static int add_area(Scan *s, FactSet *f, const char *path, const char *type, uint64_t size) {
         _cleanup_node_fact_ NodeFact n = { .kind = NODE_SWAP, .size = size };
         const Block *b = streq(type, "partition") ? block_table_find_path(&s->blocks, path) : NULL;
@@ -66,7 +53,7 @@ int source_swap_scan(Scan *s, FactSet *f) {
 
                 if (!path || !type)
                         continue;
-                unescape_octal(path);
+                text_unescape_octal(path);
                 if (kilobytes && text_to_u64(kilobytes, 10, &size) >= 0)
                         size *= 1024;
                 r = add_area(s, f, path, type, size);

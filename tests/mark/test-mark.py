@@ -3,6 +3,7 @@
 """Marks self-checking victims, undisturbed, with the helper dying at each step, and killed at random instants.
 
 usage: test-mark.py HELPER VICTIM [--kills N] [--only MODE]
+With STACKD_TEST_QUICK in the environment each mode meets fewer deaths.
 The helper is the test build: its call is PR_SET_TIMERSLACK, and it knows --die-at-step.
 """
 
@@ -20,6 +21,9 @@ import time
 MODES = """tight nanosleep clock-nanosleep clock-nanosleep-absolute poll poll-timeout select futex futex-timeout read
 epoll epoll-timeout accept sigtimedwait sigtimedwait-timeout ppoll-mask sigsuspend epoll-pwait-mask read-interrupted
 semop msgrcv io-uring alternate vfork pool""".split()
+# Calls that the kernel ends with EINTR whenever their thread is asked to stop. The helper makes them carry on, but
+# between the request and the stop it may have died.
+SPURIOUS = """epoll epoll-timeout epoll-pwait-mask sigtimedwait sigtimedwait-timeout semop io-uring""".split()
 STEPS = range(1, 15)
 STEP_DIVERTED = 8  # from here on the thread gets through by itself
 SLACK = {"--set": 50001, "--clear": 50000}
@@ -142,15 +146,20 @@ def test_death(o, mode):
     tells whether it went on by itself."""
     v = Victim(o.victim, mode)
     alone = other = 0
-    for i in range(o.rounds * len(STEPS)):
-        step, what = STEPS[i % len(STEPS)], "--clear" if i % 2 else "--set"
+    # In a quick run the modes share the steps among them.
+    steps = STEPS[MODES.index(mode) % 3::3] if o.quick else STEPS
+    for i in range(o.rounds * len(steps)):
+        step, what = steps[i % len(steps)], "--clear" if i % 2 else "--set"
         subject = subject_of(v.pid)
         for t in os.listdir(f"/proc/{v.pid}/task"):
             try:
                 slack_write(t, SLACK[what])
             except (FileNotFoundError, ProcessLookupError):
                 pass
-        slack_write(subject, 60000)
+        try:
+            slack_write(subject, 60000)
+        except (FileNotFoundError, ProcessLookupError):
+            check(mode == "pool", "the subject is gone")
         r, out, err = mark(o.helper, v.pid, what, "--die-at-step", str(step))
         untraced(v.pid)
         if mode in ("pool", "alternate"):
@@ -163,8 +172,9 @@ def test_death(o, mode):
         else:
             other += 1
             check(step >= STEP_DIVERTED or not done, "marked at step", step)
-    rounds, deviations, _ = v.finish()
+    rounds, deviations, text = v.finish()
     check(rounds > 0, "no rounds")
+    check(deviations == 0 or mode in SPURIOUS, "deviations:", text)
     check(other <= alone, "the path is not completed:", other, "of", other + alone)
     return f"rounds {rounds}, deaths {alone + other}, as foreseen {alone}, deviations {deviations}"
 
@@ -178,7 +188,8 @@ def test_random(o, mode):
         p.kill()
         p.communicate()
     untraced(v.pid)
-    rounds, deviations, _ = v.finish()
+    rounds, deviations, text = v.finish()
+    check(deviations == 0 or mode in SPURIOUS, "deviations:", text)
     return f"rounds {rounds}, kills {o.kills}, deviations {deviations}"
 
 
@@ -222,7 +233,7 @@ def case_signal_storm(o):
     for i in range(40):
         p = spawn_helper(o.helper, v.pid, "--clear" if i % 2 else "--set", "--deadline-ms", "500")
         for _ in range(200):
-            os.kill(v.pid, signal.SIGUSR2)
+            os.kill(v.pid, signal.SIGWINCH)
         out, _ = p.communicate()
         r[state_of(out)] = r.get(state_of(out), 0) + 1
     untraced(v.pid)
@@ -270,6 +281,19 @@ def case_leader_exited(o):
     r, out, err = mark(o.helper, v.pid, "--set")
     check(r == 0 and state_of(out) == "all" and " total 3 " in out, r, out, err)
     v.finish()
+
+
+def case_foreign_stack(o):
+    """Below the stack pointer may be anybody's data. (Between two rounds it is on its own stack, and may be marked.)"""
+    v = Victim(o.victim, "foreign-stack")
+    seen = []
+    for i in range(20):
+        time.sleep(0.03)
+        _, out, _ = mark(o.helper, v.pid, "--clear" if i % 2 else "--set", "--deadline-ms", "100")
+        seen += thread_results(out)
+    v.finish()
+    check("unsupported" in seen, seen)
+    return f"unsupported {seen.count('unsupported')} of 20"
 
 
 def case_pool(o):
@@ -340,6 +364,9 @@ def main():
     parser.add_argument("--seed", default="1")
     parser.add_argument("--only")
     o = parser.parse_args()
+    o.quick = bool(os.environ.get("STACKD_TEST_QUICK"))
+    if o.quick:
+        o.kills, o.rounds = 5, 1
     cases = [(f"{name} {mode}", lambda f=f, m=mode: f(o, m))
              for mode in MODES if not o.only or mode == o.only
              for name, f in (("undisturbed", test_undisturbed), ("death at each step", test_death),

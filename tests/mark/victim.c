@@ -29,6 +29,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #define SHORT_NS UINT64_C(150000000)
@@ -400,6 +401,33 @@ static void round_alternate(void) {
         context_check();
 }
 
+/* A coroutine on memory from malloc(), with others' blocks right below. */
+static ucontext_t thread_context, coroutine_context;
+static void coroutine_main(void) {
+        for (;;) {
+                round_nanosleep();
+                swapcontext(&coroutine_context, &thread_context);
+        }
+}
+static void round_foreign_stack(void) {
+        static unsigned char *below, *stack;
+        const size_t size = 49152;
+
+        if (!stack) {
+                stack = malloc(2 * size);
+                below = stack;
+                memset(below, 0x5a, size);
+                getcontext(&coroutine_context);
+                coroutine_context.uc_stack.ss_sp = stack + size;
+                coroutine_context.uc_stack.ss_size = size;
+                makecontext(&coroutine_context, coroutine_main, 0);
+        }
+        swapcontext(&thread_context, &coroutine_context);
+        for (size_t i = 0; i < size; i++)
+                if (below[i] != 0x5a)
+                        fail("memory below the stack", (long) i, below[i]);
+}
+
 /* The parent of a vfork() sleeps where no signal but a deadly one reaches it. */
 static void round_vfork(void) {
         pid_t p = vfork();
@@ -461,6 +489,7 @@ static const struct {
         { "alternate", round_alternate },
         { "vfork", round_vfork },
         { "pool", round_pool },
+        { "foreign-stack", round_foreign_stack },
         { "leader-exit", round_tight },
 };
 
@@ -545,6 +574,7 @@ static void setup(void) {
         /* only the subject gets these, directed */
         sigemptyset(&set);
         sigaddset(&set, SIGWINCH);
+        sigaddset(&set, SIGUSR2);
         pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 

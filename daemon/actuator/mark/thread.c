@@ -50,6 +50,7 @@
 #endif
 #define REQUEST_RSEQ_CONFIGURATION 0x420f
 #define REQUEST_SECCOMP_FILTER 0x420c
+#define REQUEST_DISPATCH_CONFIGURATION 0x4211
 
 #define STOP_WAIT_MS 50
 #define STACK_SLACK 65536U
@@ -302,6 +303,17 @@ static int rseq_check(const Visit *v) {
         return arch_state_ip(&v->state) - section.start < section.length ? -EAGAIN : 0;
 }
 
+/* With syscall user dispatch our call would become a signal: 0, or -EOPNOTSUPP. Kernels before 6.4 do not tell. */
+static int dispatch_check(const Visit *v) {
+        struct {
+                uint64_t mode, selector, offset, length;
+        } configuration;
+
+        if (ptrace(REQUEST_DISPATCH_CONFIGURATION, v->tid, sizeof(configuration), &configuration) < 0)
+                return errno == ESRCH ? -ESRCH : 0;
+        return configuration.mode == 0 ? 0 : -EOPNOTSUPP;
+}
+
 /* Whether its filters bear the path; suspends them where they would only spoil it. */
 static Next filter_prepare(Visit *v) {
         FilterVerdict verdict;
@@ -386,6 +398,8 @@ static Next visit_prepare(Visit *v) {
                 return NEXT_OVER;
         }
         r = rseq_check(v);
+        if (r >= 0)
+                r = dispatch_check(v);
         if (r >= 0)
                 r = arch_frame_build(&v->state, &v->job->gadgets, &v->frame);
         if (r >= 0)

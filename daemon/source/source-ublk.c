@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* /dev/ublkbN is served by whoever holds /dev/ublkcN (drivers/block/ublk_drv.c: one process at a time). */
+#include <errno.h>
+#include <stdio.h>
+
+#include "common/text.h"
+#include "daemon/source/scan.h"
+
+int source_ublk_scan(Scan *s, FactSet *f) {
+        for (size_t i = 0; i < s->blocks.n; i++) {
+                const Block *b = &s->blocks.blocks[i];
+                const char *number = b->parent ? NULL : startswith(b->name, "ublkb");
+                _cleanup_free_ char *id = NULL;
+                bool found = false;
+                int r;
+
+                if (!number)
+                        continue;
+                id = block_id(b->device);
+                if (!id)
+                        return -ENOMEM;
+                for (size_t k = 0; k < s->processes.n; k++) {
+                        const Holder *h = &s->processes.holders[k];
+                        const char *held = startswith(h->device, "ublkc");
+
+                        if (!held || !streq(held, number))
+                                continue;
+                        r = scan_add_server(s, f, id, h->pid, h->start, ROLE_BACKING, CERTAINTY_PROVEN, 0,
+                                            PATH("/proc/%d/fd/%d -> /dev/%s", h->pid, h->fd, h->device));
+                        if (r < 0)
+                                return r;
+                        found = true;
+                }
+                s->unserved |= !found;
+        }
+        return 0;
+}
