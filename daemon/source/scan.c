@@ -57,6 +57,7 @@ void scan_done(Scan *s) {
         socket_table_done(&s->sockets);
         clear_served(s);
         free(s->served);
+        fuse_servers_done(&s->fuse_servers);
         *s = (Scan) {};
 }
 

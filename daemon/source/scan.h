@@ -7,6 +7,7 @@
 
 #include "daemon/graph/fact.h"
 #include "daemon/source/block-table.h"
+#include "daemon/source/fuse-servers.h"
 #include "daemon/source/mount-table.h"
 #include "daemon/source/probe.h"
 #include "daemon/source/process-table.h"
@@ -37,6 +38,7 @@ typedef struct Scan {
         /* Processes that sources of this pass named as serving something; the last source describes them. */
         Served *served;
         size_t n_served, served_capacity;
+        FuseServers fuse_servers; /* the last answer, until there is another; kept from pass to pass */
         /* Something that a process must be serving has no holder yet (a descriptor still on its way):
          * the kernel gives no event for that, so the manager looks again after a moment. */
         bool unserved;
