@@ -66,6 +66,7 @@ struct Manager {
         size_t n_watches, watches_capacity;
 
         unsigned dirty; /* tables to read in the next pass */
+        GraphChanges changes; /* made by passes that failed half-way: not analysed and published yet */
         bool pass_pending, passed;
         uint64_t last_pass_end, last_pass_duration;
         unsigned unserved_tries;
@@ -220,7 +221,6 @@ static void on_probe_done(int status _unused_, const char *output, void *userdat
 /* ---- a pass ---- */
 
 static int manager_pass(Manager *m) {
-        _cleanup_graph_changes_ GraphChanges changes = {};
         unsigned tables = m->dirty;
         int r;
 
@@ -243,18 +243,19 @@ static int manager_pass(Manager *m) {
                 m->scan.incomplete |= r < 0;
                 if (r < 0)
                         log_warning("Cannot read everything about %s: %s", sources[i].name, strerror(-r));
-                r = graph_replace(m->graph, i, TAKE_PTR(facts), &changes);
+                r = graph_replace(m->graph, i, TAKE_PTR(facts), &m->changes);
                 if (r < 0)
                         return r;
         }
         probe_cache_expire(&m->probes);
-        r = analysis_update(&m->analysis, &changes);
+        r = analysis_update(&m->analysis, &m->changes);
         if (r >= 0)
                 r = hazard_list_find(&m->hazards, &m->analysis, m->graph);
         if (r < 0)
                 return r;
         if (m->bus)
-                bus_server_publish(m->bus, &changes);
+                bus_server_publish(m->bus, &m->changes);
+        graph_changes_done(&m->changes);
         m->passed = true;
         return 0;
 }
@@ -618,6 +619,7 @@ Manager *manager_free(Manager *m) {
         strv_free(m->probe_questions);
         ledger_done(&m->ledger);
         hazard_list_done(&m->hazards);
+        graph_changes_done(&m->changes);
         graph_free(m->graph);
         probe_cache_done(&m->probes);
         scan_done(&m->scan);
