@@ -530,7 +530,8 @@ static int on_device(sd_device_monitor *monitor _unused_, sd_device *device, voi
                 probe_cache_forget(&m->probes, PATH("dm %u:%u ", major(devno), minor(devno)));
         }
         m->unserved_tries = 0;
-        manager_request_pass(m, TABLE_BLOCKS | TABLE_PROCESSES);
+        /* A bdi comes and goes with a mount, also with one in a namespace whose table tells us nothing. */
+        manager_request_pass(m, subsystem && streq(subsystem, "bdi") ? TABLE_ALL : TABLE_BLOCKS | TABLE_PROCESSES);
         return 0;
 }
 
