@@ -209,12 +209,12 @@ static void on_probe_done(int status _unused_, const char *output, void *userdat
                 (void) probe_cache_answer(&m->probes, line, answer);
                 question++;
         }
-        /* The first question without an answer is the one that hung; those after it are asked again. */
-        if (question && *question) {
-                (void) probe_cache_answer(&m->probes, *question, NULL);
-                while (*++question)
-                        probe_cache_forget(&m->probes, *question);
-        }
+        /* A question that had all the time for itself and got no answer hangs. Where others were answered before
+         * it, that time may just have run out: it is asked again, like those after it. */
+        if (question && *question && question == m->probe_questions)
+                (void) probe_cache_answer(&m->probes, *question++, NULL);
+        for (; question && *question; question++)
+                probe_cache_forget(&m->probes, *question);
         manager_request_pass(m, 0);
 }
 

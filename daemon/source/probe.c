@@ -111,7 +111,8 @@ int probe_cache_answer(ProbeCache *c, const char *question, const char *answer) 
         Probe *p = hashmap_get(c->probes, question);
         char *copy = NULL;
 
-        if (!p)
+        /* Forgotten while it was asked: what the answer tells of may be gone. It is asked again. */
+        if (!p || p->state != PROBE_ASKED)
                 return 0;
         if (answer) {
                 copy = strdup(answer);

@@ -49,7 +49,7 @@ void probe_cache_forget(ProbeCache *c, const char *prefix);
 
 /* All wanted questions, now marked as asked; the caller owns the array. *ret may be NULL for none. */
 int probe_cache_take_wanted(ProbeCache *c, char ***ret);
-/* 'answer' NULL: it hung. Unknown questions are ignored. */
+/* 'answer' NULL: it hung. Questions that are unknown, or were forgotten since they were asked, are ignored. */
 int probe_cache_answer(ProbeCache *c, const char *question, const char *answer);
 
 /* In the child: asks one after the other, and writes "QUESTION=ANSWER\n" for each as soon as it is known. */
