@@ -6,7 +6,7 @@
 .PHONY: all help deps run test check vm-test bench install clean
 
 all: build/build.ninja
-	@if [ -t 1 ]; then ninja -C build; else ninja -C build --quiet; fi
+	@if [ -t 1 ]; then ninja -C build; else log=$$(ninja -C build 2>&1) || { echo "$$log"; exit 1; }; fi
 
 help:
 	@echo 'make            build in build/'
