@@ -38,7 +38,7 @@ vm-test:
 	@tests/run guest $(if $(SCENARIO),--scenario $(SCENARIO))
 
 bench: all
-	@meson test -C build --benchmark --no-rebuild --verbose
+	@meson test -C build --benchmark --no-rebuild --verbose --num-processes 1
 
 install: all
 	@meson install -C build --no-rebuild --quiet
