@@ -244,6 +244,7 @@ static int manager_pass(Manager *m) {
                 if (r == -ENOMEM)
                         return r;
                 /* What it has found so far holds; the rest is not known. */
+                m->scan.incomplete |= r < 0;
                 if (r < 0)
                         log_warning("Cannot read everything about %s: %s", sources[i].name, strerror(-r));
                 r = graph_replace(m->graph, i, TAKE_PTR(facts), &changes);
@@ -263,14 +264,17 @@ static int manager_pass(Manager *m) {
 }
 
 static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
-        manager_request_pass(userdata, TABLE_PROCESSES);
+        Manager *m = userdata;
+
+        manager_request_pass(m, m->scan.incomplete ? TABLE_ALL : TABLE_PROCESSES);
         return 0;
 }
 
 /* Something must be served by a process, and nobody holds its device: the descriptor is on its way from one
- * process to another. No event tells of its arrival; look again, less and less often, a few times. */
+ * process to another. Or something could not be read just now. No event tells when that is over; look again, less
+ * and less often, a few times. */
 static void manager_look_again(Manager *m) {
-        if (!m->scan.unserved) {
+        if (!m->scan.unserved && !m->scan.incomplete) {
                 m->unserved_tries = 0;
                 return;
         }
@@ -341,11 +345,26 @@ static int manager_become_writer(Manager *m) {
         return r;
 }
 
+/* There is nothing to undo of a process that has ended. */
+static void manager_forget_ended(Manager *m) {
+        for (size_t i = m->ledger.n; i-- > 0;) {
+                const Record *record = &m->ledger.records[i];
+                uint64_t start = 0;
+                int r;
+
+                r = process_read_start(m->root, record->pid, &start);
+                if (r == -ESRCH || (r >= 0 && start != record->start))
+                        (void) ledger_remove(&m->ledger, record->kind, record->pid, record->start);
+        }
+}
+
 static void manager_carry_out(Manager *m) {
         _cleanup_(plan_done) Plan p = {};
-        RecordView done = ledger_view(&m->ledger);
+        RecordView done;
 
-        if (m->options.flags_unknown || plan_make(&p, &m->analysis, m->graph, &done) < 0)
+        manager_forget_ended(m);
+        done = ledger_view(&m->ledger);
+        if (m->options.flags_unknown || plan_make(&p, &m->analysis, m->graph, &done, !m->scan.incomplete) < 0)
                 return;
         executor_run(m->executor, &p, false);
 }
@@ -439,7 +458,7 @@ static int request_plan(void *manager, char *const *ids, Plan *ret) {
         RecordView done = ledger_view(&m->ledger);
         int r;
 
-        r = plan_make(ret, &m->analysis, m->graph, &done);
+        r = plan_make(ret, &m->analysis, m->graph, &done, !m->scan.incomplete);
         return r < 0 ? r : plan_filter(ret, ids);
 }
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -135,6 +136,15 @@ bool sysroot_exists(const Sysroot *s, SysrootArea area, const char *path) {
         _cleanup_close_ int fd = sysroot_open_at(s, area, path, O_PATH);
 
         return fd >= 0;
+}
+
+const char *path_text(char buffer[PATH_TEXT_SIZE], const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        (void) vsnprintf(buffer, PATH_TEXT_SIZE, format, ap);
+        va_end(ap);
+        return buffer;
 }
 
 static int compare_names(const void *a, const void *b) {

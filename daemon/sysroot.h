@@ -39,11 +39,9 @@ bool sysroot_exists(const Sysroot *s, SysrootArea area, const char *path);
 /* Names in a directory, sorted by number where they differ in one; an empty list when it is not there. */
 int sysroot_list(const Sysroot *s, SysrootArea area, const char *path, char ***ret);
 
-/* printf-style path building: sysroot_read(s, AREA_PROC, PATH("%d/stat", pid), &text). The string lives
- * until the end of the enclosing block. */
-#define PATH(...)                                                 \
-        ({                                                        \
-                char *_path = __builtin_alloca(4352);             \
-                snprintf(_path, 4352, __VA_ARGS__);               \
-                (const char *) _path;                             \
-        })
+/* printf-style path building: sysroot_read(s, AREA_PROC, PATH("%d/stat", pid), &text). The string lives until
+ * the end of the enclosing block, so that a loop takes the room only once; alloca() would take it each time,
+ * and a process with thousands of descriptors would end the stack. */
+#define PATH_TEXT_SIZE 4352
+#define PATH(...) path_text((char[PATH_TEXT_SIZE]) {}, __VA_ARGS__)
+const char *path_text(char buffer[PATH_TEXT_SIZE], const char *format, ...) _printf_(2, 3);

@@ -133,7 +133,8 @@ int probe_cache_answer(ProbeCache *c, const char *question, const char *answer) 
         Probe *p = hashmap_get(c->probes, question);
         char *copy = NULL;
 
-        if (!p)
+        /* Forgotten and wanted anew while the child was asking: what it says may be from before. */
+        if (!p || p->state != PROBE_ASKED)
                 return 0;
         if (answer) {
                 copy = strdup(answer);

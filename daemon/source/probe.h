@@ -53,7 +53,7 @@ void probe_cache_forget(ProbeCache *c, const char *prefix);
 /* All wanted questions, now marked as asked; the caller owns the array. *ret may be NULL for none. Slow ones,
  * which wait for no storage and yet take long, are given only when there are no others. */
 int probe_cache_take_wanted(ProbeCache *c, char ***ret, bool *ret_slow);
-/* 'answer' NULL: it hung. Unknown questions are ignored. */
+/* 'answer' NULL: it hung. Questions that are not asked (any more) are ignored. */
 int probe_cache_answer(ProbeCache *c, const char *question, const char *answer);
 
 /* In the child: asks one after the other, and writes "QUESTION=ANSWER\n" for each as soon as it is known. */

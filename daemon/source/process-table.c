@@ -263,7 +263,7 @@ int process_table_read(const Sysroot *s, const MountTable *mounts, bool sockets,
         r = sysroot_opendir(s, AREA_PROC, ".", &d);
         if (r < 0)
                 return r;
-        while ((de = readdir(d))) {
+        while ((errno = 0, de = readdir(d))) {
                 pid_t pid;
 
                 if (text_to_pid(de->d_name, &pid) < 0)
@@ -271,9 +271,9 @@ int process_table_read(const Sysroot *s, const MountTable *mounts, bool sockets,
                 r = scan_process(s, mounts, sockets, pid, &t);
                 if (r == -ENOMEM)
                         return r;
-                /* Gone is normal; what may not be read is said. */
-                t.incomplete |= r == -EACCES || r == -EPERM;
+                t.incomplete |= r < 0 && !error_is_gone(r);
         }
+        t.incomplete |= errno != 0;
         *ret = t;
         t = (ProcessTable) {};
         return 0;
@@ -463,7 +463,7 @@ static int read_cgroup(const Sysroot *s, pid_t pid, NodeFact *f) {
         r = cgroup_path_to_unit(f->cgroup, &f->unit);
         if (r < 0 && r != -ENOENT)
                 return r;
-        return strchr(f->cgroup, '/') ? read_reservation(s, f) : 0;
+        return f->cgroup[0] == '/' ? read_reservation(s, f) : 0;
 }
 
 int process_read_fact(const Sysroot *s, pid_t pid, uint64_t start, NodeFact *ret) {

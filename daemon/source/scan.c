@@ -80,8 +80,8 @@ static bool processes_matter(const Scan *s, bool *ret_sockets) {
                 matter |= startswith(b->name, "ublkb") || startswith(b->name, "md");
         }
         matter |= *ret_sockets;
-        if (!matter && sysroot_list(s->root, AREA_SYS, "class/uio", &uio) >= 0)
-                matter = uio[0];
+        if (!matter)
+                matter = sysroot_list(s->root, AREA_SYS, "class/uio", &uio) < 0 || uio[0];
         return matter;
 }
 
@@ -135,6 +135,7 @@ int scan_refresh(Scan *s, unsigned tables) {
         }
         clear_served(s);
         s->unserved = false;
+        s->incomplete = s->mounts.incomplete || s->blocks.incomplete || s->processes.incomplete;
         return 0;
 }
 

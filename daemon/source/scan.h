@@ -42,6 +42,8 @@ typedef struct Scan {
         /* Something that a process must be serving has no holder yet (a descriptor still on its way):
          * the kernel gives no event for that, so the manager looks again after a moment. */
         bool unserved;
+        /* Something could not be read although it is there: what this pass did not find may exist all the same. */
+        bool incomplete;
 } Scan;
 
 typedef struct Source {

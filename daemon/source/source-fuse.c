@@ -12,7 +12,9 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "common/file.h"
 #include "common/text.h"
+#include "daemon/source/cgroup-path.h"
 #include "daemon/source/fuse-servers.h"
 #include "daemon/source/scan.h"
 
@@ -143,10 +145,13 @@ static int collect_servers(Scan *s, Match *m) {
                 r = process_read_fact(s->root, h->pid, h->start, &fact);
                 if (r == -ENOMEM)
                         return r;
+                s->incomplete |= r < 0 && !error_is_gone(r);
                 if (r < 0)
                         continue;
                 server.user = fact.uid;
-                server.unit = TAKE_PTR(fact.unit);
+                /* Users name the units of their own managers as they like. */
+                if (fact.cgroup && cgroup_path_is_system_service(fact.cgroup))
+                        server.unit = TAKE_PTR(fact.unit);
                 r = ARRAY_APPEND(m->servers, m->n_servers, m->servers_capacity, server);
                 if (r < 0) {
                         free(server.unit);
@@ -210,7 +215,7 @@ static bool unit_mounts(const char *unit, const char *target) {
         const char *p = unit, *t = target + 1;
         size_t n = strlen(unit);
 
-        if (!endswith(unit, ".mount"))
+        if (!endswith(unit, ".mount") || target[0] != '/')
                 return false;
         n -= strlen(".mount");
         while (p < unit + n) {

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/file.h"
 #include "common/text.h"
 #include "daemon/source/scan.h"
 
@@ -69,7 +70,10 @@ static int add_backstore(Scan *s, Backstores *l, Backstore *b) {
                 r = ARRAY_APPEND(l->items, l->n, l->capacity, *b);
         if (r < 0)
                 backstore_done(b);
-        return r == -ENOMEM ? r : 0; /* gone meanwhile */
+        if (r == -ENOMEM)
+                return r;
+        s->incomplete |= r < 0 && !error_is_gone(r);
+        return 0;
 }
 
 static int read_user_backstores(Scan *s, Backstores *l) {
@@ -163,8 +167,11 @@ static int add_disk(Scan *s, FactSet *f, const Block *b, const Backstores *store
 
         if (b->parent || !strstr(b->directory, "/host"))
                 return 0;
-        if (sysroot_read(s->root, AREA_SYS, PATH("class/block/%s/device/wwid", b->name), &wwid) < 0)
+        r = sysroot_read(s->root, AREA_SYS, PATH("class/block/%s/device/wwid", b->name), &wwid);
+        if (r < 0) {
+                s->incomplete |= !error_is_gone(r) && r != -EINVAL; /* which means that it has none */
                 return 0;
+        }
         id = block_id(b->device);
         if (!id)
                 return -ENOMEM;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/file.h"
 #include "common/text.h"
 #include "daemon/source/scan.h"
 
@@ -81,6 +82,7 @@ static int add_process(Scan *s, FactSet *f, const Served *served) {
                 n.incomplete = strdup("its open files may not be read without privilege");
                 if (!n.incomplete)
                         return -ENOMEM;
+                s->incomplete = true;
         } else if (k < 0)
                 return k;
         id = strdup(n.id);
@@ -97,9 +99,10 @@ int source_process_scan(Scan *s, FactSet *f) {
                 int r;
 
                 r = add_process(s, f, &s->served[i]);
-                /* Gone, or half gone: its exit brings us back. */
-                if (r < 0 && r != -ESRCH && r != -ENOENT)
+                if (r == -ENOMEM)
                         return r;
+                /* Gone, or half gone: its exit brings us back. One that cannot be read must not hide the others. */
+                s->incomplete |= r < 0 && !error_is_gone(r);
         }
         return 0;
 }
