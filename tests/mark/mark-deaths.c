@@ -35,7 +35,7 @@
 #include "common/cleanup.h"
 
 #define POINTS_MAX 8192U
-#define ORDINAL_MAX 6U
+#define ORDINAL_MAX 3U
 #define INSTRUCTIONS_MAX 400U
 #define WINDOW_WEIGHT 4U
 #define PROCESSES_MAX 64U
@@ -79,7 +79,7 @@ typedef struct Death {
 static Point points[POINTS_MAX];
 static size_t n_points;
 static pid_t subject;
-static unsigned long deaths, runs, instructions_done;
+static unsigned long deaths, runs, instructions_done, attached;
 static uint64_t slowest_ns;
 static const char *helper, *deadline = "1000";
 
@@ -201,6 +201,7 @@ static Point *process_stop(Process *p) {
                 if (p->role == ROLE_WORKER && p->nr == SYS_ptrace && p->request == PTRACE_SEIZE) {
                         memset(p->ordinals, 0, sizeof(p->ordinals));
                         p->window = true;
+                        attached++;
                 }
                 ordinal = process_ordinal(p);
                 if (*ordinal < ORDINAL_MAX)
@@ -425,7 +426,7 @@ static size_t points_missing(void) {
 
         for (size_t i = 0; i < n_points; i++)
                 n += points[i].window && points[i].deaths == 0 && points[i].seen >= 2 &&
-                        points[i].seen >= runs / 8 && points[i].missed < MISSED_MAX;
+                        points[i].seen >= runs / 2 && points[i].missed < MISSED_MAX;
         return n;
 }
 
@@ -460,7 +461,8 @@ int main(int argc, char *argv[]) {
                 { "points", no_argument, NULL, 'p' },
                 {},
         };
-        unsigned long wanted = 1000, seconds = 0;
+        unsigned long wanted = 1000, seconds = 0, attached_before;
+        bool set = true;
         const uint64_t began = now();
         bool list = false;
         int c;
@@ -492,11 +494,15 @@ int main(int argc, char *argv[]) {
                 if (enough && (points_missing() == 0 || deaths >= wanted + EXTRA_MAX))
                         break;
                 death_plan(runs, &death);
-                if (helper_run(random_next() % 2 == 0, &death)) {
+                attached_before = attached;
+                if (helper_run(set, &death)) {
                         death.target->deaths++;
                         deaths++;
-                } else
+                } else if (!death.target->window || attached > attached_before)
                         death.target->missed++;
+                /* nothing to do this way */
+                if (attached == attached_before || random_next() % 4 == 0)
+                        set = !set;
                 subject_check(death.target);
         }
         return summary(list);
