@@ -20,6 +20,7 @@
 
 #define DEBOUNCE_USEC (5U * 1000)
 #define PROBE_DEADLINE_USEC (250U * 1000)
+#define SLOW_PROBE_DEADLINE_USEC (3U * 1000 * 1000)
 #define STUCK_PROBES_MAX 4U
 #define SETTLE_MAX_USEC (2U * 1000 * 1000)
 #define RETRY_FIRST_USEC (100U * 1000)
@@ -180,12 +181,15 @@ static void manager_start_probes(Manager *m) {
                 .done = on_probe_done,
                 .userdata = m,
         };
+        bool slow = false;
         int r;
 
         if (m->probe_child || !m->scan.probes || child_count_stuck() >= STUCK_PROBES_MAX)
                 return;
         m->probe_questions = strv_free(m->probe_questions);
-        r = probe_cache_take_wanted(&m->probes, &m->probe_questions);
+        r = probe_cache_take_wanted(&m->probes, &m->probe_questions, &slow);
+        if (slow)
+                spec.deadline_usec = SLOW_PROBE_DEADLINE_USEC;
         if (r >= 0 && m->probe_questions)
                 r = child_start(m->event, &spec, &m->probe_child);
         if (r < 0)
