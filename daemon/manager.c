@@ -481,6 +481,41 @@ static int request_plan(void *manager, char *const *ids, Plan *ret) {
         return r < 0 ? r : plan_filter(ret, ids);
 }
 
+static int append_failed(Manager *m, Plan *to) {
+        const Plan *history = executor_history(m->executor);
+
+        for (size_t i = 0; i < history->n; i++) {
+                const Action *a = &history->actions[i];
+                int r = 0;
+
+                if (a->state == ACTION_FAILED && graph_find(m->graph, a->target))
+                        r = plan_append_copy(to, a);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int request_actions(void *manager, Plan *ret) {
+        _cleanup_(plan_done) Plan actions = {}, planned = {};
+        Manager *m = manager;
+        RecordView done = ledger_view(&m->ledger);
+        int r;
+
+        r = plan_make_in_force(&actions, &m->analysis, m->graph, &done);
+        if (r >= 0)
+                r = append_failed(m, &actions);
+        if (r >= 0)
+                r = request_plan(m, NULL, &planned);
+        for (size_t i = 0; r >= 0 && i < planned.n; i++)
+                r = plan_append_copy(&actions, &planned.actions[i]);
+        if (r < 0)
+                return r;
+        *ret = actions;
+        actions = (Plan) {};
+        return 0;
+}
+
 static int request_apply(void *manager, char *const *ids, RequestDone done, void *userdata) {
         _cleanup_(plan_done) Plan p = {};
         Manager *m = manager;
@@ -681,11 +716,12 @@ static int manager_open_bus(Manager *m) {
         static const BusRequests requests = {
                 .settle = request_settle,
                 .plan = request_plan,
+                .actions = request_actions,
                 .apply = request_apply,
                 .revert = request_revert,
                 .trouble = request_trouble,
         };
-        BusView view = { .graph = m->graph, .analysis = &m->analysis, .hazards = &m->hazards, .history = executor_history(m->executor) };
+        BusView view = { .graph = m->graph, .analysis = &m->analysis, .hazards = &m->hazards };
 
         return bus_server_new(m->event, m->options.private_fd, &view, &requests, m, &m->bus);
 }
