@@ -6,7 +6,8 @@
 # threads that come and go. Nothing of it may be noticed. On victims that check
 # their registers too, see tests/mark.
 #
-# MARK_DEATHS=10000 in the environment makes it that many; it takes hours then.
+# Here for half a minute each; MARK_SECONDS=0 MARK_DEATHS=10000 in the environment
+# makes it that many, in hours.
 #
 # timeout: 500
 # disks: 2
@@ -19,7 +20,7 @@ require dmzadm tcmu-runner bindfs
 helper=/usr/libexec/stackd/stackd-mark
 driver=/usr/lib/stackd-vm/extra/mark-deaths
 [[ -x $driver ]] || skip "no mark-deaths in the payload: run.py --extra"
-deaths=${MARK_DEATHS:-160}
+deaths=${MARK_DEATHS:-1000} seconds=${MARK_SECONDS:-30}
 # Only we mark.
 systemctl mask --quiet --runtime stackd.service
 
@@ -55,9 +56,9 @@ start_of() {
 # deaths_of NAME PID
 deaths_of() {
         local start
-        step "$1: $deaths deaths"
+        step "$1: up to $deaths deaths in $seconds s"
         start=$(start_of "$2")
-        "$driver" --deaths "$deaths" --seed 11 --deadline-ms 3000 "$helper" "$2" >"/run/$1.deaths" ||
+        "$driver" --deaths "$deaths" --seed "${MARK_SEED:-11}" --seconds "$seconds" --deadline-ms 3000 "$helper" "$2" >"/run/$1.deaths" ||
                 fail "$1: $(tail -3 "/run/$1.deaths" | tr '\n' ' ')"
         tail -1 "/run/$1.deaths"
         assert_eq "$(start_of "$2")" "$start" "start of $1"
