@@ -181,6 +181,35 @@ static void churn(void) {
                (double) (b.tv_sec - a.tv_sec) + (double) (b.tv_nsec - a.tv_nsec) / 1e9);
 }
 
+/* For each byte of input: the longest time, in ns, that the main thread has not run since the last. */
+static atomic_ulong longest;
+static void *gap_answer_main(void *unused) {
+        char c;
+
+        (void) unused;
+        while (read(0, &c, 1) > 0) {
+                printf("%lu\n", atomic_exchange(&longest, 0));
+                fflush(stdout);
+        }
+        _exit(0);
+}
+static void gap(void) {
+        uint64_t last = 0;
+
+        thread_start(gap_answer_main);
+        ready(getpid());
+        for (;;) {
+                struct timespec ts;
+                uint64_t t;
+
+                clock_gettime(CLOCK_MONOTONIC, &ts);
+                t = (uint64_t) ts.tv_sec * 1000000000U + (uint64_t) ts.tv_nsec;
+                if (last > 0 && t - last > atomic_load(&longest))
+                        atomic_store(&longest, t - last);
+                last = t;
+        }
+}
+
 /* Hostile ones. */
 
 static void *sleeper_main(void *unused) {
@@ -367,7 +396,7 @@ static const struct {
 } modes[] = {
         { "plain", plain }, { "worker", worker }, { "vfork-parent", vfork_parent }, { "vfork-child", vfork_child },
         { "clone-vm", clone_vm }, { "clone-thread", clone_thread }, { "dispatch", dispatch }, { "strict", strict },
-        { "churn", churn }, { "scribble", scribble }, { "protect", protect }, { "unmap", unmap },
+        { "churn", churn }, { "gap", gap }, { "scribble", scribble }, { "protect", protect }, { "unmap", unmap },
         { "rename", rename_self }, { "stop", stop_self }, { "fork-bomb", fork_bomb }, { "exit", exit_self },
         { "exec", exec_self },
 };

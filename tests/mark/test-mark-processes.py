@@ -426,7 +426,7 @@ def served(m, name, command, unmount, mountpoint, complete):
             check(p.poll() is None and time.monotonic() < deadline, name, "does not mount", p.poll())
             time.sleep(0.02)
         states, rounds, worst = {}, 0, 0.0
-        for i in range(30):
+        for i in range(10):
             data = os.urandom(1 << 20)
             began = time.monotonic()
             helper = subprocess.Popen([sys.executable, __file__, m.helper, str(m.directory), "--mark", str(p.pid),
