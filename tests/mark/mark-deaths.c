@@ -309,10 +309,12 @@ static pid_t helper_start(bool set) {
         return pid;
 }
 
-static void processes_kill(Process *all, size_t n, Process *here, int whom) {
+/* True if the one that is here is among the dead. */
+static bool processes_kill(Process *all, size_t n, Process *here, int whom) {
         for (size_t i = 0; i < n; i++)
                 if (!all[i].gone && (whom == 0 || (whom == 1 && &all[i] == here) || (whom == 2 && i == 0)))
                         kill(all[i].pid, SIGKILL);
+        return whom != 2 || here == all;
 }
 
 /* One run of the helper; true if it died where it was to. */
@@ -347,8 +349,8 @@ static bool helper_run(bool set, Death *death) {
                                 if (!dead && point == death->target && death->skip-- == 0) {
                                         dead = true;
                                         (void) process_step(p, death->instructions);
-                                        processes_kill(all, n, p, death->whom);
-                                        continue;
+                                        if (processes_kill(all, n, p, death->whom))
+                                                continue;
                                 }
                         }
                 } else if (status >> 16 == 0 && WSTOPSIG(status) != SIGSTOP && WSTOPSIG(status) != SIGTRAP)

@@ -3,7 +3,7 @@
 """Marks processes of every odd kind, and hostile ones.
 
 usage: test-mark-processes.py HELPER DIRECTORY [--real] [--only CASE]
-DIRECTORY holds odd, odd-static, bare and bare32. The helper is the test build, whose call is PR_SET_TIMERSLACK;
+DIRECTORY holds odd, odd-static, bare, bare32 and mark-deaths. The helper is the test build, whose call is PR_SET_TIMERSLACK;
 with --real it is the program itself.
 """
 
@@ -46,6 +46,8 @@ def tasks(pid):
 
 class Machine:
     """The helper, and how what it did shows."""
+
+    deaths = 60     # by mark-deaths, of each real server
 
     def __init__(self, helper, directory, real):
         self.helper, self.directory, self.real = helper, pathlib.Path(directory), real
@@ -417,6 +419,14 @@ def case_hostile_exec_setuid(m):
         return str({r: results.count(r) for r in sorted(set(results))})
 
 
+def server_changes(m, pid):
+    """Processes that mark and unmark it, then those that die doing it."""
+    for i in range(10):
+        yield [sys.executable, __file__, m.helper, str(m.directory), "--mark", str(pid), "--clear" if i % 2 else "--set"]
+    yield [str(m.directory / "mark-deaths"), "--deaths", str(m.deaths), "--seed", "3", "--deadline-ms", "300", m.helper,
+           str(pid)]
+
+
 def served(m, name, command, unmount, mountpoint, complete):
     """A real server under I/O that compares, marked and unmarked all the time."""
     p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
@@ -426,11 +436,10 @@ def served(m, name, command, unmount, mountpoint, complete):
             check(p.poll() is None and time.monotonic() < deadline, name, "does not mount", p.poll())
             time.sleep(0.02)
         states, rounds, worst = {}, 0, 0.0
-        for i in range(10):
+        for change in server_changes(m, p.pid):
             data = os.urandom(1 << 20)
             began = time.monotonic()
-            helper = subprocess.Popen([sys.executable, __file__, m.helper, str(m.directory), "--mark", str(p.pid),
-                                       "--clear" if i % 2 else "--set"], stdout=subprocess.PIPE, text=True)
+            helper = subprocess.Popen(change, stdout=subprocess.PIPE, text=True)
             while helper.poll() is None:
                 path = f"{mountpoint}/file"
                 with open(path, "wb") as f:
@@ -443,10 +452,14 @@ def served(m, name, command, unmount, mountpoint, complete):
                 worst = max(worst, time.monotonic() - began)
                 began = time.monotonic()
             state = helper.communicate()[0].strip()
-            states[state] = states.get(state, 0) + 1
+            check(helper.returncode == 0, state)
+            if "--deaths" in change:
+                deaths = state.splitlines()[-1]
+            else:
+                states[state] = states.get(state, 0) + 1
         check(rounds > 0 and p.poll() is None, "rounds", rounds, "status", p.poll())
         check(not complete or set(states) == {"all"}, states)
-        return f"{states}, rounds of I/O {rounds}, slowest {worst * 1000:.0f} ms"
+        return f"{states}, {deaths}, rounds of I/O {rounds}, slowest {worst * 1000:.0f} ms"
     finally:
         subprocess.run(unmount, check=False)
         try:
@@ -501,11 +514,13 @@ def main():
     parser.add_argument("directory")
     parser.add_argument("--real", action="store_true")
     parser.add_argument("--only")
+    parser.add_argument("--deaths", type=int, default=Machine.deaths)
     parser.add_argument("--mark", type=int, help="just mark this process, and say how it went")
     parser.add_argument("--set", action="store_true")
     parser.add_argument("--clear", action="store_true")
     o = parser.parse_args()
     m = Machine(o.helper, o.directory, o.real)
+    m.deaths = o.deaths
     if o.mark:
         print(m.mark(o.mark, "--clear" if o.clear else "--set", 500)[0])
         return 0
