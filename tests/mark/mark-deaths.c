@@ -10,9 +10,11 @@
  * After each death the process has a second to be untraced, not stopped, and alive. What it serves, or checks of
  * itself, is for the caller to look at.
  *
+ * A time-out begins anew when the helper dies at the wrong instant; with a pause longer than it, only once.
  * When time is over first, it says how far it got.
  *
- * usage: mark-deaths [--deaths N] [--seconds N] [--seed N] [--deadline-ms N] [--points] HELPER PID
+ * usage: mark-deaths [--deaths N] [--seconds N] [--seed N] [--deadline-ms N] [--pause-ms N]
+ *                    [--points] HELPER PID
  * Last line: "deaths N steps N covered N windows N slowest-ms N instructions N"; status 0 only if all points that
  * were passed at least twice were died at, and none of the above was violated. */
 
@@ -462,12 +464,14 @@ int main(int argc, char *argv[]) {
                 { "seconds", required_argument, NULL, 's' },
                 { "seed", required_argument, NULL, 'r' },
                 { "deadline-ms", required_argument, NULL, 'l' },
+                { "pause-ms", required_argument, NULL, 'w' },
                 { "points", no_argument, NULL, 'p' },
                 {},
         };
         unsigned long wanted = 1000, seconds = 0, attached_before;
         bool set = true;
         const uint64_t began = now();
+        unsigned pause_us = 0;
         bool list = false;
         int c;
 
@@ -477,6 +481,7 @@ int main(int argc, char *argv[]) {
                 case 'd': wanted = strtoul(optarg, NULL, 10); break;
                 case 's': seconds = strtoul(optarg, NULL, 10); break;
                 case 'r': srandom((unsigned) strtoul(optarg, NULL, 10)); break;
+                case 'w': pause_us = (unsigned) atoi(optarg) * 1000; break;
                 case 'l': deadline = optarg; break;
                 case 'p': list = true; break;
                 default: return 2;
@@ -508,6 +513,7 @@ int main(int argc, char *argv[]) {
                 if (attached == attached_before || random_next() % 4 == 0)
                         set = !set;
                 subject_check(death.target);
+                usleep(pause_us);
         }
         return summary(list, deaths >= wanted);
 }

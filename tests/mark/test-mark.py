@@ -27,6 +27,8 @@ semop msgrcv io-uring alternate vfork pool""".split()
 SPURIOUS = """epoll epoll-timeout epoll-pwait-mask sigtimedwait sigtimedwait-timeout semop io-uring""".split()
 # driven through each call every time; a campaign does so with all
 DRIVEN = "tight nanosleep futex-timeout poll read io-uring alternate pool".split()
+# deaths further apart than their time-outs
+PAUSED = """nanosleep clock-nanosleep poll-timeout futex-timeout epoll-timeout sigtimedwait-timeout io-uring""".split()
 STEPS = range(1, 15)
 STEP_DIVERTED = 8  # from here on the thread gets through by itself
 SLACK = {"--set": 50001, "--clear": 50000}
@@ -196,8 +198,8 @@ def test_random(o, mode):
 
 def test_driven(o, mode):
     v = Victim(o.victim, mode)
-    p = subprocess.run([o.driver, "--deaths", str(o.deaths), "--seed", o.seed, "--deadline-ms", "200", o.helper,
-                        str(v.pid)], capture_output=True, text=True, check=False)
+    p = subprocess.run([o.driver, "--deaths", str(o.deaths), "--seed", o.seed, "--deadline-ms", "200",
+                        "--pause-ms", "200" if mode in PAUSED else "0", o.helper, str(v.pid)], capture_output=True, text=True, check=False)
     rounds, deviations, text = v.finish()
     check(p.returncode == 0, p.stdout, p.stderr)
     check(deviations == 0 or mode in SPURIOUS, "deviations:", text)
