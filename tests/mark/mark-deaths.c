@@ -10,7 +10,11 @@
  * After each death the process has a second to be untraced, not stopped, and alive. What it serves, or checks of
  * itself, is for the caller to look at.
  *
- * usage: mark-deaths [--deaths N] [--seconds N] [--seed N] [--deadline-ms N] [--points] HELPER PID
+ * A time-out begins anew when the helper dies at the wrong instant; with a pause longer than it, only once.
+ * When time is over first, it says how far it got.
+ *
+ * usage: mark-deaths [--deaths N] [--seconds N] [--seed N] [--deadline-ms N] [--pause-ms N]
+ *                    [--points] HELPER PID
  * Last line: "deaths N steps N covered N windows N slowest-ms N instructions N"; status 0 only if all points that
  * were passed at least twice were died at, and none of the above was violated. */
 
@@ -307,10 +311,12 @@ static pid_t helper_start(bool set) {
         return pid;
 }
 
-static void processes_kill(Process *all, size_t n, Process *here, int whom) {
+/* True if the one that is here is among the dead. */
+static bool processes_kill(Process *all, size_t n, Process *here, int whom) {
         for (size_t i = 0; i < n; i++)
                 if (!all[i].gone && (whom == 0 || (whom == 1 && &all[i] == here) || (whom == 2 && i == 0)))
                         kill(all[i].pid, SIGKILL);
+        return whom != 2 || here == all;
 }
 
 /* One run of the helper; true if it died where it was to. */
@@ -345,8 +351,8 @@ static bool helper_run(bool set, Death *death) {
                                 if (!dead && point == death->target && death->skip-- == 0) {
                                         dead = true;
                                         (void) process_step(p, death->instructions);
-                                        processes_kill(all, n, p, death->whom);
-                                        continue;
+                                        if (processes_kill(all, n, p, death->whom))
+                                                continue;
                                 }
                         }
                 } else if (status >> 16 == 0 && WSTOPSIG(status) != SIGSTOP && WSTOPSIG(status) != SIGTRAP)
@@ -430,7 +436,7 @@ static size_t points_missing(void) {
         return n;
 }
 
-static int summary(bool list) {
+static int summary(bool list, bool complete) {
         const size_t missing = points_missing();
         size_t steps = 0, covered = 0, windows = 0;
 
@@ -447,9 +453,9 @@ static int summary(bool list) {
                windows, (unsigned long long) (slowest_ns / 1000000), instructions_done);
         if (windows == 0)
                 printf("FAIL it never attached to anything\n");
-        else if (missing > 0)
+        else if (missing > 0 && complete)
                 printf("FAIL %zu steps without a death\n", missing);
-        return windows == 0 || missing > 0;
+        return windows == 0 || deaths == 0 || (missing > 0 && complete);
 }
 
 int main(int argc, char *argv[]) {
@@ -458,12 +464,14 @@ int main(int argc, char *argv[]) {
                 { "seconds", required_argument, NULL, 's' },
                 { "seed", required_argument, NULL, 'r' },
                 { "deadline-ms", required_argument, NULL, 'l' },
+                { "pause-ms", required_argument, NULL, 'w' },
                 { "points", no_argument, NULL, 'p' },
                 {},
         };
         unsigned long wanted = 1000, seconds = 0, attached_before;
         bool set = true;
         const uint64_t began = now();
+        unsigned pause_us = 0;
         bool list = false;
         int c;
 
@@ -473,6 +481,7 @@ int main(int argc, char *argv[]) {
                 case 'd': wanted = strtoul(optarg, NULL, 10); break;
                 case 's': seconds = strtoul(optarg, NULL, 10); break;
                 case 'r': srandom((unsigned) strtoul(optarg, NULL, 10)); break;
+                case 'w': pause_us = (unsigned) atoi(optarg) * 1000; break;
                 case 'l': deadline = optarg; break;
                 case 'p': list = true; break;
                 default: return 2;
@@ -491,7 +500,7 @@ int main(int argc, char *argv[]) {
                 const bool enough = deaths >= wanted || (seconds > 0 && now() - began > seconds * UINT64_C(1000000000));
                 Death death;
 
-                if (enough && (points_missing() == 0 || deaths >= wanted + EXTRA_MAX))
+                if (enough && (points_missing() == 0 || deaths >= wanted + EXTRA_MAX || (seconds > 0 && deaths < wanted)))
                         break;
                 death_plan(runs, &death);
                 attached_before = attached;
@@ -504,6 +513,7 @@ int main(int argc, char *argv[]) {
                 if (attached == attached_before || random_next() % 4 == 0)
                         set = !set;
                 subject_check(death.target);
+                usleep(pause_us);
         }
-        return summary(list);
+        return summary(list, deaths >= wanted);
 }

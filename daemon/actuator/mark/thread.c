@@ -243,9 +243,20 @@ static int stack_look(Visit *v, uint64_t sp, StackView *ret) {
         return 0;
 }
 
-/* A stack that is known to be one: the main thread's, or one that ends in this thread's own control block, which
- * holds its own address at its beginning. Goroutines, coroutines, alternate stacks fail here: below their stack
- * pointer may be somebody else's data. */
+/* The C library gives each of its threads a list of robust mutexes, in its control block; a thread made by a bare
+ * clone() has none, and a stack, and a control block, that may be anybody's. Musl gives none to any. */
+static bool thread_is_bare(const Visit *v) {
+        void *head = NULL, *leader_head = NULL;
+        size_t size;
+
+        if (syscall(SYS_get_robust_list, v->tid, &head, &size) < 0 || head)
+                return false;
+        return syscall(SYS_get_robust_list, v->job->target->pid, &leader_head, &size) >= 0 && leader_head;
+}
+
+/* A stack that is known to be one: the main one, for the main thread; for any other one that ends in this thread's
+ * own control block, which holds its own address at its beginning. Goroutines, coroutines, alternate stacks fail
+ * here: below their stack pointer may be somebody else's data. */
 static int stack_check(const Visit *v) {
         const uint64_t sp = arch_state_sp(&v->state), tls = arch_state_tls(&v->state);
         uint64_t self;
@@ -253,9 +264,9 @@ static int stack_check(const Visit *v) {
 
         if (sp < v->stack.low || sp >= v->stack.high || sp - v->stack.low < arch_stack_need())
                 return -EOPNOTSUPP;
-        if (v->stack.mapping->stack)
-                return v->tid == v->job->target->pid ? 0 : -EOPNOTSUPP;
-        if (tls <= sp || tls >= v->stack.high)
+        if (v->stack.mapping->stack || v->tid == v->job->target->pid)
+                return v->stack.mapping->stack && v->tid == v->job->target->pid ? 0 : -EOPNOTSUPP;
+        if (thread_is_bare(v) || tls <= sp || tls >= v->stack.high)
                 return -EOPNOTSUPP;
         r = memory_read(v->tid, tls, &self, sizeof(self));
         if (r < 0)

@@ -6,9 +6,10 @@
 # threads that come and go. Nothing of it may be noticed. On victims that check
 # their registers too, see tests/mark.
 #
-# MARK_DEATHS=10000 in the environment makes it that many; it takes hours then.
+# Here for a minute each; MARK_SECONDS=0 MARK_DEATHS=10000 in the environment
+# makes it that many, in hours.
 #
-# timeout: 500
+# timeout: 600
 # disks: 2
 # needs: stackd
 
@@ -19,21 +20,23 @@ require dmzadm tcmu-runner bindfs
 helper=/usr/libexec/stackd/stackd-mark
 driver=/usr/lib/stackd-vm/extra/mark-deaths
 [[ -x $driver ]] || skip "no mark-deaths in the payload: run.py --extra"
-deaths=${MARK_DEATHS:-160}
+deaths=${MARK_DEATHS:-1000} seconds=${MARK_SECONDS:-60}
 # Only we mark.
 systemctl mask --quiet --runtime stackd.service
 
 # load_up NAME DIRECTORY: writes, reads back from below the cache, and compares, until the file /run/NAME.stop is
 # there. Each round is a line of /run/NAME.rounds with its milliseconds.
+cat >/run/load.sh <<'SCRIPT'
+. /usr/lib/stackd-vm/lib/lib.sh
+until [[ -e /run/$1.stop ]]; do
+        began=${EPOCHREALTIME/./}
+        verify_io "$2" 1
+        echo $(((${EPOCHREALTIME/./} - began) / 1000)) >>"/run/$1.rounds"
+done
+echo done >"/run/$1.done"
+SCRIPT
 load_up() {
-        systemd-run --quiet --unit="load-$1" --service-type=exec bash -Eeuo pipefail -c '
-                . /usr/lib/stackd-vm/lib/lib.sh
-                until [[ -e /run/$0.stop ]]; do
-                        began=${EPOCHREALTIME/./}
-                        verify_io "$1" 1
-                        echo $(((${EPOCHREALTIME/./} - began) / 1000)) >>/run/$0.rounds
-                done
-                echo done >/run/$0.done' "$1" "$2"
+        systemd-run --quiet --unit="load-$1" bash /run/load.sh "$1" "$2"
         wait_for 60 "[[ -s /run/$1.rounds ]]"
 }
 
@@ -55,9 +58,9 @@ start_of() {
 # deaths_of NAME PID
 deaths_of() {
         local start
-        step "$1: $deaths deaths"
+        step "$1: up to $deaths deaths in $seconds s"
         start=$(start_of "$2")
-        "$driver" --deaths "$deaths" --seed 11 --deadline-ms 3000 "$helper" "$2" >"/run/$1.deaths" ||
+        "$driver" --deaths "$deaths" --seed "${MARK_SEED:-11}" --seconds "$seconds" --deadline-ms 3000 "$helper" "$2" >"/run/$1.deaths" ||
                 fail "$1: $(tail -3 "/run/$1.deaths" | tr '\n' ' ')"
         tail -1 "/run/$1.deaths"
         assert_eq "$(start_of "$2")" "$start" "start of $1"
