@@ -4,9 +4,9 @@
  * Newer kernels print the connection's number in the fdinfo of a /dev/fuse descriptor: proof. Others say
  * nothing there. Then a BPF program is asked, and says the same after a moment. Until it has, and where such
  * programs are not to be had, in this order: a holder that systemd started for a .mount unit serves that mount
- * (proven by its cgroup); a holder and a connection that are the only ones left of a user belong together (unique);
- * what is still open is inferred, with a connection's user_id= as a filter, and as alternatives: that a holder is
- * below at least one of its user's connections is known where there are no more holders than connections. */
+ * (proven by its cgroup); a holder and a connection that are the only ones left of a user belong together
+ * (unique); what is still open is inferred, with a connection's user_id= as a filter, and as alternatives: that
+ * a holder is below at least one of its user's connections is known where there are no more holders than connections. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
