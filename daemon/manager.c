@@ -20,7 +20,7 @@
 
 #define DEBOUNCE_USEC (5U * 1000)
 #define PROBE_DEADLINE_USEC (250U * 1000)
-#define SLOW_PROBE_DEADLINE_USEC (3U * 1000 * 1000)
+#define SLOW_PROBE_DEADLINE_USEC (30U * 1000 * 1000)
 #define STUCK_PROBES_MAX 4U
 #define SETTLE_MAX_USEC (2U * 1000 * 1000)
 #define RETRY_FIRST_USEC (100U * 1000)
@@ -44,6 +44,13 @@ typedef struct Waiter {
         uint64_t since;
         struct Waiter *next;
 } Waiter;
+
+/* A child that asks, or asked last. */
+typedef struct ProbeRun {
+        Child *child;
+        char **questions;
+        Manager *manager;
+} ProbeRun;
 
 struct Manager {
         sd_event *event;
@@ -71,8 +78,7 @@ struct Manager {
         bool pass_pending, passed;
         uint64_t last_pass_end, last_pass_duration;
         unsigned unserved_tries;
-        Child *probe_child;
-        char **probe_questions;
+        ProbeRun probe_runs[_PROBE_PACE_MAX];
         Waiter *waiters;
 };
 
@@ -166,42 +172,54 @@ static void manager_update_watches(Manager *m) {
 /* ---- probes ---- */
 
 static void run_probe(void *userdata, int output_fd) {
-        Manager *m = userdata;
+        ProbeRun *run = userdata;
 
-        probe_run(m->probe_questions, output_fd);
+        probe_run(run->questions, output_fd);
 }
 
 static void on_probe_done(int status _unused_, const char *output, void *userdata);
 
-static void manager_start_probes(Manager *m) {
+static void manager_start_probe(Manager *m, ProbePace pace) {
+        ProbeRun *run = &m->probe_runs[pace];
         ChildSpec spec = {
                 .run = run_probe,
                 .pass_fd = -1,
-                .deadline_usec = PROBE_DEADLINE_USEC,
+                .deadline_usec = pace == PROBE_SLOW ? SLOW_PROBE_DEADLINE_USEC : PROBE_DEADLINE_USEC,
                 .done = on_probe_done,
-                .userdata = m,
+                .userdata = run,
         };
-        bool slow = false;
         int r;
 
-        if (m->probe_child || !m->scan.probes || child_count_stuck() >= STUCK_PROBES_MAX)
+        if (run->child || !m->scan.probes || child_count_stuck() >= STUCK_PROBES_MAX)
                 return;
-        m->probe_questions = strv_free(m->probe_questions);
-        r = probe_cache_take_wanted(&m->probes, &m->probe_questions, &slow);
-        if (slow)
-                spec.deadline_usec = SLOW_PROBE_DEADLINE_USEC;
-        if (r >= 0 && m->probe_questions)
-                r = child_start(m->event, &spec, &m->probe_child);
+        run->manager = m;
+        run->questions = strv_free(run->questions);
+        r = probe_cache_take_wanted(&m->probes, pace, &run->questions);
+        if (r >= 0 && run->questions)
+                r = child_start(m->event, &spec, &run->child);
         if (r < 0)
                 log_warning("Cannot ask devices for details: %s", strerror(-r));
 }
 
+static void manager_start_probes(Manager *m) {
+        for (ProbePace pace = 0; pace < _PROBE_PACE_MAX; pace++)
+                manager_start_probe(m, pace);
+}
+
+static bool manager_is_probing(const Manager *m) {
+        for (ProbePace pace = 0; pace < _PROBE_PACE_MAX; pace++)
+                if (m->probe_runs[pace].child)
+                        return true;
+        return false;
+}
+
 static void on_probe_done(int status _unused_, const char *output, void *userdata) {
         _cleanup_free_ char *copy = strdup(output);
-        Manager *m = userdata;
-        char *state = NULL, **question = m->probe_questions;
+        ProbeRun *run = userdata;
+        Manager *m = run->manager;
+        char *state = NULL, **question = run->questions;
 
-        m->probe_child = NULL;
+        run->child = NULL;
         for (char *line = copy ? strtok_r(copy, "\n", &state) : NULL; line && question && *question; line = strtok_r(NULL, "\n", &state)) {
                 char *answer = strchr(line, '=');
 
@@ -373,7 +391,7 @@ static void manager_carry_out(Manager *m) {
 /* ---- requests ---- */
 
 static bool manager_is_settled(const Manager *m) {
-        return m->passed && !m->pass_pending && !m->probe_child;
+        return m->passed && !m->pass_pending && !manager_is_probing(m);
 }
 
 static int on_settle_timeout(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
@@ -603,7 +621,10 @@ Manager *manager_free(Manager *m) {
         if (!m)
                 return NULL;
         bus_server_free(m->bus);
-        child_cancel(m->probe_child);
+        for (ProbePace pace = 0; pace < _PROBE_PACE_MAX; pace++) {
+                child_cancel(m->probe_runs[pace].child);
+                strv_free(m->probe_runs[pace].questions);
+        }
         executor_free(m->executor);
         for (Waiter *w = m->waiters, *next; w; w = next) {
                 next = w->next;
@@ -621,7 +642,6 @@ Manager *manager_free(Manager *m) {
         sd_event_source_disable_unref(m->settle_timer);
         fd_close(m->mounts_fd);
         fd_close(m->swaps_fd);
-        strv_free(m->probe_questions);
         ledger_done(&m->ledger);
         hazard_list_done(&m->hazards);
         graph_changes_done(&m->changes);

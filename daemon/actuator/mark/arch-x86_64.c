@@ -379,7 +379,7 @@ static void context_fill(const struct user_regs_struct *r, uint64_t fpstate, Con
         };
 }
 
-int arch_frame_build(const ArchState *s, const ArchGadgets *g, ArchFrame *ret) {
+int arch_frame_build(const ArchState *s, const ArchGadgets *g, uint64_t nonce, ArchFrame *ret) {
         struct user_regs_struct r = *registers_const(s);
         const uint32_t magic2 = XSTATE_MAGIC2;
         const size_t vector_full = s->vector_size + sizeof(magic2);
@@ -406,10 +406,12 @@ int arch_frame_build(const ArchState *s, const ArchGadgets *g, ArchFrame *ret) {
         frame_restart(&r);
         context_fill(&r, vector, &frame.context);
         memset(ret->bytes, 0, offset);
+        memcpy(frame.siginfo, &nonce, sizeof(nonce));
         memcpy(ret->bytes, &frame, sizeof(frame));
         memcpy(ret->bytes + offset, s->vector, s->vector_size);
         memcpy(ret->bytes + offset + XSTATE_SW_OFFSET, &software, sizeof(software));
         memcpy(ret->bytes + offset + s->vector_size, &magic2, sizeof(magic2));
+        ret->nonce_at = offsetof(SignalFrame, siginfo);
         ret->address = address;
         ret->size = offset + vector_full;
         return 0;
