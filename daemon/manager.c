@@ -19,7 +19,7 @@
 #include "daemon/source/scan.h"
 
 #define DEBOUNCE_USEC (5U * 1000)
-#define PROBE_DEADLINE_USEC (250U * 1000)
+#define PROBE_DEADLINE_USEC (1000U * 1000) /* for one question; slow machines need more than one thinks */
 #define SLOW_PROBE_DEADLINE_USEC (30U * 1000 * 1000)
 #define STUCK_PROBES_MAX 4U
 #define SETTLE_MAX_USEC (2U * 1000 * 1000)
@@ -233,7 +233,7 @@ static void on_probe_done(int status _unused_, const char *output, void *userdat
         }
         /* A question that had all the time for itself and got no answer hangs. Where others were answered before
          * it, that time may just have run out: it is asked again, like those after it. */
-        if (question && *question && question == m->probe_questions)
+        if (question && *question && question == run->questions)
                 (void) probe_cache_answer(&m->probes, *question++, NULL);
         for (; question && *question; question++)
                 probe_cache_forget(&m->probes, *question);
