@@ -46,6 +46,7 @@ class Machine:
     """The helper, and how what it did shows."""
 
     deaths = 60     # by mark-deaths, of each real server
+    patience = 1    # rounds are divided by it
     deadline, grace = 300, 2    # ms; s beyond it, on a machine with other work
 
     def __init__(self, helper, directory, real):
@@ -327,7 +328,7 @@ def hostile(m, mode, rounds=25, healthy=True):
     bystander = Odd(m.directory / "odd", "plain")
     states = {}
     o = None
-    for i in range(rounds):
+    for i in range(rounds // m.patience):
         if not o or o.p.poll() is not None:
             check(not o or not healthy, "it died, status", o and o.p.returncode)
             o = Odd(m.directory / "odd", mode)
@@ -359,7 +360,7 @@ def case_hostile_unmap(m):
 
 def case_hostile_rename(m):
     result = hostile(m, "rename")
-    check(result == "{'all': 25}", result)
+    check(re.fullmatch(r"{'all': \d+}", result), result)
     return result
 
 
@@ -393,7 +394,7 @@ def exec_rounds(m, program, count, **options):
 
 
 def case_hostile_exec(m):
-    return exec_rounds(m, m.directory / "odd", 300)
+    return exec_rounds(m, m.directory / "odd", 300 // m.patience)
 
 
 def case_hostile_exec_setuid(m):
@@ -409,7 +410,7 @@ def case_hostile_exec_setuid(m):
         shutil.copy(m.directory / "odd", plain)
         os.chmod(plain, 0o755)
         results = []
-        for _ in range(40):
+        for _ in range(40 // m.patience):
             o = Odd(plain, "exec", program, "1", user=65534, group=65534)
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):
                 results.append(m.mark(o.pid)[0])
@@ -525,7 +526,7 @@ def main():
     m = Machine(o.helper, o.directory, o.real)
     m.deaths = o.deaths
     if o.real:      # in an emulated guest
-        m.deadline, m.grace = 3000, 20
+        m.deadline, m.grace, m.patience = 3000, 20, 5
     if o.mark:
         print(m.mark(o.mark, "--clear" if o.clear else "--set", 2000 if o.real else 500)[0])
         return 0
