@@ -341,6 +341,8 @@ def hostile(m, mode, rounds=25, healthy=True):
     if o.p.poll() is None:
         with contextlib.suppress(FileNotFoundError):
             untraced(o.pid)
+    if mode == "stop":      # it may not get to its end for stopping
+        o.p.kill()
     o.finish(healthy)
     bystander.finish()
     return str(states)
@@ -399,7 +401,7 @@ def case_hostile_exec(m):
 
 def case_hostile_exec_setuid(m):
     """From an ordinary user's program into root's, each time while it is being marked; none may be harmed."""
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
         os.chmod(directory, 0o755)
         program = pathlib.Path(directory) / "odd"
         shutil.copy(m.directory / "odd", program)
