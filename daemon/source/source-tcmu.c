@@ -133,7 +133,7 @@ static int add_disk(Scan *s, FactSet *f, const Block *b, const Backstores *store
 
         if (b->parent || !strstr(b->directory, "/host"))
                 return 0;
-        if (sysroot_read(s->root, AREA_SYS, PATH("class/block/%s/device/wwid", b->name), &wwid) < 0)
+        if (sysroot_read(s->root, AREA_SYS, PATH("%s/device/wwid", b->directory), &wwid) < 0)
                 return 0;
         id = block_id(b->device);
         if (!id)
