@@ -62,7 +62,7 @@ static int check_name(const char *name) {
 }
 
 /* Beside it, and renamed when whole: whoever sees the name sees all of it. */
-static int write_file(const char *archive, size_t size, const char *name, size_t *ret_n) {
+static int write_file(const char *content, size_t size, const char *name) {
         _cleanup_free_ char *temporary = text_format("%s.XXXXXX", name);
         _cleanup_close_ int fd = -1;
         int r;
@@ -72,16 +72,17 @@ static int write_file(const char *archive, size_t size, const char *name, size_t
         fd = mkostemp(temporary, O_CLOEXEC); /* 0600 */
         if (fd < 0)
                 return complain("Cannot create a file beside '%s': %s.", name, strerror(errno));
-        r = tarball_write(archive, size, name, fd, ret_n);
+        r = file_write_all(fd, content, size);
         if (r >= 0 && (fsync(fd) < 0 || rename(temporary, name) < 0))
-                r = complain("Cannot write the capture to '%s': %s. Nothing is left of it.", name, strerror(errno));
-        if (r < 0)
-                (void) unlink(temporary);
-        return r;
+                r = -errno;
+        if (r >= 0)
+                return 0;
+        (void) unlink(temporary);
+        return complain("Cannot write the capture to '%s': %s. Nothing is left of it.", name, strerror(-r));
 }
 
 /* A signal that would end us waits until there is a whole file or none. */
-static int write_file_undisturbed(const char *archive, size_t size, const char *name, size_t *ret_n) {
+static int write_file_undisturbed(const char *content, size_t size, const char *name) {
         sigset_t set, old;
         int r;
 
@@ -91,7 +92,7 @@ static int write_file_undisturbed(const char *archive, size_t size, const char *
         sigaddset(&set, SIGHUP);
         if (sigprocmask(SIG_BLOCK, &set, &old) < 0)
                 return -errno;
-        r = write_file(archive, size, name, ret_n);
+        r = write_file(content, size, name);
         (void) sigprocmask(SIG_SETMASK, &old, NULL);
         return r;
 }
@@ -113,22 +114,26 @@ static int print_advice(const Invocation *invocation, const char *name, size_t n
 }
 
 int verb_capture(const Invocation *invocation, char **arguments) {
-        _cleanup_free_ char *archive = NULL;
+        _cleanup_free_ char *archive = NULL, *content = NULL;
         const char *name = arguments[0];
         bool standard_output = streq(name, "-");
-        size_t size, n;
+        size_t archive_size, size, n;
         int r;
 
         if (standard_output && isatty(STDOUT_FILENO))
                 return complain("A capture is not written to a terminal. Name a file, or redirect standard output.");
         r = standard_output ? 0 : check_name(name);
         if (r >= 0)
-                r = take_capture(invocation, &archive, &size);
+                r = take_capture(invocation, &archive, &archive_size);
+        if (r >= 0)
+                r = tarball_new(archive, archive_size, name, &content, &size, &n);
         if (r < 0)
                 return r;
-        if (standard_output)
-                return tarball_write(archive, size, "standard output", STDOUT_FILENO, &n);
-        r = write_file_undisturbed(archive, size, name, &n);
+        if (standard_output) {
+                r = file_write_all(STDOUT_FILENO, content, size);
+                return r < 0 ? complain("Cannot write the capture to standard output: %s.", strerror(-r)) : EXIT_FINE;
+        }
+        r = write_file_undisturbed(content, size, name);
         if (r < 0 || !invocation->legend)
                 return r;
         return print_advice(invocation, name, n);

@@ -718,7 +718,7 @@ static int manager_serve(Manager *m) {
         if (!m->trouble)
                 return waiter_add(m, false, NULL, on_capture_settled, m);
         log_error("%s", m->trouble);
-        return -EINVAL;
+        return sd_event_exit(m->event, EXIT_FAILURE);
 }
 
 int manager_start(Manager *m) {

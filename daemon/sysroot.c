@@ -149,6 +149,10 @@ void sysroot_set_recorder(Sysroot *s, Recorder *r) {
         s->recorder = r;
 }
 
+static bool is_denied(int r) {
+        return r == -EACCES || r == -EPERM;
+}
+
 /* Whether what 'path' (of the capture) names is a link: 1 and its target, or 0. */
 static int link_of(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
         const Captured *known = recorder_get(s->recorder, path);
@@ -162,8 +166,8 @@ static int link_of(const Sysroot *s, SysrootArea area, const char *path, char **
                 return *ret ? 1 : -ENOMEM;
         }
         r = read_link(s, area, path + strlen(areas[area].captured) + 1, &target);
-        if (r < 0)
-                return r == -EINVAL ? 0 : r;
+        if (r < 0) /* a link cannot be denied without its directory */
+                return r == -EINVAL || is_denied(r) ? 0 : r;
         recorder_add(s->recorder, CAPTURED_LINK, path, target, strlen(target));
         *ret = target;
         return 1;
@@ -209,10 +213,6 @@ static int record_path(const Sysroot *s, SysrootArea area, const char *path, boo
                 rest = TAKE_PTR(longer);
         }
         return -ENOMEM;
-}
-
-static bool is_denied(int r) {
-        return r == -EACCES || r == -EPERM;
 }
 
 /* 'result' of reading it: success is recorded as the given kind, a refusal as such, and what is not there is

@@ -135,8 +135,11 @@ int probe_cache_save(const ProbeCache *c, char **ret) {
         Probe *p;
 
         while ((p = hashmap_next(c->probes, &position))) {
-                _cleanup_free_ char *line = text_format("%s=%s\n", p->question, p->answer ?: "?");
+                _cleanup_free_ char *line = NULL;
 
+                if (p->state == PROBE_WANTED)
+                        continue; /* nobody to ask */
+                line = text_format("%s=%s\n", p->question, p->answer ?: "?");
                 if (!line || strv_append(&lines, &n, line) < 0)
                         return -ENOMEM;
                 size += strlen(line);
