@@ -117,7 +117,7 @@ int verb_capture(const Invocation *invocation, char **arguments) {
         _cleanup_free_ char *archive = NULL, *content = NULL;
         const char *name = arguments[0];
         bool standard_output = streq(name, "-");
-        size_t archive_size, size, n;
+        size_t archive_size = 0, size = 0, n = 0;
         int r;
 
         if (standard_output && isatty(STDOUT_FILENO))
