@@ -12,7 +12,7 @@ help:
 	@echo 'make            build in build/'
 	@echo 'make run        build a nested storage stack here, and watch stackd protect it (root)'
 	@echo 'make test       every test: gcc, clang with sanitizers, guests (root, or the guests fail)'
-	@echo 'make check      what needs no guest, with gcc: under two minutes'
+	@echo 'make check      what needs no guest, with gcc and fewer rounds: under two minutes'
 	@echo 'make vm-test    the scenarios in guests; SCENARIO=name for one of them (root)'
 	@echo 'make bench      measure'
 	@echo 'make install    install; DESTDIR= as ever'
@@ -32,7 +32,7 @@ test:
 	@tests/run
 
 check:
-	@tests/run gcc
+	@tests/run --quick gcc
 
 vm-test:
 	@tests/run guest $(if $(SCENARIO),--scenario $(SCENARIO))

@@ -115,6 +115,7 @@ static int node_init_process(Node *n, json_object *o) {
         n->threads_marked = json_int(o, "threads_io_flusher", -1);
         n->memory_min_effective = json_int(o, "memory_min_effective", -1);
         n->entitled = json_flag(o, "entitled");
+        n->recovery_only = streq_ptr(json_text(o, "role"), "error-path");
         n->protected = json_flag(o, "protected");
         return n->id ? 0 : -ENOMEM;
 }

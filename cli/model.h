@@ -47,6 +47,7 @@ struct Node {
         int64_t pid, uid, threads, threads_marked, memory_min_effective; /* -1: not told */
         const char *comm, *unit, *refusal; /* refusal: why it cannot be marked */
         bool entitled, protected;
+        bool recovery_only; /* on nothing's path but the error path's: left alone */
 };
 
 typedef enum Severity {

@@ -208,6 +208,12 @@ void output_protection(Output *o, const Node *p) {
                 output_style_end(o);
                 return;
         }
+        if (p->recovery_only && !node_is_marked(p)) {
+                output_style_begin(o, STYLE_DIM);
+                output_raw(o, "%s left alone: needed only to recover the device", g->idle);
+                output_style_end(o);
+                return;
+        }
         if (node_is_marked(p)) {
                 output_style_begin(o, STYLE_GOOD);
                 output_raw(o, "%s %s", g->good, p->protected ? "protected" : "marked");
@@ -249,12 +255,12 @@ static void print_notes(Tree *t, const Node *n) {
                 output_protection(t->output, n);
                 output_raw(t->output, "\n");
         }
-        if (n->kind == NODE_PROCESS && n->depth > 0 && n->refusal && !node_is_marked(n)) {
+        if (n->kind == NODE_PROCESS && n->depth > 0 && n->refusal && !n->recovery_only && !node_is_marked(n)) {
                 _cleanup_free_ char *refusal = text_format("cannot be marked while it runs: %s", n->refusal);
 
                 print_warning(t, n, refusal ?: "cannot be marked while it runs");
         }
-        if (n->kind == NODE_PROCESS && n->depth > 0 && !n->entitled) {
+        if (n->kind == NODE_PROCESS && n->depth > 0 && !n->entitled && !n->recovery_only) {
                 snprintf(text, sizeof(text), "not entitled (uid %lli): left alone unless a policy names it", (long long) n->uid);
                 print_warning(t, n, text);
         }

@@ -44,6 +44,8 @@ static void print_summary(Output *o, const Model *m, const TreeSummary *s) {
 
         output_raw(o, "\n");
         for (size_t i = m->n_layers; i < m->n_nodes; i++) {
+                if (m->nodes[i].recovery_only)
+                        continue;
                 n += m->nodes[i].depth > 0;
                 marked += m->nodes[i].depth > 0 && node_is_marked(m->nodes + i);
         }

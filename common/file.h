@@ -3,6 +3,8 @@
 
 /* Reading small files of kernel file systems, relative to a directory descriptor. */
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/cleanup.h"
@@ -19,6 +21,12 @@ int file_write_atomic(int dir_fd, const char *path, const char *content);
 
 /* Writes all of it, retrying short writes. */
 int file_write_all(int fd, const char *data, size_t size);
+
+/* Whether a (negative) error says that what was to be read is gone: the normal case in a table of things that
+ * come and go. */
+static inline bool error_is_gone(int r) {
+        return r == -ENOENT || r == -ESRCH || r == -ENODEV || r == -ENXIO;
+}
 
 /* Removes exactly one newline from the end, as the kernel adds one to attributes. Returns s. */
 char *file_chomp(char *s);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdarg.h>
-#include <systemd/sd-journal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "common/log.h"
 #include "common/text.h"
@@ -13,6 +14,17 @@ void log_set_max_level(int level) {
 
 void log_set_target_journal(int journal) {
         to_journal = journal;
+}
+
+/* sd_journal_send() waits while the journal's socket is full, and the journal may be what waits for the storage
+ * that we are here for. A message that cannot be sent at once is dropped. The text holds no newline. */
+static void journal_send(int level, const char *text) {
+        static const struct sockaddr_un journal = { .sun_family = AF_UNIX, .sun_path = "/run/systemd/journal/socket" };
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        _cleanup_free_ char *message = text_format("MESSAGE=%s\nPRIORITY=%d\nSYSLOG_IDENTIFIER=stackd\n", text, level);
+
+        if (fd >= 0 && message)
+                (void) sendto(fd, message, strlen(message), MSG_NOSIGNAL, (const struct sockaddr *) &journal, sizeof(journal));
 }
 
 void log_message(int level, const char *format, ...) {
@@ -33,7 +45,7 @@ void log_message(int level, const char *format, ...) {
         if (!safe)
                 return;
         if (to_journal)
-                sd_journal_send("MESSAGE=%s", safe, "PRIORITY=%i", level, NULL);
+                journal_send(level, safe);
         else
                 fprintf(stderr, "stackd: %s\n", safe);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Messages go to the journal with fields, or to standard error as text where there is no journal (private
+/* Messages go to the journal, or to standard error as text where there is no journal (private
  * mode). Only main, manager, bus and the executor log above debug. */
 
 #include <syslog.h>

@@ -205,6 +205,15 @@ static void job_unlink(Job *j) {
                 }
 }
 
+/* What the marker said it could not do may be done by now, or may not be needed: this is the last word. */
+static bool job_is_done(Job *j) {
+        _cleanup_node_fact_ NodeFact f = {};
+
+        if (process_read_fact(j->executor->root, j->action.pid, j->action.start, &f) < 0)
+                return false;
+        return f.threads_io_flusher == (j->action.undo ? 0 : f.threads);
+}
+
 static void job_log(const Action *a) {
         if (a->state == ACTION_FAILED)
                 log_warning("Cannot %s %s[%d]: %s", a->undo ? "take the IO_FLUSHER mark off" : "mark as IO_FLUSHER", a->name, a->pid,
@@ -219,6 +228,8 @@ static void job_finish(Job *j, int status, const Outcome *o) {
         Action *a = &j->action;
 
         job_unlink(j);
+        if (status == 1 && !gone && job_is_done(j))
+                status = 0;
         if (status == 0)
                 a->state = a->undo ? ACTION_REVERTED : ACTION_APPLIED;
         else {

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 
@@ -143,6 +144,17 @@ static bool protect_self(void) {
         return (flags & TASK_FLAGS_IO_FLUSHER) == TASK_FLAGS_IO_FLUSHER;
 }
 
+/* A descriptor is held for each process that is watched, and ordinary users can make many of these. */
+static void raise_descriptor_limit(void) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return;
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+                log_debug("Cannot raise the limit of open files: %s", strerror(errno));
+}
+
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info _unused_, void *userdata _unused_) {
         return sd_event_exit(sd_event_source_get_event(source), EXIT_SUCCESS);
 }
@@ -161,14 +173,13 @@ static int watch_signals(sd_event *event) {
         return r < 0 ? r : sd_event_add_signal(event, NULL, SIGINT, on_signal, NULL);
 }
 
-
-
 static int run(ManagerOptions *options) {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
         _cleanup_(manager_freep) Manager *manager = NULL;
         int r;
 
         options->marker = getenv("STACKD_MARK_BINARY") ?: STACKD_MARK_PATH;
+        raise_descriptor_limit();
         if (options->private_fd < 0 && options->capture_fd < 0) {
                 options->flags_unknown = !protect_self();
                 if (options->flags_unknown)

@@ -21,6 +21,7 @@
 
 #define DEBOUNCE_USEC (5U * 1000)
 #define PROBE_DEADLINE_USEC (250U * 1000)
+#define SLOW_PROBE_DEADLINE_USEC (3U * 1000 * 1000)
 #define STUCK_PROBES_MAX 4U
 #define SETTLE_MAX_USEC (2U * 1000 * 1000)
 #define RETRY_FIRST_USEC (100U * 1000)
@@ -186,12 +187,15 @@ static void manager_start_probes(Manager *m) {
                 .done = on_probe_done,
                 .userdata = m,
         };
+        bool slow = false;
         int r;
 
         if (m->probe_child || !m->scan.probes || child_count_stuck() >= STUCK_PROBES_MAX)
                 return;
         m->probe_questions = strv_free(m->probe_questions);
-        r = probe_cache_take_wanted(&m->probes, &m->probe_questions);
+        r = probe_cache_take_wanted(&m->probes, &m->probe_questions, &slow);
+        if (slow)
+                spec.deadline_usec = SLOW_PROBE_DEADLINE_USEC;
         if (r >= 0 && m->probe_questions)
                 r = child_start(m->event, &spec, &m->probe_child);
         if (r < 0)
@@ -247,6 +251,7 @@ static int manager_pass(Manager *m) {
                 if (r == -ENOMEM)
                         return r;
                 /* What it has found so far holds; the rest is not known. */
+                m->scan.incomplete |= r < 0;
                 if (r < 0)
                         log_warning("Cannot read everything about %s: %s", sources[i].name, strerror(-r));
                 r = graph_replace(m->graph, i, TAKE_PTR(facts), &changes);
@@ -266,14 +271,17 @@ static int manager_pass(Manager *m) {
 }
 
 static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
-        manager_request_pass(userdata, TABLE_PROCESSES);
+        Manager *m = userdata;
+
+        manager_request_pass(m, m->scan.incomplete ? TABLE_ALL : TABLE_PROCESSES);
         return 0;
 }
 
 /* Something must be served by a process, and nobody holds its device: the descriptor is on its way from one
- * process to another. No event tells of its arrival; look again, less and less often, a few times. */
+ * process to another. Or something could not be read just now. No event tells when that is over; look again, less
+ * and less often, a few times. */
 static void manager_look_again(Manager *m) {
-        if (!m->scan.unserved) {
+        if (!m->scan.unserved && !m->scan.incomplete) {
                 m->unserved_tries = 0;
                 return;
         }
@@ -344,11 +352,26 @@ static int manager_become_writer(Manager *m) {
         return r;
 }
 
+/* There is nothing to undo of a process that has ended. */
+static void manager_forget_ended(Manager *m) {
+        for (size_t i = m->ledger.n; i-- > 0;) {
+                const Record *record = &m->ledger.records[i];
+                uint64_t start = 0;
+                int r;
+
+                r = process_read_start(m->root, record->pid, &start);
+                if (r == -ESRCH || (r >= 0 && start != record->start))
+                        (void) ledger_remove(&m->ledger, record->kind, record->pid, record->start);
+        }
+}
+
 static void manager_carry_out(Manager *m) {
         _cleanup_(plan_done) Plan p = {};
-        RecordView done = ledger_view(&m->ledger);
+        RecordView done;
 
-        if (m->options.flags_unknown || plan_make(&p, &m->analysis, m->graph, &done) < 0)
+        manager_forget_ended(m);
+        done = ledger_view(&m->ledger);
+        if (m->options.flags_unknown || plan_make(&p, &m->analysis, m->graph, &done, !m->scan.incomplete) < 0)
                 return;
         executor_run(m->executor, &p, false);
 }
@@ -442,7 +465,7 @@ static int request_plan(void *manager, char *const *ids, Plan *ret) {
         RecordView done = ledger_view(&m->ledger);
         int r;
 
-        r = plan_make(ret, &m->analysis, m->graph, &done);
+        r = plan_make(ret, &m->analysis, m->graph, &done, !m->scan.incomplete);
         return r < 0 ? r : plan_filter(ret, ids);
 }
 

@@ -13,7 +13,7 @@
  * (source-tcmu.c): both must go on matching. */
 #define NAA_LIO "naa.6001405"
 #define NAA_DIGITS 25
-#define UUID_LENGTH 36
+#define UUID_LENGTH_MIN 32
 #define LVM_IDS_LENGTH 64
 
 typedef struct Replacement {
@@ -178,11 +178,11 @@ static int scrub_dm_uuid(Scrubber *s, char *text) {
         return scrub_part(s, p, n);
 }
 
-static bool is_uuid(const char *p) {
-        for (size_t i = 0; i < UUID_LENGTH; i++)
-                if (i == 8 || i == 13 || i == 18 || i == 23 ? p[i] != '-' : !is_digit(p[i]))
-                        return false;
-        return !is_digit(p[UUID_LENGTH]);
+/* "12345678-1234-...", and the NFS server's "12345678:12345678:..." */
+static size_t uuid_length(const char *p) {
+        size_t n = strspn(p, "0123456789abcdefABCDEF-:");
+
+        return n >= UUID_LENGTH_MIN ? n : 0;
 }
 
 static bool ends_in(const char *text, const char *end, const char *suffix) {
@@ -191,23 +191,26 @@ static bool ends_in(const char *text, const char *end, const char *suffix) {
         return (size_t) (end - text) >= n && strncasecmp(end - n, suffix, n) == 0;
 }
 
-/* After " - " in each line: "uuid=", "fsid=", "/dev/disk/by-uuid/". Others are parts of paths, which stay. */
-static int scrub_mounts(Scrubber *s, char *text) {
-        for (char *line = text, *next; *line; line = next) {
-                size_t length = strcspn(line, "\n");
-                char *p = memmem(line, length, " - ", 3);
+/* "uuid=", "fsid=", "/dev/disk/by-uuid/". Others are parts of paths, which stay. */
+static int scrub_options(Scrubber *s, char *text) {
+        for (char *p = text; *p; p++) {
                 int r;
 
-                next = line + length + (line[length] == '\n');
-                for (; p && p + UUID_LENGTH <= line + length; p++) {
-                        if (!is_uuid(p) || !(ends_in(line, p, "uuid=") || ends_in(line, p, "fsid=") || ends_in(line, p, "uuid/")))
-                                continue;
-                        r = scrub_part(s, p, UUID_LENGTH);
-                        if (r < 0)
-                                return r;
-                }
+                if (!ends_in(text, p, "uuid=") && !ends_in(text, p, "fsid=") &&
+                    !ends_in(text, p, "/dev/disk/by-uuid/") && !ends_in(text, p, "/dev/disk/by-partuuid/"))
+                        continue;
+                r = scrub_part(s, p, uuid_length(p));
+                if (r < 0)
+                        return r;
         }
         return 0;
+}
+
+/* "/dev/disk/by-id/..." is made of serial numbers. */
+static int scrub_device(Scrubber *s, char *text) {
+        char *id = startswith(text, "/dev/disk/by-id/");
+
+        return id ? scrub_part(s, id, strlen(id)) : scrub_options(s, text);
 }
 
 /* The file system's UUID is a directory's name: "sys/fs/btrfs/UUID/...". */
@@ -217,8 +220,8 @@ static int scrub_path(Scrubber *s, char *path) {
         for (size_t i = 0; i < ELEMENTSOF(places); i++) {
                 char *p = startswith(path, places[i]);
 
-                if (p && strlen(p) >= UUID_LENGTH && is_uuid(p))
-                        return scrub_part(s, p, UUID_LENGTH);
+                if (p)
+                        return scrub_part(s, p, uuid_length(p));
         }
         return 0;
 }
@@ -235,7 +238,9 @@ int scrub(Scrubber *s, Captured *c) {
                 { "/unique_id", scrub_identifier },
                 { "/vpd_unit_serial", scrub_serial },
                 { "/boot_id", scrub_identifier },
-                { "/mountinfo", scrub_mounts },
+                { "/mountinfo", scrub_options },
+                { "/nfsd/exports", scrub_options },
+                { "/udev_path", scrub_device },
         };
         int r;
 

@@ -149,8 +149,9 @@ void sysroot_set_recorder(Sysroot *s, Recorder *r) {
         s->recorder = r;
 }
 
+/* Not gone, and no matter of what kind of file it is: it could not be read. */
 static bool is_denied(int r) {
-        return r == -EACCES || r == -EPERM;
+        return r < 0 && !error_is_gone(r) && r != -EINVAL && r != -ENOTDIR && r != -ELOOP && r != -ENOMEM;
 }
 
 /* Whether what 'path' (of the capture) names is a link: 1 and its target, or 0. */
@@ -360,13 +361,15 @@ int sysroot_list_numbers(const Sysroot *s, SysrootArea area, const char *path, i
         r = open_directory(s, area, path, &d);
         if (r < 0)
                 return r;
-        while ((de = readdir(d))) {
+        while ((errno = 0, de = readdir(d))) {
                 if (text_to_u64(de->d_name, 10, &value) < 0 || value > INT32_MAX)
                         continue;
                 r = ARRAY_APPEND(numbers, n, capacity, (int) value);
                 if (r < 0)
                         return r;
         }
+        if (errno != 0)
+                return -errno;
         if (n > 1)
                 qsort(numbers, n, sizeof(int), compare_numbers);
         *ret = TAKE_PTR(numbers);
@@ -374,11 +377,11 @@ int sysroot_list_numbers(const Sysroot *s, SysrootArea area, const char *path, i
         return 0;
 }
 
-const char *path_print(char *buffer, const char *format, ...) {
+const char *path_text(char buffer[PATH_TEXT_SIZE], const char *format, ...) {
         va_list ap;
 
         va_start(ap, format);
-        vsnprintf(buffer, PATH_SIZE_MAX, format, ap);
+        (void) vsnprintf(buffer, PATH_TEXT_SIZE, format, ap);
         va_end(ap);
         return buffer;
 }

@@ -53,8 +53,9 @@ void sysroot_record_link(const Sysroot *s, SysrootArea area, const char *path, c
 /* A file that is on no machine, only in captures: what was learnt from elsewhere than files. */
 void sysroot_record_text(const Sysroot *s, SysrootArea area, const char *path, const char *text);
 
-/* printf-style path building: sysroot_read(s, AREA_PROC, PATH("%d/stat", pid), &text). The string lives
- * until the end of the enclosing block, also in a loop, which alloca() would have grow the stack. */
-#define PATH(...) path_print((char[PATH_SIZE_MAX]) { 0 }, __VA_ARGS__)
-#define PATH_SIZE_MAX 4352
-const char *path_print(char *buffer, const char *format, ...) _printf_(2, 3);
+/* printf-style path building: sysroot_read(s, AREA_PROC, PATH("%d/stat", pid), &text). The string lives until
+ * the end of the enclosing block, so that a loop takes the room only once; alloca() would take it each time,
+ * and a process with thousands of descriptors would end the stack. */
+#define PATH_TEXT_SIZE 4352
+#define PATH(...) path_text((char[PATH_TEXT_SIZE]) {}, __VA_ARGS__)
+const char *path_text(char buffer[PATH_TEXT_SIZE], const char *format, ...) _printf_(2, 3);

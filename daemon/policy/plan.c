@@ -133,6 +133,12 @@ static bool is_wanted(const Node *n) {
         return node_is_backing(n) && n->analysis.depth_certain > 0 && n->fact->entitled && !n->fact->refusal;
 }
 
+/* Below something by a guess is not reason enough to mark, nor to take a mark away. Some threads of a process that
+ * marks itself were marked before we came; which they were is not known any more, and it needs them marked. */
+static bool is_unwanted(const Node *n, const Record *record) {
+        return !(n && n->analysis.depth > 0) && streq(record->from, "none");
+}
+
 static bool is_held(const RecordView *v, const char *id) {
         return v->all_held != strv_contains(v->held, id);
 }
@@ -152,7 +158,14 @@ static Node *record_node(Graph *g, const Record *record) {
         return n && node_kind(n) == NODE_PROCESS ? n : NULL;
 }
 
-int plan_make(Plan *ret, Analysis *a, Graph *g, const RecordView *done) {
+/* Was reverted, but that was not carried out: something else was under way, or stackd ended. */
+static bool record_is_held(const RecordView *v, const Record *record) {
+        _cleanup_free_ char *id = text_format("process:%d:%llu", record->pid, (unsigned long long) record->start);
+
+        return id && is_held(v, id);
+}
+
+int plan_make(Plan *ret, Analysis *a, Graph *g, const RecordView *done, bool complete) {
         _cleanup_(plan_done) Plan p = {};
         size_t position = 0;
         Node *n;
@@ -170,10 +183,12 @@ int plan_make(Plan *ret, Analysis *a, Graph *g, const RecordView *done) {
                 const Record *record = &done->records[i];
 
                 n = record_node(g, record);
-                /* Below something by a guess: not reason enough to mark, nor to take a mark away. */
-                if (n && n->analysis.depth > 0)
+                if (record_is_held(done, record))
+                        r = add_undo(&p, record, n ? n->fact : NULL, RULE_REVERT, "an administrator asked for it");
+                else if (complete && is_unwanted(n, record))
+                        r = add_undo(&p, record, n ? n->fact : NULL, RULE_UNDO, "nothing that reclaim writes to is above it any more");
+                else
                         continue;
-                r = add_undo(&p, record, n ? n->fact : NULL, RULE_UNDO, "nothing that reclaim writes to is above it any more");
                 if (r < 0)
                         return r;
         }

@@ -60,8 +60,9 @@ const char *action_kind_to_string(ActionKind kind);
 const char *action_state_to_string(ActionState state);
 
 /* The actions that lead from the state in the graph to the desired one: first what protects, then what is
- * to be undone. */
-int plan_make(Plan *ret, Analysis *a, Graph *g, const RecordView *done);
+ * to be undone. 'complete': everything could be read, so that what the graph does not hold does not exist;
+ * else nothing is undone but what an administrator holds. */
+int plan_make(Plan *ret, Analysis *a, Graph *g, const RecordView *done, bool complete);
 /* The actions that undo everything recorded of the given ids; ids NULL means all. */
 int plan_make_revert(Plan *ret, Graph *g, const RecordView *done, char *const *ids);
 

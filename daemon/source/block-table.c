@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/array.h"
+#include "common/file.h"
 #include "common/text.h"
 #include "daemon/source/block-table.h"
 
@@ -145,7 +146,8 @@ int block_table_read(const Sysroot *s, BlockTable *ret) {
                 if (r < 0)
                         block_done(&b);
                 if (r == -ENOMEM)
-                        return r; /* anything else: gone between listing and reading */
+                        return r;
+                t.incomplete |= r < 0 && !error_is_gone(r);
         }
         r = index_blocks(&t);
         if (r < 0)

@@ -29,6 +29,7 @@ typedef struct BlockTable {
         size_t n, capacity;
         Hashmap *by_name;
         Hashmap *by_dm_name;
+        bool incomplete; /* some device could not be read */
 } BlockTable;
 
 int block_table_read(const Sysroot *s, BlockTable *ret);

@@ -10,19 +10,19 @@ int cgroup_path_of(const char *text, char **ret) {
         size_t n = 0;
         char *path;
 
+        /* "NUMBER:CONTROLLERS:PATH". Users name directories of their own cgroups as they like: what looks like
+         * the other fields within the path is the path. */
         for (const char *line = text; *line; line += *line == '\n') {
-                const char *p = startswith(line, "0::"), *named = strstr(line, ":name=systemd:");
+                const char *unified = startswith(line, "0::"), *named = line + strspn(line, "0123456789");
                 size_t length = strcspn(line, "\n");
 
-                if (named && named < line + length) {
-                        best = named + strlen(":name=systemd:"); /* hybrid: here the units are */
+                named = startswith(named, ":name=systemd:");
+                if (unified || named) {
+                        best = named ?: unified;
                         n = line + length - best;
-                        break;
                 }
-                if (p) {
-                        best = p;
-                        n = line + length - p;
-                }
+                if (named)
+                        break; /* hybrid: here the units are */
                 line += length;
         }
         if (!best)

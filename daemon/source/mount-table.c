@@ -4,6 +4,7 @@
 #include <libmount.h>
 #include <string.h>
 
+#include "common/file.h"
 #include "common/hashmap.h"
 #include "common/text.h"
 #include "daemon/source/mount-table.h"
@@ -169,7 +170,7 @@ static int read_other_namespaces(const Sysroot *s, MountTable *t) {
 
                 r = sysroot_peek_link(s, AREA_PROC, PATH("%d/ns/mnt", pid), &link);
                 if (r < 0) {
-                        t->incomplete |= r == -EACCES || r == -EPERM;
+                        t->incomplete |= !error_is_gone(r);
                         continue;
                 }
                 if (hashmap_get(seen, link))
@@ -177,8 +178,10 @@ static int read_other_namespaces(const Sysroot *s, MountTable *t) {
                 r = read_namespace(s, PATH("%d/mountinfo", pid), t);
                 if (r == -ENOMEM)
                         return r;
-                if (r < 0) /* the process is gone; another one of its namespace may follow */
+                if (r < 0) { /* the process is gone, or a zombie (EINVAL); another one of its namespace may follow */
+                        t->incomplete |= !error_is_gone(r) && r != -EINVAL;
                         continue;
+                }
                 sysroot_record_link(s, AREA_PROC, PATH("%d/ns/mnt", pid), link);
                 r = strv_append(&links, &n_links, link);
                 if (r < 0)

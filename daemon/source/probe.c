@@ -10,6 +10,7 @@
 
 #include "common/file.h"
 #include "common/text.h"
+#include "daemon/source/fuse-iterator.h"
 #include "daemon/source/probe.h"
 
 static void probe_free(Probe *p) {
@@ -87,23 +88,44 @@ const char *probe_cache_get(ProbeCache *c, const char *question, bool *ret_hung)
         return p->answer;
 }
 
-int probe_cache_take_wanted(ProbeCache *c, char ***ret) {
+static bool is_slow(const char *question) {
+        return startswith(question, FUSE_SERVERS_KIND " ");
+}
+
+static int collect_wanted(ProbeCache *c, bool slow, char ***ret) {
         _cleanup_strv_free_ char **questions = NULL;
         size_t n = 0, position = 0;
         Probe *p;
         int r;
 
         while ((p = hashmap_next(c->probes, &position)))
-                if (p->state == PROBE_WANTED) {
+                if (p->state == PROBE_WANTED && is_slow(p->question) == slow) {
                         r = strv_append(&questions, &n, p->question);
                         if (r < 0)
                                 return r;
                 }
-        position = 0;
-        while ((p = hashmap_next(c->probes, &position)))
-                if (p->state == PROBE_WANTED)
-                        p->state = PROBE_ASKED;
+        for (size_t i = 0; i < n; i++) {
+                p = hashmap_get(c->probes, questions[i]);
+                p->state = PROBE_ASKED;
+        }
         *ret = TAKE_PTR(questions);
+        return 0;
+}
+
+int probe_cache_take_wanted(ProbeCache *c, char ***ret, bool *ret_slow) {
+        char **questions = NULL;
+        bool slow = false;
+        int r;
+
+        r = collect_wanted(c, false, &questions);
+        if (r >= 0 && !questions) {
+                slow = true;
+                r = collect_wanted(c, true, &questions);
+        }
+        if (r < 0)
+                return r;
+        *ret = questions;
+        *ret_slow = slow;
         return 0;
 }
 
@@ -111,7 +133,8 @@ int probe_cache_answer(ProbeCache *c, const char *question, const char *answer) 
         Probe *p = hashmap_get(c->probes, question);
         char *copy = NULL;
 
-        if (!p)
+        /* Forgotten and wanted anew while the child was asking: what it says may be from before. */
+        if (!p || p->state != PROBE_ASKED)
                 return 0;
         if (answer) {
                 copy = strdup(answer);
@@ -164,12 +187,17 @@ int probe_cache_load(ProbeCache *c, const char *text) {
                 return -ENOMEM;
         for (char *line = strtok_r(copy, "\n", &state); line; line = strtok_r(NULL, "\n", &state)) {
                 char *answer = strchr(line, '=');
+                Probe *p;
                 int r;
 
                 if (!answer)
                         continue;
                 *answer++ = 0;
                 (void) probe_cache_get(c, line, NULL);
+                p = hashmap_get(c->probes, line);
+                if (!p)
+                        return -ENOMEM;
+                p->state = PROBE_ASKED;
                 r = probe_cache_answer(c, line, streq(answer, "?") ? NULL : answer);
                 if (r < 0)
                         return r;
@@ -276,6 +304,17 @@ static int ask_dm(dev_t device, char **ret) {
         return *ret ? 0 : -ENOMEM;
 }
 
+static int ask_fuse_servers(char **ret) {
+        _cleanup_(fuse_servers_done) FuseServers servers = {};
+        int r;
+
+        r = fuse_iterator_read(&servers);
+        if (r < 0)
+                return r;
+        *ret = fuse_servers_format(&servers);
+        return *ret ? 0 : -ENOMEM;
+}
+
 static int ask(const char *question, char **ret) {
         _cleanup_free_ char *copy = strdup(question);
         char *state = NULL, *kind, *number;
@@ -288,6 +327,8 @@ static int ask(const char *question, char **ret) {
         number = strtok_r(NULL, " ", &state);
         if (!kind || !number)
                 return -EINVAL;
+        if (streq(kind, FUSE_SERVERS_KIND))
+                return ask_fuse_servers(ret);
         r = text_to_devno(number, &device);
         if (r < 0)
                 return r;

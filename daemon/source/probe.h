@@ -2,13 +2,15 @@
 #pragma once
 
 /* Answers that only an ioctl gives, and that may therefore wait for hung storage: where a loop device's
- * backing file lies (LOOP_GET_STATUS64 asks the file system that holds it), and a device-mapper table.
- * Sources look answers up here; what is not known yet is noted as wanted and asked in a child process that
+ * backing file lies (LOOP_GET_STATUS64 asks the file system that holds it), and a device-mapper table; and
+ * one that takes long in any case: which process serves which FUSE connection, by a BPF program. Sources look answers up here; what is not known yet is noted as wanted and asked in a child process that
  * the manager supervises. The facts are derived again when answers have come.
  *
- * Questions are texts, "loop MAJ:MIN DISKSEQ" and "dm MAJ:MIN DISKSEQ", and so are the answers:
- *     loop: "MAJ:MIN INODE", the live st_dev and st_ino of the backing file
- *     dm:   "TARGET[,TARGET...] [MAJ:MIN ...]", target types and devices that the table names
+ * Questions are texts, "loop MAJ:MIN DISKSEQ", "dm MAJ:MIN DISKSEQ", "fuse-servers DIGEST", and so are the
+ * answers:
+ *     loop:         "MAJ:MIN INODE", the live st_dev and st_ino of the backing file
+ *     dm:           "TARGET[,TARGET...] [MAJ:MIN ...]", target types and devices that the table names
+ *     fuse-servers: daemon/source/fuse-servers.h
  * or "!ERRNO" where the question failed. */
 
 #include <stdbool.h>
@@ -47,9 +49,10 @@ const char *probe_cache_get(ProbeCache *c, const char *question, bool *ret_hung)
 /* What begins with the text ("loop 7:0 ") is to be asked anew. */
 void probe_cache_forget(ProbeCache *c, const char *prefix);
 
-/* All wanted questions, now marked as asked; the caller owns the array. *ret may be NULL for none. */
-int probe_cache_take_wanted(ProbeCache *c, char ***ret);
-/* 'answer' NULL: it hung. Unknown questions are ignored. */
+/* All wanted questions, now marked as asked; the caller owns the array. *ret may be NULL for none. Slow ones,
+ * which wait for no storage and yet take long, are given only when there are no others. */
+int probe_cache_take_wanted(ProbeCache *c, char ***ret, bool *ret_slow);
+/* 'answer' NULL: it hung. Questions that are not asked (any more) are ignored. */
 int probe_cache_answer(ProbeCache *c, const char *question, const char *answer);
 
 /* Answers as text, for a capture: a line "QUESTION=ANSWER" for each, "QUESTION=?" for one that hung. */

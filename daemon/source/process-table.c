@@ -2,8 +2,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/nbd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "common/array.h"
@@ -259,8 +261,7 @@ int process_table_read(const Sysroot *s, const MountTable *mounts, bool sockets,
                 r = scan_process(s, mounts, sockets, pids[i], &t);
                 if (r == -ENOMEM)
                         return r;
-                /* Gone is normal; what may not be read is said. */
-                t.incomplete |= r == -EACCES || r == -EPERM;
+                t.incomplete |= r < 0 && !error_is_gone(r);
         }
         *ret = t;
         t = (ProcessTable) {};
@@ -325,6 +326,17 @@ int process_read_files(const Sysroot *s, pid_t pid, OpenFiles *ret) {
         return 0;
 }
 
+/* ioctl(NBD_DO_IT) lasts as long as the device (drivers/block/nbd.c): the thread runs no code of its own,
+ * allocates nothing, and cannot be interrupted without tearing the device down. It needs no mark, and cannot
+ * get one. */
+static bool waits_for_device(const Sysroot *s, pid_t pid, pid_t tid) {
+        _cleanup_free_ char *text = NULL;
+        unsigned long long call, fd, request;
+
+        return sysroot_read(s, AREA_PROC, PATH("%d/task/%d/syscall", pid, tid), &text) >= 0 &&
+                sscanf(text, "%llu %llx %llx", &call, &fd, &request) == 3 && call == SYS_ioctl && request == NBD_DO_IT;
+}
+
 static int read_threads(const Sysroot *s, pid_t pid, NodeFact *f) {
         _cleanup_free_ int *tids = NULL;
         size_t n;
@@ -345,8 +357,11 @@ static int read_threads(const Sysroot *s, pid_t pid, NodeFact *f) {
                         return -EINVAL;
                 if (*fields == 'Z' || *fields == 'X')
                         continue; /* exited: allocates nothing any more */
+                if ((flags & TASK_FLAGS_IO_FLUSHER) == TASK_FLAGS_IO_FLUSHER)
+                        f->threads_io_flusher++;
+                else if (waits_for_device(s, pid, tids[i]))
+                        continue;
                 f->threads++;
-                f->threads_io_flusher += (flags & TASK_FLAGS_IO_FLUSHER) == TASK_FLAGS_IO_FLUSHER;
         }
         return 0;
 }
@@ -431,7 +446,7 @@ static int read_cgroup(const Sysroot *s, pid_t pid, NodeFact *f) {
         r = cgroup_path_to_unit(f->cgroup, &f->unit);
         if (r < 0 && r != -ENOENT)
                 return r;
-        return strchr(f->cgroup, '/') ? read_reservation(s, f) : 0;
+        return f->cgroup[0] == '/' ? read_reservation(s, f) : 0;
 }
 
 int process_read_fact(const Sysroot *s, pid_t pid, uint64_t start, NodeFact *ret) {

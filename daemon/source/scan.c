@@ -12,7 +12,9 @@ const Source sources[] = {
         { "block", source_block_scan },
         { "loop", source_loop_scan },
         { "dm", source_dm_scan },
-        { "tcmu", source_tcmu_scan },
+        { "lio", source_lio_scan },
+        { "iscsi", source_iscsi_scan },
+        { "network", source_network_scan },
         { "fuse", source_fuse_scan },
         { "nbd", source_nbd_scan },
         { "ublk", source_ublk_scan },
@@ -22,31 +24,64 @@ const Source sources[] = {
         {},
 };
 
+static Served *find_served(Scan *s, pid_t pid, uint64_t start) {
+        for (size_t i = 0; i < s->n_served; i++)
+                if (s->served[i].pid == pid && s->served[i].start == start)
+                        return &s->served[i];
+        return NULL;
+}
+
+static int add_served(Scan *s, pid_t pid, uint64_t start, const char *upper) {
+        Served *served = find_served(s, pid, start);
+        int r;
+
+        if (!served) {
+                r = ARRAY_APPEND(s->served, s->n_served, s->served_capacity, ((Served) { .pid = pid, .start = start }));
+                if (r < 0)
+                        return r;
+                served = &s->served[s->n_served - 1];
+        }
+        return strv_append(&served->uppers, &served->n_uppers, upper);
+}
+
+static void clear_served(Scan *s) {
+        for (size_t i = 0; i < s->n_served; i++)
+                strv_free(s->served[i].uppers);
+        s->n_served = 0;
+}
+
 void scan_done(Scan *s) {
         mount_table_done(&s->mounts);
         block_table_done(&s->blocks);
         process_table_done(&s->processes);
         socket_table_done(&s->sockets);
+        clear_served(s);
         free(s->served);
+        fuse_servers_done(&s->fuse_servers);
         *s = (Scan) {};
 }
 
 /* Where nothing is served by a process, nobody's descriptors need to be looked at. */
 static bool processes_matter(const Scan *s, bool *ret_sockets) {
-        _cleanup_strv_free_ char **uio = NULL;
+        _cleanup_strv_free_ char **uio = NULL, **iscsi = NULL;
         bool matter = false;
 
         *ret_sockets = false;
-        for (size_t i = 0; i < s->mounts.n && !matter; i++)
-                matter = startswith(s->mounts.mounts[i].type, "fuse");
+        if (sysroot_list(s->root, AREA_SYS, "class/iscsi_connection", &iscsi) >= 0)
+                *ret_sockets = iscsi[0];
+        for (size_t i = 0; i < s->mounts.n; i++) {
+                matter |= startswith(s->mounts.mounts[i].type, "fuse") != NULL;
+                *ret_sockets |= mount_is_network(&s->mounts.mounts[i]);
+        }
         for (size_t i = 0; i < s->blocks.n; i++) {
                 const Block *b = &s->blocks.blocks[i];
 
                 *ret_sockets |= b->nbd_pid > 0;
-                matter |= b->nbd_pid > 0 || startswith(b->name, "ublkb") || startswith(b->name, "md");
+                matter |= startswith(b->name, "ublkb") || startswith(b->name, "md");
         }
-        if (!matter && sysroot_list(s->root, AREA_SYS, "class/uio", &uio) >= 0)
-                matter = uio[0];
+        matter |= *ret_sockets;
+        if (!matter)
+                matter = sysroot_list(s->root, AREA_SYS, "class/uio", &uio) < 0 || uio[0];
         return matter;
 }
 
@@ -98,16 +133,10 @@ int scan_refresh(Scan *s, unsigned tables) {
                 if (r < 0)
                         return r;
         }
-        s->n_served = 0;
+        clear_served(s);
         s->unserved = false;
+        s->incomplete = s->mounts.incomplete || s->blocks.incomplete || s->processes.incomplete;
         return 0;
-}
-
-int scan_add_served(Scan *s, pid_t pid, uint64_t start) {
-        for (size_t i = 0; i < s->n_served; i++)
-                if (s->served[i].pid == pid && s->served[i].start == start)
-                        return 0;
-        return ARRAY_APPEND(s->served, s->n_served, s->served_capacity, ((Served) { pid, start }));
 }
 
 int scan_add_server(
@@ -127,7 +156,31 @@ int scan_add_server(
         if (!process)
                 return -ENOMEM;
         r = factset_add_edge(f, upper, process, role, certainty, alternative, evidence);
-        return r < 0 ? r : scan_add_served(s, pid, start);
+        return r < 0 ? r : add_served(s, pid, start, upper);
+}
+
+int scan_add_socket_owners(
+                Scan *s,
+                FactSet *f,
+                const char *upper,
+                const Socket *socket,
+                EdgeRole role,
+                Certainty certainty,
+                unsigned alternative,
+                const char *evidence) {
+
+        for (size_t i = 0; socket->inode > 0 && i < s->processes.n_sockets; i++) {
+                const OwnedSocket *o = &s->processes.sockets[i];
+                int r;
+
+                if (o->inode != socket->inode)
+                        continue;
+                r = scan_add_server(s, f, upper, o->pid, o->start, role, certainty, alternative,
+                                    PATH("%s, /proc/%d/fd/%d", evidence, o->pid, o->fd));
+                if (r < 0)
+                        return r;
+        }
+        return 0;
 }
 
 bool is_system_socket(const Socket *socket) {

@@ -7,6 +7,7 @@
 
 #include "daemon/graph/fact.h"
 #include "daemon/source/block-table.h"
+#include "daemon/source/fuse-servers.h"
 #include "daemon/source/mount-table.h"
 #include "daemon/source/probe.h"
 #include "daemon/source/process-table.h"
@@ -23,6 +24,8 @@ typedef enum Table {
 typedef struct Served {
         pid_t pid;
         uint64_t start;
+        char **uppers; /* ids of the layers that it serves */
+        size_t n_uppers;
 } Served;
 
 typedef struct Scan {
@@ -35,9 +38,12 @@ typedef struct Scan {
         /* Processes that sources of this pass named as serving something; the last source describes them. */
         Served *served;
         size_t n_served, served_capacity;
+        FuseServers fuse_servers; /* the last answer, until there is another; kept from pass to pass */
         /* Something that a process must be serving has no holder yet (a descriptor still on its way):
          * the kernel gives no event for that, so the manager looks again after a moment. */
         bool unserved;
+        /* Something could not be read although it is there: what this pass did not find may exist all the same. */
+        bool incomplete;
 } Scan;
 
 typedef struct Source {
@@ -53,7 +59,6 @@ void scan_done(Scan *s);
 int scan_refresh(Scan *s, unsigned tables);
 
 /* For sources. */
-int scan_add_served(Scan *s, pid_t pid, uint64_t start);
 /* The process serves the layer 'upper': adds the edge, and has the process described. */
 int scan_add_server(
                 Scan *s,
@@ -65,6 +70,18 @@ int scan_add_server(
                 Certainty certainty,
                 unsigned alternative,
                 const char *evidence);
+/* All processes that have the socket open serve the layer. */
+int scan_add_socket_owners(
+                Scan *s,
+                FactSet *f,
+                const char *upper,
+                const Socket *socket,
+                EdgeRole role,
+                Certainty certainty,
+                unsigned alternative,
+                const char *evidence);
+/* NFS and 9p: what is behind it may be on this machine. */
+bool mount_is_network(const Mount *m);
 /* A socket of the system's own plumbing (journal, bus, udev), to which every service is connected. */
 bool is_system_socket(const Socket *socket);
 
@@ -89,7 +106,9 @@ int source_filesystem_scan(Scan *s, FactSet *f);
 int source_block_scan(Scan *s, FactSet *f);
 int source_loop_scan(Scan *s, FactSet *f);
 int source_dm_scan(Scan *s, FactSet *f);
-int source_tcmu_scan(Scan *s, FactSet *f);
+int source_lio_scan(Scan *s, FactSet *f);
+int source_iscsi_scan(Scan *s, FactSet *f);
+int source_network_scan(Scan *s, FactSet *f);
 int source_fuse_scan(Scan *s, FactSet *f);
 int source_swap_scan(Scan *s, FactSet *f);
 int source_nbd_scan(Scan *s, FactSet *f);

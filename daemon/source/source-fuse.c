@@ -2,16 +2,20 @@
 /* Which process serves which FUSE file system.
  *
  * Newer kernels print the connection's number in the fdinfo of a /dev/fuse descriptor: proof. Others say
- * nothing there. Then, in this order: a holder that systemd started for a .mount unit serves that mount (proven
- * by its cgroup); a holder and a connection that are the only ones left belong together (unique); what is
- * still open is inferred, with a connection's user_id= as a filter, and as alternatives: that a holder is
+ * nothing there. Then a BPF program is asked, and says the same after a moment. Until it has, and where such
+ * programs are not to be had, in this order: a holder that systemd started for a .mount unit serves that mount
+ * (proven by its cgroup); a holder and a connection that are the only ones left belong together (unique); what
+ * is still open is inferred, with a connection's user_id= as a filter, and as alternatives: that a holder is
  * below at least one of the connections is known where there are no more holders than connections. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "common/file.h"
 #include "common/text.h"
+#include "daemon/source/cgroup-path.h"
+#include "daemon/source/fuse-servers.h"
 #include "daemon/source/scan.h"
 
 typedef struct Connection {
@@ -87,18 +91,22 @@ static int add_source_hint(Scan *s, FactSet *f, const Connection *c, const char 
                      : -ENOMEM;
 }
 
+static void note_assigned(Match *m, pid_t pid) {
+        for (size_t i = 0; i < m->n_servers; i++)
+                m->servers[i].assigned |= m->servers[i].holder->pid == pid;
+}
+
 static int add_edge(Scan *s, FactSet *f, Connection *c, const Holder *h, Certainty certainty, unsigned alternative, const char *evidence) {
         _cleanup_free_ char *fs = filesystem_id(c->mount->device), *process = process_id(h->pid, h->start);
         int r;
 
         if (!fs || !process)
                 return -ENOMEM;
-        r = factset_add_edge(f, fs, process, ROLE_BACKING, certainty, alternative, evidence);
+        r = scan_add_server(s, f, fs, h->pid, h->start, ROLE_BACKING, certainty, alternative, evidence);
         if (r < 0)
                 return r;
         c->assigned |= certainty >= CERTAINTY_UNIQUE;
-        r = add_source_hint(s, f, c, process);
-        return r < 0 ? r : scan_add_served(s, h->pid, h->start);
+        return add_source_hint(s, f, c, process);
 }
 
 /* Descriptors whose connection the kernel tells. Where it tells any, one without is not mounted. */
@@ -137,10 +145,13 @@ static int collect_servers(Scan *s, Match *m) {
                 r = process_read_fact(s->root, h->pid, h->start, &fact);
                 if (r == -ENOMEM)
                         return r;
+                s->incomplete |= r < 0 && !error_is_gone(r);
                 if (r < 0)
                         continue;
                 server.user = fact.uid;
-                server.unit = TAKE_PTR(fact.unit);
+                /* Users name the units of their own managers as they like. */
+                if (fact.cgroup && cgroup_path_is_system_service(fact.cgroup))
+                        server.unit = TAKE_PTR(fact.unit);
                 r = ARRAY_APPEND(m->servers, m->n_servers, m->servers_capacity, server);
                 if (r < 0) {
                         free(server.unit);
@@ -150,12 +161,61 @@ static int collect_servers(Scan *s, Match *m) {
         return 0;
 }
 
+/* Keeps in 's' what the BPF program says. Returns 1 if that is about all that the tables show; 0 if some of it
+ * is new and an answer still on its way: what it said before holds as far as it goes, so that nothing that is
+ * known gets lost at each mount. */
+static int ask_servers(Scan *s, const Match *m) {
+        _cleanup_free_ uint64_t *connections = calloc(m->n_connections, sizeof(uint64_t));
+        _cleanup_free_ char *question = NULL;
+        const char *answer;
+        bool hung;
+        int r;
+
+        if (!connections)
+                return -ENOMEM;
+        for (size_t k = 0; k < m->n_connections; k++)
+                connections[k] = m->connections[k].number;
+        question = fuse_servers_question(&s->processes, connections, m->n_connections);
+        if (!question)
+                return -ENOMEM;
+        answer = probe_cache_get(s->probes, question, &hung);
+        if (!answer && !hung)
+                return 0;
+        fuse_servers_done(&s->fuse_servers);
+        r = answer ? fuse_servers_parse(answer, &s->fuse_servers) : -EINVAL;
+        return r == -ENOMEM ? r : r >= 0;
+}
+
+/* Returns 1 if every descriptor was told about: then whoever has no edge serves nothing. */
+static int assign_asked(Scan *s, FactSet *f, Match *m) {
+        int complete, r;
+
+        complete = s->probes && m->n_servers > 0 ? ask_servers(s, m) : 0;
+        if (complete < 0)
+                return complete;
+        for (size_t i = 0; i < s->processes.n; i++) {
+                const Holder *h = &s->processes.holders[i];
+                const FuseServer *told = streq(h->device, "fuse") ? fuse_servers_find(&s->fuse_servers, h->pid, h->start, h->fd) : NULL;
+
+                for (size_t k = 0; told && k < m->n_connections; k++) {
+                        if (m->connections[k].number != told->connection)
+                                continue;
+                        r = add_edge(s, f, &m->connections[k], h, CERTAINTY_PROVEN, 0,
+                                     PATH("BPF task_file iterator: /proc/%d/fd/%d", h->pid, h->fd));
+                        if (r < 0)
+                                return r;
+                        note_assigned(m, h->pid);
+                }
+        }
+        return complete;
+}
+
 /* "mnt-a\x2db.mount" is the unit of /mnt/a-b (systemd.unit(5), string escaping for inclusion in unit names). */
 static bool unit_mounts(const char *unit, const char *target) {
         const char *p = unit, *t = target + 1;
         size_t n = strlen(unit);
 
-        if (!endswith(unit, ".mount"))
+        if (!endswith(unit, ".mount") || target[0] != '/')
                 return false;
         n -= strlen(".mount");
         while (p < unit + n) {
@@ -177,7 +237,9 @@ static bool unit_mounts(const char *unit, const char *target) {
 static int assign_by_unit(Scan *s, FactSet *f, Match *m) {
         int r;
 
-        for (size_t i = 0; i < m->n_servers; i++)
+        for (size_t i = 0; i < m->n_servers; i++) {
+                if (m->servers[i].assigned)
+                        continue;
                 for (size_t k = 0; m->servers[i].unit && k < m->n_connections; k++) {
                         if (!unit_mounts(m->servers[i].unit, m->connections[k].mount->target))
                                 continue;
@@ -187,6 +249,7 @@ static int assign_by_unit(Scan *s, FactSet *f, Match *m) {
                                 return r;
                         m->servers[i].assigned = true;
                 }
+        }
         return 0;
 }
 
@@ -233,21 +296,32 @@ static void note_unserved(Scan *s, const Match *m, const FactSet *f) {
         }
 }
 
+/* Who is not told of by fdinfo. */
+static int assign_untold(Scan *s, FactSet *f, Match *m) {
+        int r;
+
+        r = collect_servers(s, m);
+        if (r < 0)
+                return r;
+        r = assign_asked(s, f, m);
+        if (r != 0)
+                return r;
+        r = assign_by_unit(s, f, m);
+        return r < 0 ? r : assign_rest(s, f, m);
+}
+
 int source_fuse_scan(Scan *s, FactSet *f) {
         _cleanup_(match_done) Match m = {};
         int r;
 
         r = collect_connections(s, &m);
-        if (r < 0 || m.n_connections == 0)
+        if (r < 0 || m.n_connections == 0) {
+                fuse_servers_done(&s->fuse_servers);
                 return r;
-        r = assign_told(s, f, &m);
-        if (r >= 0 && !s->processes.tells_connection) {
-                r = collect_servers(s, &m);
-                if (r >= 0)
-                        r = assign_by_unit(s, f, &m);
-                if (r >= 0)
-                        r = assign_rest(s, f, &m);
         }
+        r = assign_told(s, f, &m);
+        if (r >= 0 && !s->processes.tells_connection)
+                r = assign_untold(s, f, &m);
         if (r < 0)
                 return r;
         note_unserved(s, &m, f);

@@ -19,24 +19,6 @@ typedef struct Orphans {
         bool collected;
 } Orphans;
 
-static int add_owners(Scan *s, FactSet *f, const char *block, const Socket *end, EdgeRole role, Certainty certainty,
-                      unsigned alternative, const char *evidence, size_t *ret_n) {
-        int r;
-
-        for (size_t i = 0; i < s->processes.n_sockets; i++) {
-                const OwnedSocket *o = &s->processes.sockets[i];
-
-                if (o->inode != end->inode)
-                        continue;
-                r = scan_add_server(s, f, block, o->pid, o->start, role, certainty, alternative,
-                                    PATH("%s, /proc/%d/fd/%d", evidence, o->pid, o->fd));
-                if (r < 0)
-                        return r;
-                ++*ret_n;
-        }
-        return 0;
-}
-
 /* The client lives: every socket of it that leads to another process leads to the server; one that leads
  * back to itself makes it the server (qemu-nbd). */
 static int add_by_client(Scan *s, FactSet *f, const char *block, const Block *b, pid_t client, uint64_t start) {
@@ -57,8 +39,9 @@ static int add_by_client(Scan *s, FactSet *f, const char *block, const Block *b,
                         self = true;
                         continue;
                 }
-                r = add_owners(s, f, block, peer, ROLE_BACKING, CERTAINTY_PROVEN, 0,
-                               PATH("%s, peer of /proc/%d/fd/%d", evidence, client, o->fd), &servers);
+                servers += process_table_owner(&s->processes, peer->inode) != NULL;
+                r = scan_add_socket_owners(s, f, block, peer, ROLE_BACKING, CERTAINTY_PROVEN, 0,
+                                           PATH("%s, peer of /proc/%d/fd/%d", evidence, client, o->fd));
                 if (r < 0)
                         return r;
         }
@@ -95,11 +78,9 @@ static int add_by_elimination(Scan *s, FactSet *f, const char *block, const Bloc
                 return r;
         unique = o->n == 1 && devices == 1;
         for (size_t i = 0; i < o->n; i++) {
-                size_t n = 0;
-
-                r = add_owners(s, f, block, o->ends[i], ROLE_BACKING, unique ? CERTAINTY_UNIQUE : CERTAINTY_INFERRED,
-                               !unique && o->n <= devices ? (unsigned) i + 1 : 0,
-                               PATH("a connection of the kernel's%s, device %s", unique ? ", the only one" : "", b->name), &n);
+                r = scan_add_socket_owners(s, f, block, o->ends[i], ROLE_BACKING, unique ? CERTAINTY_UNIQUE : CERTAINTY_INFERRED,
+                                               !unique && o->n <= devices ? (unsigned) i + 1 : 0,
+                                               PATH("a connection of the kernel's%s, device %s", unique ? ", the only one" : "", b->name));
                 if (r < 0)
                         return r;
         }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/file.h"
 #include "common/text.h"
 #include "daemon/source/scan.h"
 
@@ -22,19 +23,22 @@ static bool is_system_place(const char *path) {
         return false;
 }
 
-static int add_device(Scan *s, FactSet *f, const char *process, const OpenFile *file, const char *evidence) {
+/* A device that the process itself serves is open to be set up and watched (qemu-nbd, nbd-client), not for I/O. */
+static int add_device(Scan *s, FactSet *f, const Served *served, const char *process, const OpenFile *file, const char *evidence) {
         const Block *b = block_table_find_path(&s->blocks, file->path);
         _cleanup_free_ char *lower = NULL;
 
         if (!b)
                 return 0;
         lower = block_id(b->device);
-        return lower ? factset_add_edge(f, process, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0, evidence) : -ENOMEM;
+        if (!lower)
+                return -ENOMEM;
+        return strv_contains(served->uppers, lower) ? 0 : factset_add_edge(f, process, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0, evidence);
 }
 
-static int add_file(Scan *s, FactSet *f, pid_t pid, const char *process, const OpenFile *file) {
+static int add_file(Scan *s, FactSet *f, const Served *served, const char *process, const OpenFile *file) {
         const Mount *m = mount_table_find_id(&s->mounts, file->mount_id);
-        const char *evidence = PATH("/proc/%d/fd/%d", pid, file->fd);
+        const char *evidence = PATH("/proc/%d/fd/%d", served->pid, file->fd);
         bool writable = (file->flags & O_ACCMODE) != O_RDONLY && !(file->flags & O_PATH);
         bool data = writable && !(file->flags & O_APPEND);
         _cleanup_free_ char *lower = NULL;
@@ -43,7 +47,7 @@ static int add_file(Scan *s, FactSet *f, pid_t pid, const char *process, const O
         if (!m)
                 return 0; /* a pipe, a socket, a memfd: on a mount that is in no table */
         if (streq(m->type, "devtmpfs") || streq(m->type, "tmpfs")) {
-                r = add_device(s, f, process, file, evidence);
+                r = add_device(s, f, served, process, file, evidence);
                 if (r < 0 || is_system_place(file->path))
                         return r;
         }
@@ -57,7 +61,7 @@ static int add_file(Scan *s, FactSet *f, pid_t pid, const char *process, const O
                         return -ENOMEM;
         } else {
                 r = scan_add_file(f, m, file->inode, file->path, 0, CERTAINTY_PROVEN,
-                                  PATH("/proc/%d/fdinfo/%d: mnt_id", pid, file->fd), &lower);
+                                  PATH("/proc/%d/fdinfo/%d: mnt_id", served->pid, file->fd), &lower);
                 if (r < 0)
                         return r;
         }
@@ -78,6 +82,7 @@ static int add_process(Scan *s, FactSet *f, const Served *served) {
                 n.incomplete = strdup("its open files may not be read without privilege");
                 if (!n.incomplete)
                         return -ENOMEM;
+                s->incomplete = true;
         } else if (k < 0)
                 return k;
         id = strdup(n.id);
@@ -85,7 +90,7 @@ static int add_process(Scan *s, FactSet *f, const Served *served) {
                 return -ENOMEM;
         r = factset_add_node(f, &n);
         for (size_t i = 0; r >= 0 && i < files.n; i++)
-                r = add_file(s, f, served->pid, id, &files.files[i]);
+                r = add_file(s, f, served, id, &files.files[i]);
         return r;
 }
 
@@ -94,9 +99,10 @@ int source_process_scan(Scan *s, FactSet *f) {
                 int r;
 
                 r = add_process(s, f, &s->served[i]);
-                /* Gone, or half gone: its exit brings us back. */
-                if (r < 0 && r != -ESRCH && r != -ENOENT)
+                if (r == -ENOMEM)
                         return r;
+                /* Gone, or half gone: its exit brings us back. One that cannot be read must not hide the others. */
+                s->incomplete |= r < 0 && !error_is_gone(r);
         }
         return 0;
 }

@@ -28,8 +28,8 @@ static void test_protocol(void) {
                 "thread 1 nonsense 2", "thread  1 done 2", " thread 1 done 2", "thread 1 done 2 ",
                 "thread 1 done 2\nthread 1 done 2", "thread 4294967297 done 2", "thread 1 done 99999999999999999999",
                 "result all", "result all total 1 marked 1 passes 1 max-stopped-ns",
-                "result all total 1 marked 1 passes 1 max-stopped-ns 1 1", "result most total 1 marked 1 passes 1 "
-                "max-stopped-ns 1", "result all marked 1 total 1 passes 1 max-stopped-ns 1",
+                "result all total 1 marked 1 passes 1 max-stopped-ns 1 1",
+                "result most total 1 marked 1 passes 1 max-stopped-ns 1", "result all marked 1 total 1 passes 1 max-stopped-ns 1",
         };
         MarkLine l = { .tid = 12, .stopped_ns = 34 }, untouched = { .tid = 99 };
 

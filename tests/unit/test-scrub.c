@@ -89,6 +89,9 @@ static void test_mountinfo(void) {
         CHECK(!strstr(new, "d3a0c3b2e1f1"));
         CHECK(strstr(new, "d3a0c3b2e1f2"));
         CHECK(!strstr(new, "d3a0c3b2e1f3"));
+        free(TAKE_PTR(new));
+        new = scrubbed(s, "proc/fs/nfsd/exports", "/srv\t*(rw,uuid=5b0d1a3e:0f4c4b77:9a61d3a0:c3b2e1f0,sec=1)\n");
+        CHECK(startswith(new, "/srv\t*(rw,uuid=") && !strstr(new, "5b0d1a3e") && endswith(new, ",sec=1)\n"));
 }
 
 static void test_the_same_becomes_the_same(void) {

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+
+#include "tests/unit/fake-root.h"
+
+/* More paths in one function than the stack could hold at once. */
+static void path_in_a_loop(void) {
+        for (int i = 0; i < 20000; i++)
+                CHECK(strlen(PATH("%d/fd", i)) < 16);
+}
+
+static void no_way_out(void) {
+        _cleanup_fake_root_ FakeRoot f = fake_root_make();
+        _cleanup_free_ char *text = NULL;
+
+        fake_file(&f, "secret", "out\n");
+        fake_file(&f, "proc/inside", "in\n\n");
+        fake_link(&f, "proc/up", "../secret");
+        fake_link(&f, "proc/absolute", "/etc/passwd");
+        CHECK(sysroot_read(f.root, AREA_PROC, "../secret", &text) == -ENOENT);
+        CHECK(sysroot_read(f.root, AREA_PROC, "up", &text) == -ENOENT);
+        CHECK(sysroot_read(f.root, AREA_PROC, "absolute", &text) == -ENOENT);
+        CHECK(sysroot_read(f.root, AREA_PROC, "inside", &text) == 0 && streq(text, "in\n"));
+}
+
+static void a_fifo_does_not_wait(void) {
+        _cleanup_fake_root_ FakeRoot f = fake_root_make();
+        char *text;
+
+        CHECK(mkfifo(PATH("%s/proc/swaps", f.path), 0644) == 0);
+        CHECK(sysroot_read(f.root, AREA_PROC, "swaps", &text) == -EINVAL);
+}
+
+TEST_MAIN(TEST(path_in_a_loop), TEST(no_way_out), TEST(a_fifo_does_not_wait))

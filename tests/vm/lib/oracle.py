@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Compares stackd's graph with what the field's own tools report, both ways.
+
+Each device, dependency, mount and swap area that they know must be in the graph,
+and nothing may be there that the machine has not. Prints each difference; exit
+status 1 if there is one.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+differences = []
+
+
+def differ(text):
+    differences.append(text)
+    print("difference:", text)
+
+
+def output(*argv, check=True):
+    return subprocess.run(argv, stdout=subprocess.PIPE, text=True, errors="surrogateescape", check=check).stdout
+
+
+class Graph:
+    def __init__(self):
+        document = json.loads(output("stackctl", "--json=short", "status"))
+        self.layers = {layer["id"]: layer for layer in document["layers"]}
+        self.blocks = {layer["device"]: layer for layer in self.layers.values() if layer["kind"] == "block"}
+        self.filesystems = {layer["device"]: layer for layer in self.layers.values() if layer["kind"] == "filesystem"}
+
+    def lower(self, layer):
+        return {edge["id"] for edge in layer["lower"]}
+
+
+def check_edge(graph, tool, upper, lower):
+    """Devices by number."""
+    if upper not in graph.blocks:
+        differ(f"{tool}: no layer for {upper}")
+    elif f"block:{lower}" not in graph.lower(graph.blocks[upper]):
+        differ(f"{tool}: {upper} stands on {lower}, the graph has {graph.lower(graph.blocks[upper])}")
+
+
+def walk(rows, parent=None):
+    """Yields each device of lsblk's tree with each of its parents."""
+    for row in rows:
+        yield row, parent
+        yield from walk(row.get("children", ()), row)
+
+
+def lsblk(graph):
+    pairs = list(walk(json.loads(output("lsblk", "--json", "--tree", "--output=KNAME,MAJ:MIN"))["blockdevices"]))
+    everything = json.loads(output("lsblk", "--json", "--list", "--all", "--output=KNAME,MAJ:MIN"))["blockdevices"]
+    known = {row["maj:min"] for row in everything}
+    parents = set()
+    for row, parent in pairs:
+        if row["maj:min"] not in graph.blocks:
+            differ(f"lsblk: {row['kname']} is not in the graph")
+        elif graph.blocks[row["maj:min"]]["name"] != row["kname"]:
+            differ(f"lsblk: {row['maj:min']} is {row['kname']}, not {graph.blocks[row['maj:min']]['name']}")
+        if parent:
+            check_edge(graph, "lsblk", row["maj:min"], parent["maj:min"])
+            parents.add((row["maj:min"], parent["maj:min"]))
+    for device, layer in graph.blocks.items():
+        if device not in known:
+            differ(f"lsblk: does not know {layer['name']} ({device})")
+        for lower in graph.lower(layer):
+            # Loop files, zram's backing device and the container of an md array are more than lsblk tells.
+            if lower.startswith("block:") and (device, lower[6:]) not in parents and not layer["name"].startswith(("zram", "md")):
+                differ(f"lsblk: does not know that {layer['name']} stands on {lower}")
+
+
+def findmnt(graph):
+    rows = json.loads(output("findmnt", "--json", "--list", "--output=TARGET,FSTYPE,MAJ:MIN"))["filesystems"]
+    targets = set()
+    for row in rows:
+        layer = graph.filesystems.get(row["maj:min"])
+        targets.add((row["maj:min"], row["target"]))
+        if not layer:
+            differ(f"findmnt: {row['target']} is not in the graph")
+        elif row["target"] not in layer["mounts"] or layer["type"] != row["fstype"]:
+            differ(f"findmnt: {row['target']} is {row['fstype']}, the graph has {layer['type']} at {layer['mounts']}")
+    for device, layer in graph.filesystems.items():
+        for target in layer["mounts"]:
+            if (device, target) not in targets and not in_other_namespace(device):
+                differ(f"findmnt: nothing of {device} is mounted at {target}")
+
+
+def in_other_namespace(device):
+    """Mounted only where findmnt does not look (a service's own namespace)."""
+    with open("/proc/1/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return not any(line.split()[2] == device for line in file)
+
+
+def swaps(graph):
+    with open("/proc/swaps", encoding="utf-8", errors="surrogateescape") as file:
+        paths = {re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), line.split()[0]) for line in list(file)[1:]}
+    ours = {layer["path"] for layer in graph.layers.values() if layer["kind"] == "swap"}
+    if paths != ours:
+        differ(f"/proc/swaps: {paths}, the graph has {ours}")
+
+
+def losetup(graph):
+    text = output("losetup", "--json", "--list", "--output=NAME,MAJ:MIN,BACK-FILE,BACK-INO")
+    rows = json.loads(text)["loopdevices"] if text.strip() else []
+    for row in rows:
+        layer = graph.blocks.get(row["maj:min"].strip())
+        files = [graph.layers[i] for i in graph.lower(layer)] if layer else []
+        if len(files) != 1 or files[0]["path"].removesuffix(" (deleted)") != row["back-file"].removesuffix(" (deleted)"):
+            differ(f"losetup: {row}, the graph has {[f['path'] for f in files]}")
+        elif not files[0]["id"].endswith(f":{row['back-ino']}"):
+            differ(f"losetup: inode {row['back-ino']}, the graph has {files[0]['id']}")
+    ours = {device for device, layer in graph.blocks.items() if layer["type"] == "loop"}
+    if ours != {row["maj:min"].strip() for row in rows}:
+        differ(f"losetup: {rows}, the graph has {ours}")
+
+
+def dmsetup(graph):
+    for line in output("dmsetup", "deps", "-o", "devno").splitlines():
+        match = re.match(r"(.+): \d+ dependenc\S+\s*:\s*(.*)", line)
+        if not match:
+            continue
+        upper = next((d for d, l in graph.blocks.items() if l["label"] == match[1]), None)
+        if not upper:
+            differ(f"dmsetup: {match[1]} is not in the graph")
+            continue
+        for major, minor in re.findall(r"\((\d+), (\d+)\)", match[2]):
+            check_edge(graph, "dmsetup", upper, f"{major}:{minor}")
+    for line in output("dmsetup", "table").splitlines():
+        match = re.match(r"(.+): \d+ \d+ (\S+)", line)
+        layer = match and next((l for l in graph.blocks.values() if l["label"] == match[1]), None)
+        if match and (not layer or match[2] not in layer["type"].removeprefix("dm-").split(",")):
+            differ(f"dmsetup: {match[1]} is {match[2]}, the graph has {layer and layer['type']}")
+
+
+def btrfs(graph):
+    if not shutil.which("btrfs"):
+        return
+    for chunk in output("btrfs", "filesystem", "show", "--mounted", check=False).split("Label:")[1:]:
+        paths = re.findall(r"path (\S+)", chunk)
+        names = {path.rpartition("/")[2] for path in paths}
+        members = [{graph.layers[i]["name"] for i in graph.lower(layer)} for layer in graph.filesystems.values() if layer["type"] == "btrfs"]
+        labels = [{graph.layers[i]["label"] or graph.layers[i]["name"] for i in graph.lower(layer)} for layer in graph.filesystems.values() if layer["type"] == "btrfs"]
+        if names not in members and names not in labels:
+            differ(f"btrfs: a file system on {names}, the graph has {members}")
+
+
+def main():
+    graph = Graph()
+    for oracle in lsblk, findmnt, swaps, losetup, dmsetup, btrfs:
+        oracle(graph)
+    print(f"oracles: {len(graph.layers)} layers, {len(differences)} differences")
+    sys.exit(bool(differences))
+
+
+if __name__ == "__main__":
+    main()
