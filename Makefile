@@ -6,7 +6,7 @@
 .PHONY: all help deps run test check vm-test bench install clean
 
 all: build/build.ninja
-	@if [ -t 1 ]; then ninja -C build; else ninja -C build --quiet; fi
+	@if [ -t 1 ]; then ninja -C build; else log=$$(ninja -C build 2>&1) || { echo "$$log"; exit 1; }; fi
 
 help:
 	@echo 'make            build in build/'
@@ -38,7 +38,7 @@ vm-test:
 	@tests/run guest $(if $(SCENARIO),--scenario $(SCENARIO))
 
 bench: all
-	@meson test -C build --benchmark --no-rebuild --verbose
+	@meson test -C build --benchmark --no-rebuild --verbose --num-processes 1
 
 install: all
 	@meson install -C build --no-rebuild --quiet

@@ -142,6 +142,9 @@ static size_t utf8_length(const unsigned char *s, uint32_t *ret) {
         }
         if ((n == 3 && c < 0x800) || (n == 4 && c < 0x10000) || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
                 return 0;
+        /* Noncharacters are valid UTF-8, but sd-bus refuses a message with one. */
+        if ((c >= 0xfdd0 && c <= 0xfdef) || (c & 0xfffe) == 0xfffe)
+                return 0;
         *ret = c;
         return n;
 }

@@ -14,7 +14,8 @@
 #define MARK_DEADLINE_TEXT "5000" /* milliseconds: the marker's own, within ours */
 #define MARKER_PIDFD_TEXT "3"     /* where child_start() puts the descriptor that it passes */
 #define RETRY_FIRST_USEC (100U * 1000)
-#define RETRY_MAX 8U
+#define RETRY_MAX 8U        /* with a timer; then when something else makes a plan, but not ... */
+#define RETRY_DOUBLINGS 13U /* ... more often than every quarter of an hour */
 
 /* An action under way. */
 typedef struct Job {
@@ -24,10 +25,12 @@ typedef struct Job {
         struct Job *next;
 } Job;
 
-/* Targets whose action failed are tried again, less and less often, and after some tries only when an
- * administrator asks for it. */
+/* Targets whose action failed are tried again, less and less often. */
 typedef struct Failure {
         char *target;
+        pid_t pid;
+        uint64_t start;
+        bool undo;
         unsigned tries;
         uint64_t next; /* CLOCK_MONOTONIC, microseconds */
 } Failure;
@@ -91,11 +94,11 @@ static void arm_retry(Executor *x, uint64_t at) {
         x->retry_at = at;
 }
 
-static void failure_note(Executor *x, const char *target) {
-        Failure *f = failure_find(x, target);
+static void failure_note(Executor *x, const Action *a) {
+        Failure *f = failure_find(x, a->target);
 
         if (!f) {
-                Failure new = { .target = strdup(target) };
+                Failure new = { .target = strdup(a->target), .pid = a->pid, .start = a->start, .undo = a->undo };
 
                 if (!new.target || ARRAY_APPEND(x->failures, x->n_failures, x->failures_capacity, new) < 0) {
                         free(new.target);
@@ -103,23 +106,57 @@ static void failure_note(Executor *x, const char *target) {
                 }
                 f = &x->failures[x->n_failures - 1];
         }
-        f->next = now_usec(x) + (RETRY_FIRST_USEC << f->tries++);
+        f->next = now_usec(x) + ((uint64_t) RETRY_FIRST_USEC << MIN(f->tries, RETRY_DOUBLINGS));
+        f->tries++;
         if (f->tries < RETRY_MAX)
                 arm_retry(x, f->next);
 }
 
-/* Whether it is too early, or too late, for another try. */
-static bool failure_blocks(Executor *x, const char *target) {
-        Failure *f = failure_find(x, target);
+/* Whether it is too early for another try. */
+static bool failure_blocks(Executor *x, const Action *a) {
+        Failure *f = failure_find(x, a->target);
 
         if (!f)
                 return false;
-        if (f->tries >= RETRY_MAX)
-                return true;
+        if (f->undo != a->undo) {
+                failure_forget(x, a->target); /* that was about something else */
+                return false;
+        }
         if (now_usec(x) >= f->next)
                 return false;
-        arm_retry(x, f->next);
+        if (f->tries < RETRY_MAX)
+                arm_retry(x, f->next);
         return true;
+}
+
+static bool has_ended(Executor *x, pid_t pid, uint64_t start) {
+        uint64_t now = 0;
+        int r;
+
+        r = process_read_start(x->root, pid, &now);
+        return r == -ESRCH || (r >= 0 && now != start);
+}
+
+/* Servers come and go for as long as the machine runs: what came of those that have ended is not kept. */
+static void forget_ended(Executor *x) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < x->history.n; i++) {
+                Action *a = &x->history.actions[i];
+
+                if (has_ended(x, a->pid, a->start))
+                        action_done(a);
+                else
+                        x->history.actions[kept++] = *a;
+        }
+        x->history.n = kept;
+        kept = 0;
+        for (size_t i = 0; i < x->n_failures; i++)
+                if (has_ended(x, x->failures[i].pid, x->failures[i].start))
+                        free(x->failures[i].target);
+                else
+                        x->failures[kept++] = x->failures[i];
+        x->n_failures = kept;
 }
 
 static bool job_runs(Executor *x, const char *target) {
@@ -239,7 +276,7 @@ static void job_finish(Job *j, int status, const Outcome *o) {
         if (status == 0 || gone)
                 failure_forget(x, a->target);
         else
-                failure_note(x, a->target);
+                failure_note(x, a);
         /* Nothing is left to be undone. A failed attempt may have changed some threads. */
         if (gone || (a->undo && status == 0))
                 (void) ledger_remove(x->ledger, a->kind, a->pid, a->start);
@@ -297,6 +334,7 @@ static int start_action(Executor *x, const Action *action) {
         Job *j = calloc(1, sizeof(Job));
         int r;
 
+        forget_ended(x);
         if (!j)
                 return -ENOMEM;
         j->executor = x;
@@ -321,7 +359,7 @@ void executor_run(Executor *x, const Plan *plan, bool at_once) {
 
                 if (at_once)
                         failure_forget(x, a->target);
-                if (job_runs(x, a->target) || failure_blocks(x, a->target))
+                if (job_runs(x, a->target) || failure_blocks(x, a))
                         continue;
                 if (start_action(x, a) < 0)
                         log_error("Cannot change %s[%d]: out of memory", a->name, a->pid);
@@ -361,6 +399,7 @@ Executor *executor_free(Executor *x) {
                 return NULL;
         for (Job *j = x->jobs, *next; j; j = next) {
                 next = j->next;
+                child_cancel(j->child);
                 action_done(&j->action);
                 free(j);
         }

@@ -23,7 +23,7 @@ int executor_new(
                 ExecutorChanged changed,
                 void *userdata,
                 Executor **ret);
-/* Actions under way end by themselves; the ledger knows them. Returns NULL. */
+/* Actions under way are given up; the ledger knows them. Returns NULL. */
 Executor *executor_free(Executor *x);
 DEFINE_TRIVIAL_CLEANUP_FUNC(Executor *, executor_free);
 
@@ -31,5 +31,5 @@ DEFINE_TRIVIAL_CLEANUP_FUNC(Executor *, executor_free);
 void executor_run(Executor *x, const Plan *plan, bool at_once);
 bool executor_is_busy(const Executor *x);
 
-/* The last that was done to each target; valid as long as the executor, changing from call to call. */
+/* The last that was done to each target that lives; valid as long as the executor, changing from call to call. */
 const Plan *executor_history(const Executor *x);

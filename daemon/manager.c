@@ -69,6 +69,7 @@ struct Manager {
         size_t n_watches, watches_capacity;
 
         unsigned dirty; /* tables to read in the next pass */
+        GraphChanges changes; /* made by passes that failed half-way: not analysed and published yet */
         bool pass_pending, passed;
         uint64_t last_pass_end, last_pass_duration;
         unsigned unserved_tries, capture_passes;
@@ -219,19 +220,18 @@ static void on_probe_done(int status _unused_, const char *output, void *userdat
                 (void) probe_cache_answer(&m->probes, line, answer);
                 question++;
         }
-        /* The first question without an answer is the one that hung; those after it are asked again. */
-        if (question && *question) {
-                (void) probe_cache_answer(&m->probes, *question, NULL);
-                while (*++question)
-                        probe_cache_forget(&m->probes, *question);
-        }
+        /* A question that had all the time for itself and got no answer hangs. Where others were answered before
+         * it, that time may just have run out: it is asked again, like those after it. */
+        if (question && *question && question == m->probe_questions)
+                (void) probe_cache_answer(&m->probes, *question++, NULL);
+        for (; question && *question; question++)
+                probe_cache_forget(&m->probes, *question);
         manager_request_pass(m, 0);
 }
 
 /* ---- a pass ---- */
 
 static int manager_pass(Manager *m) {
-        _cleanup_graph_changes_ GraphChanges changes = {};
         unsigned tables = m->dirty;
         int r;
 
@@ -254,18 +254,19 @@ static int manager_pass(Manager *m) {
                 m->scan.incomplete |= r < 0;
                 if (r < 0)
                         log_warning("Cannot read everything about %s: %s", sources[i].name, strerror(-r));
-                r = graph_replace(m->graph, i, TAKE_PTR(facts), &changes);
+                r = graph_replace(m->graph, i, TAKE_PTR(facts), &m->changes);
                 if (r < 0)
                         return r;
         }
         probe_cache_expire(&m->probes);
-        r = analysis_update(&m->analysis, &changes);
+        r = analysis_update(&m->analysis, &m->changes);
         if (r >= 0)
                 r = hazard_list_find(&m->hazards, &m->analysis, m->graph);
         if (r < 0)
                 return r;
         if (m->bus)
-                bus_server_publish(m->bus, &changes);
+                bus_server_publish(m->bus, &m->changes);
+        graph_changes_done(&m->changes);
         m->passed = true;
         return 0;
 }
@@ -590,7 +591,8 @@ static int on_device(sd_device_monitor *monitor _unused_, sd_device *device, voi
                 probe_cache_forget(&m->probes, PATH("dm %u:%u ", major(devno), minor(devno)));
         }
         m->unserved_tries = 0;
-        manager_request_pass(m, TABLE_BLOCKS | TABLE_PROCESSES);
+        /* A bdi comes and goes with a mount, also with one in a namespace whose table tells us nothing. */
+        manager_request_pass(m, subsystem && streq(subsystem, "bdi") ? TABLE_ALL : TABLE_BLOCKS | TABLE_PROCESSES);
         return 0;
 }
 
@@ -679,6 +681,7 @@ Manager *manager_free(Manager *m) {
         strv_free(m->probe_questions);
         ledger_done(&m->ledger);
         hazard_list_done(&m->hazards);
+        graph_changes_done(&m->changes);
         graph_free(m->graph);
         probe_cache_done(&m->probes);
         scan_done(&m->scan);

@@ -190,30 +190,48 @@ int ledger_remove(Ledger *l, ActionKind kind, pid_t pid, uint64_t start) {
         return 0;
 }
 
-static int hold_one(Ledger *l, const char *id, bool hold) {
-        if (hold != l->all_held)
-                return strv_contains(l->held, id) ? 0 : strv_append(&l->held, &l->n_held, id);
-        for (size_t i = 0; i < l->n_held; i++)
-                if (streq(l->held[i], id)) {
-                        free(l->held[i]);
-                        l->held[i] = l->held[--l->n_held];
-                        l->held[l->n_held] = NULL;
-                        return 0;
-                }
+/* Only processes are held: the names of others may hold what ends a line. */
+static int hold_one(char ***held, size_t *n, const char *id, bool listed) {
+        size_t kept = 0;
+
+        if (!startswith(id, "process:"))
+                return 0;
+        if (listed)
+                return strv_contains(*held, id) ? 0 : strv_append(held, n, id);
+        for (size_t i = 0; i < *n; i++)
+                if (streq((*held)[i], id))
+                        free((*held)[i]);
+                else
+                        (*held)[kept++] = (*held)[i];
+        if (kept < *n)
+                (*held)[kept] = NULL;
+        *n = kept;
         return 0;
 }
 
 int ledger_hold(Ledger *l, char *const *ids, bool hold) {
+        _cleanup_strv_free_ char **held = NULL;
+        Ledger new = *l;
+        size_t n = 0;
         int r = 0;
 
-        if (!ids) {
-                l->all_held = hold;
-                l->held = strv_free(l->held);
-                l->n_held = 0;
-        }
+        if (!ids)
+                new.all_held = hold;
+        else
+                for (char **id = l->held; r >= 0 && id && *id; id++)
+                        r = strv_append(&held, &n, *id);
         for (char *const *id = ids; r >= 0 && id && *id; id++)
-                r = hold_one(l, *id, hold);
-        return r < 0 ? r : save(l);
+                r = hold_one(&held, &n, *id, hold != new.all_held);
+        if (r < 0)
+                return r;
+        new.held = held;
+        new.n_held = n;
+        r = save(&new);
+        if (r < 0)
+                return r;
+        held = l->held;
+        *l = new;
+        return 0;
 }
 
 RecordView ledger_view(const Ledger *l) {

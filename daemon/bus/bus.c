@@ -324,6 +324,17 @@ static int on_disconnected(sd_bus_message *message _unused_, void *userdata, sd_
         return sd_event_exit(b->event, b->private ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
+static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error _unused_) {
+        const sd_bus_error *refused = sd_bus_message_get_error(reply);
+        BusServer *b = userdata;
+        uint32_t result = 0;
+
+        if (!refused && sd_bus_message_read(reply, "u", &result) >= 0 && (result == 1 || result == 4)) /* owner, already */
+                return 0;
+        log_error("Cannot be " BUS_NAME " on the bus: %s", refused && refused->message ? refused->message : "another program is");
+        return sd_event_exit(b->event, EXIT_FAILURE);
+}
+
 static int open_private(BusServer *b, int fd) {
         sd_id128_t id;
         int r;
@@ -370,7 +381,8 @@ int bus_server_new(
         if (r >= 0)
                 r = sd_bus_attach_event(b->bus, event, SD_EVENT_PRIORITY_NORMAL);
         if (r >= 0 && !b->private)
-                r = sd_bus_request_name(b->bus, BUS_NAME, 0);
+                /* Without waiting: the bus may be what waits for the storage that we are here for. */
+                r = sd_bus_request_name_async(b->bus, NULL, BUS_NAME, 0, on_name, b);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(b);
@@ -382,7 +394,7 @@ BusServer *bus_server_free(BusServer *b) {
                 return NULL;
         while (b->pending)
                 pending_free(b->pending);
-        sd_bus_flush_close_unref(b->bus);
+        sd_bus_close_unref(b->bus);
         free(b);
         return NULL;
 }

@@ -9,6 +9,7 @@
 
 #define LAYER_PREFIX BUS_PATH "/layer"
 #define PROCESS_PREFIX BUS_PATH "/process"
+#define QUEUED_MAX 4096U
 #define LAYER_INTERFACE BUS_NAME ".Layer"
 #define PROCESS_INTERFACE BUS_NAME ".Process"
 
@@ -195,10 +196,14 @@ static void warn(int r, const char *id) {
 }
 
 void bus_server_publish(BusServer *b, const GraphChanges *changes) {
+        uint64_t queued = 0;
         int r;
 
         /* A peer without a bus has asked its one question and listens to nothing. */
         if (b->private)
+                return;
+        /* A bus that takes nothing off our hands must not make them fill the memory. */
+        if (sd_bus_get_n_queued_write(b->bus, &queued) >= 0 && queued > QUEUED_MAX)
                 return;
         for (char **id = changes->removed; id && *id; id++) {
                 _cleanup_free_ char *path = NULL;

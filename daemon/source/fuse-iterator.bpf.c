@@ -19,7 +19,7 @@ typedef __u32 __wsum;
 
 #include <bpf/bpf_core_read.h>
 
-#include "fuse-record.h"
+#include "daemon/source/fuse-record.h"
 
 #define FUSE_DEVICE (10U << 20 | 229U) /* the kernel's own dev_t of /dev/fuse (devices.txt) */
 

@@ -13,7 +13,7 @@
 #include "daemon/source/fuse-iterator.h"
 #include "daemon/source/fuse-record.h"
 
-/* Numbers of the initial namespaces (include/uapi/linux/nsfs.h, of Linux 6.18; the same ever since). */
+/* PROC_PID_INIT_INO and PROC_TIME_INIT_INO (include/linux/proc_ns.h), the same in all versions. */
 #define INITIAL_PID_NAMESPACE 0xEFFFFFFCU
 #define INITIAL_TIME_NAMESPACE 0xEFFFFFFAU
 
@@ -24,6 +24,7 @@ static const _Alignas(8) unsigned char program[] = {
 DEFINE_TRIVIAL_CLEANUP_FUNC(struct bpf_object *, bpf_object__close);
 DEFINE_TRIVIAL_CLEANUP_FUNC(struct bpf_link *, bpf_link__destroy);
 
+/* True also where the kernel has no such namespaces. */
 static bool in_namespace(const char *path, ino_t initial) {
         struct stat st;
 

@@ -269,9 +269,9 @@ const Mount *mount_table_resolve(const MountTable *t, unsigned space, const char
 
                         if (m->space != space || !path_is_below(path, m->target))
                                 continue;
-                        /* The root's parent is not in the table. */
+                        /* The root's parent is not in the table, or, in an initrd, itself. */
                         child = current ? m->parent == current->id && m != current
-                                        : streq(m->target, "/") && !mount_table_find_id(t, m->parent);
+                                        : streq(m->target, "/") && (m->parent == m->id || !mount_table_find_id(t, m->parent));
                         if (child && (!next || strlen(m->target) < strlen(next->target)))
                                 next = m;
                 }

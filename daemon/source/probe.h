@@ -3,8 +3,9 @@
 
 /* Answers that only an ioctl gives, and that may therefore wait for hung storage: where a loop device's
  * backing file lies (LOOP_GET_STATUS64 asks the file system that holds it), and a device-mapper table; and
- * one that takes long in any case: which process serves which FUSE connection, by a BPF program. Sources look answers up here; what is not known yet is noted as wanted and asked in a child process that
- * the manager supervises. The facts are derived again when answers have come.
+ * one that takes long in any case: which process serves which FUSE connection, by a BPF program. Sources look
+ * answers up here; what is not known yet is noted as wanted and asked in a child process that the manager
+ * supervises. The facts are derived again when answers have come.
  *
  * Questions are texts, "loop MAJ:MIN DISKSEQ", "dm MAJ:MIN DISKSEQ", "fuse-servers DIGEST", and so are the
  * answers:

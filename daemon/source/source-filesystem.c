@@ -87,9 +87,10 @@ static int add_lower(Scan *s, FactSet *f, const char *id, const Mount *m, bool *
                 if (r < 0 || found)
                         return r;
         }
-        if (startswith(m->type, "fuse"))
+        /* An anonymous device number over a block device: the source names it. It means nothing for other types: a
+         * user's own tmpfs may have any. */
+        if (!streq(m->type, "btrfs") && !streq(m->type, "bcachefs"))
                 return 0;
-        /* An anonymous device number over a block device (bcachefs and the like): the source names it. */
         source = block_table_find_path(&s->blocks, m->source);
         if (!source)
                 return 0;

@@ -4,9 +4,9 @@
  * Newer kernels print the connection's number in the fdinfo of a /dev/fuse descriptor: proof. Others say
  * nothing there. Then a BPF program is asked, and says the same after a moment. Until it has, and where such
  * programs are not to be had, in this order: a holder that systemd started for a .mount unit serves that mount
- * (proven by its cgroup); a holder and a connection that are the only ones left belong together (unique); what
- * is still open is inferred, with a connection's user_id= as a filter, and as alternatives: that a holder is
- * below at least one of the connections is known where there are no more holders than connections. */
+ * (proven by its cgroup); a holder and a connection that are the only ones left of a user belong together
+ * (unique); what is still open is inferred, with a connection's user_id= as a filter, and as alternatives: that
+ * a holder is below at least one of its user's connections is known where there are no more holders than connections. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +17,9 @@
 #include "daemon/source/cgroup-path.h"
 #include "daemon/source/fuse-servers.h"
 #include "daemon/source/scan.h"
+
+/* An ordinary user may mount a thousand times and have thousands of processes: pairing all of them is not worth it. */
+#define USER_EDGES_MAX 4096U
 
 typedef struct Connection {
         const Mount *mount;
@@ -253,34 +256,67 @@ static int assign_by_unit(Scan *s, FactSet *f, Match *m) {
         return 0;
 }
 
+static size_t count_servers(const Match *m, uid_t user) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < m->n_servers; i++)
+                n += !m->servers[i].assigned && m->servers[i].user == user;
+        return n;
+}
+
+static size_t count_connections(const Match *m, uid_t user) {
+        size_t n = 0;
+
+        for (size_t k = 0; k < m->n_connections; k++)
+                n += !m->connections[k].assigned && m->connections[k].user == user;
+        return n;
+}
+
 /* The file descriptor of a user's mount was made by the user (fusermount3 opens it with his ids), and may
  * have been handed to a privileged process, not the other way round. */
-static bool may_serve(const Server *server, const Connection *c) {
-        return !server->assigned && !c->assigned && (server->user == c->user || server->user == 0);
+static void settle_users(Match *m) {
+        for (size_t k = 0; k < m->n_connections; k++)
+                if (count_servers(m, m->connections[k].user) == 0)
+                        m->connections[k].user = 0;
+}
+
+/* What one server may serve. Each user's servers and connections are counted by themselves: anybody may open
+ * /dev/fuse as often as he likes, and must not make it less certain what others serve. */
+static int assign_server(Scan *s, FactSet *f, Match *m, size_t number) {
+        const Server *server = &m->servers[number];
+        size_t servers = count_servers(m, server->user), connections = count_connections(m, server->user);
+        bool unique = servers == 1 && connections == 1 && !s->incomplete && (server->user == 0 || count_servers(m, 0) == 0);
+        const Holder *h = server->holder;
+        int r;
+
+        if (server->user != 0 && servers * connections > USER_EDGES_MAX)
+                return 0;
+        for (size_t k = 0; k < m->n_connections; k++) {
+                Connection *c = &m->connections[k];
+                bool own = c->user == server->user;
+
+                if (c->assigned || (!own && (server->user != 0 || servers * m->n_connections > USER_EDGES_MAX)))
+                        continue;
+                r = add_edge(s, f, c, h, own && unique ? CERTAINTY_UNIQUE : CERTAINTY_INFERRED,
+                             own && !unique && servers <= connections ? (unsigned) number + 1 : 0,
+                             PATH("/proc/%d/fd/%d -> /dev/fuse%s", h->pid, h->fd,
+                                  own && unique ? ", the only one left" : ", one of several that are open"));
+                if (r < 0)
+                        return r;
+        }
+        return 0;
 }
 
 static int assign_rest(Scan *s, FactSet *f, Match *m) {
-        size_t open_connections = 0, open_servers = 0;
         int r;
 
-        for (size_t k = 0; k < m->n_connections; k++)
-                open_connections += !m->connections[k].assigned;
-        for (size_t i = 0; i < m->n_servers; i++)
-                open_servers += !m->servers[i].assigned;
+        settle_users(m);
         for (size_t i = 0; i < m->n_servers; i++) {
-                const Holder *h = m->servers[i].holder;
-                bool unique = open_connections == 1 && open_servers == 1;
-
-                for (size_t k = 0; k < m->n_connections; k++) {
-                        if (!may_serve(&m->servers[i], &m->connections[k]))
-                                continue;
-                        r = add_edge(s, f, &m->connections[k], h, unique ? CERTAINTY_UNIQUE : CERTAINTY_INFERRED,
-                                     !unique && open_servers <= open_connections ? (unsigned) i + 1 : 0,
-                                     PATH("/proc/%d/fd/%d -> /dev/fuse%s", h->pid, h->fd,
-                                          unique ? ", the only one left" : ", one of several that are open"));
-                        if (r < 0)
-                                return r;
-                }
+                if (m->servers[i].assigned)
+                        continue;
+                r = assign_server(s, f, m, i);
+                if (r < 0)
+                        return r;
         }
         return 0;
 }

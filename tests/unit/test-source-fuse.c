@@ -67,8 +67,10 @@ static int remove_one(const char *path, const struct stat *st _unused_, int type
 
 static void fixture_done(Fixture *x) {
         factset_free(x->facts);
-        fuse_servers_done(&x->scan.fuse_servers);
-        free(x->scan.served);
+        /* These are nobody's. */
+        x->scan.mounts = (MountTable) {};
+        x->scan.processes = (ProcessTable) {};
+        scan_done(&x->scan);
         probe_cache_done(&x->probes);
         sysroot_free(x->root);
         (void) nftw(x->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
@@ -79,6 +81,7 @@ static void scan(Fixture *x) {
         x->facts = factset_free(x->facts);
         x->facts = factset_new();
         probe_cache_begin(&x->probes);
+        CHECK(scan_refresh(&x->scan, 0) == 0);
         CHECK(x->facts && source_fuse_scan(&x->scan, x->facts) == 0);
         probe_cache_expire(&x->probes);
 }

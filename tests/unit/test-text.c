@@ -66,4 +66,11 @@ static void test_utf8(void) {
         CHECK(out && streq(out, "a\n\x1b" "b\\xff\xe2\x80\xae\\xed\\xa0\\x80"));
 }
 
-TEST_MAIN(TEST(test_numbers_are_strict), TEST(test_path_is_below), TEST(test_escape), TEST(test_utf8))
+/* sd-bus takes no noncharacters. */
+static void test_noncharacters(void) {
+        _cleanup_free_ char *out = text_to_utf8("\xef\xbf\xbe" "\xef\xb7\x90" "\xf0\x9f\xbf\xbf" "\xef\xbf\xbd");
+
+        CHECK(out && streq(out, "\\xef\\xbf\\xbe" "\\xef\\xb7\\x90" "\\xf0\\x9f\\xbf\\xbf" "\xef\xbf\xbd"));
+}
+
+TEST_MAIN(TEST(test_numbers_are_strict), TEST(test_path_is_below), TEST(test_escape), TEST(test_utf8), TEST(test_noncharacters))

@@ -49,7 +49,14 @@ below vg-plain vg-plain-real proven
 step "ext4 on a snapshot origin, an image on it, a partition table in the image"
 format_and_mount /dev/vg/plain /mnt/plain
 truncate --size=600M /mnt/plain/disk.img
-printf 'size=300M\n,\n' | sfdisk -q /mnt/plain/disk.img
+# Two primary partitions of 290 MiB each; no partitioning tool is at hand.
+python3 - /mnt/plain/disk.img <<'PYTHON'
+import struct, sys
+entry = lambda start, size: struct.pack("<B3sB3sII", 0, b"", 0x83, b"", start, size)
+size = 290 << 11
+with open(sys.argv[1], "r+b") as file:
+    file.write(bytes(446) + entry(2048, size) + entry(2048 + size, size) + bytes(32) + b"\x55\xaa")
+PYTHON
 loop=$(losetup --find --show --partscan /mnt/plain/disk.img)
 loop=${loop#/dev/}
 wait_for 10 "[[ -b /dev/${loop}p2 ]]"

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/source/scan.h"
+#include "tests/unit/fake-root.h"
+
+static bool leads_to(const char *table, const char *path, int id) {
+        _cleanup_fake_root_ FakeRoot f = fake_root_make();
+        MountTable t = {};
+        const Mount *m;
+        bool equal;
+
+        fake_file(&f, "proc/1/mountinfo", table);
+        fake_link(&f, "proc/1/ns/mnt", "mnt:[1]");
+        CHECK(mount_table_read(f.root, &t) == 0);
+        m = mount_table_resolve(&t, 0, path);
+        equal = id == 0 ? !m : m && m->id == id;
+        mount_table_done(&t);
+        return equal;
+}
+
+#define M(id, parent, target) #id " " #parent " 0:" #id " / " target " rw - ext4 none rw\n"
+
+static void resolve(void) {
+        static const char table[] = M(20, 1, "/") M(21, 20, "/mnt") M(22, 21, "/mnt/a") M(23, 20, "/mntx") M(24, 22, "/mnt/a/b/c");
+
+        CHECK(leads_to(table, "/", 20));
+        CHECK(leads_to(table, "/etc/x", 20));
+        CHECK(leads_to(table, "/mnt", 21));
+        CHECK(leads_to(table, "/mnt/ab", 21));
+        CHECK(leads_to(table, "/mnt/a/b", 22));
+        CHECK(leads_to(table, "/mnt/a/b/c/d", 24));
+        CHECK(leads_to(table, "/mnt/a/b/cd", 22));
+        CHECK(leads_to(table, "/mntx/f", 23));
+        CHECK(leads_to(table, "relative", 0));
+        CHECK(leads_to("", "/", 0));
+}
+
+/* What is mounted over one's parent hides it. */
+static void overmounts(void) {
+        CHECK(leads_to(M(20, 1, "/") M(21, 20, "/mnt") M(22, 21, "/mnt"), "/mnt/f", 22));
+        CHECK(leads_to(M(20, 1, "/") M(21, 20, "/mnt/a") M(22, 20, "/mnt"), "/mnt/a/f", 22));
+        CHECK(leads_to(M(20, 1, "/") M(21, 20, "/mnt/a") M(22, 20, "/mnt") M(23, 22, "/mnt/a"), "/mnt/a/f", 23));
+        CHECK(leads_to(M(20, 1, "/") M(21, 20, "/"), "/f", 21));
+}
+
+static void an_initrd(void) {
+        CHECK(leads_to(M(1, 1, "/") M(2, 1, "/mnt"), "/f", 1));
+        CHECK(leads_to(M(1, 1, "/") M(2, 1, "/mnt"), "/mnt/f", 2));
+}
+
+/* Tables that no kernel writes must end the search all the same. */
+static void nonsense(void) {
+        CHECK(leads_to(M(20, 21, "/") M(21, 20, "/"), "/f", 0));
+        CHECK(leads_to(M(20, 1, "/") "garbage\n" M(21, 20, "/mnt"), "/mnt/f", 21));
+}
+
+static void other_namespaces(void) {
+        _cleanup_fake_root_ FakeRoot f = fake_root_make();
+        MountTable t = {};
+        size_t n;
+
+        fake_file(&f, "proc/1/mountinfo", M(20, 1, "/"));
+        fake_link(&f, "proc/1/ns/mnt", "mnt:[1]");
+        for (int pid = 7; pid <= 8; pid++) {
+                fake_file(&f, PATH("proc/%d/mountinfo", pid), M(30, 1, "/") "31 30 0:20 / /a\\040b rw - ext4 none rw\n");
+                fake_link(&f, PATH("proc/%d/ns/mnt", pid), "mnt:[2]");
+        }
+        CHECK(mount_table_read(f.root, &t) == 0);
+        CHECK(t.n == 3 && t.n_spaces == 2 && !t.incomplete);
+        CHECK(mount_table_resolve(&t, 0, "/a b/f")->id == 20 && mount_table_resolve(&t, 1, "/a b/f")->id == 31);
+        CHECK(mount_table_find_id(&t, 31)->space == 1 && !mount_table_find_id(&t, 32));
+        (void) mount_table_device_range(&t, mount_table_find_id(&t, 20)->device, &n);
+        CHECK(n == 2 && mount_table_find_device(&t, mount_table_find_id(&t, 20)->device)->id == 20);
+        mount_table_done(&t);
+}
+
+/* The source of a tmpfs is whatever its user wrote there. */
+static void a_source_proves_nothing(void) {
+        _cleanup_fake_root_ FakeRoot f = fake_root_make();
+        Scan s = { .root = f.root };
+        FactSet *facts = factset_new();
+
+        fake_file(&f, "proc/1/mountinfo", "20 1 0:30 / / rw - tmpfs /dev/sda rw\n21 20 0:31 / /b rw - bcachefs /dev/sda rw\n");
+        fake_link(&f, "proc/1/ns/mnt", "mnt:[1]");
+        CHECK(scan_refresh(&s, TABLE_MOUNTS) == 0);
+        s.blocks.by_name = hashmap_new();
+        Block sda = { .name = (char *) "sda", .device = 8 << 8 };
+        CHECK(hashmap_put(s.blocks.by_name, sda.name, &sda) == 0);
+        CHECK(source_filesystem_scan(&s, facts) == 0);
+        CHECK(facts->n_edges == 1 && streq(facts->edges[0].upper, "fs:0:31"));
+        factset_free(facts);
+        scan_done(&s);
+}
+
+TEST_MAIN(TEST(resolve), TEST(overmounts), TEST(an_initrd), TEST(nonsense), TEST(other_namespaces), TEST(a_source_proves_nothing))
