@@ -13,7 +13,7 @@
 #include "common/log.h"
 #include "common/text.h"
 #include "daemon/actuator/ledger.h"
-#include "daemon/capture.h"
+#include "daemon/capture/archive.h"
 #include "daemon/child.h"
 #include "daemon/executor.h"
 #include "daemon/manager.h"

@@ -10,7 +10,7 @@
 #include <stddef.h>
 
 #include "common/cleanup.h"
-#include "daemon/recorder.h"
+#include "daemon/capture/recorder.h"
 
 typedef struct Sysroot Sysroot;
 

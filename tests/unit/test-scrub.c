@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "common/text.h"
-#include "daemon/scrub.h"
+#include "daemon/capture/scrub.h"
 #include "tests/unit/tap.h"
 
 static char *scrubbed(Scrubber *s, const char *path, const char *content) {

@@ -7,7 +7,7 @@
 #include "common/array.h"
 #include "common/hashmap.h"
 #include "common/text.h"
-#include "daemon/scrub.h"
+#include "daemon/capture/scrub.h"
 
 /* A LIO disk's wwid is this and the first digits of its backstore's serial, filled up with zeros
  * (source-tcmu.c): both must go on matching. */

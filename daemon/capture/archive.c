@@ -5,8 +5,8 @@
 #include <time.h>
 
 #include "common/text.h"
-#include "daemon/capture.h"
-#include "daemon/scrub.h"
+#include "daemon/capture/archive.h"
+#include "daemon/capture/scrub.h"
 
 #define TRAILER "TRAILER!!!"
 

@@ -4,7 +4,7 @@
 
 #include "common/array.h"
 #include "common/hashmap.h"
-#include "daemon/recorder.h"
+#include "daemon/capture/recorder.h"
 
 struct Recorder {
         Captured **records;

@@ -7,7 +7,7 @@
  *
  * Paths, mount points, names of commands, units and devices stay: they are what a report needs. */
 
-#include "daemon/recorder.h"
+#include "daemon/capture/recorder.h"
 
 typedef struct Scrubber Scrubber;
 

@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-#include "daemon/recorder.h"
+#include "daemon/capture/recorder.h"
 
 /* Answers of devices to questions (source/probe.h), in the capture. */
 #define CAPTURE_PROBES_IN_RUN "stackd/probes"
