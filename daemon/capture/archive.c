@@ -10,19 +10,10 @@
 
 #define TRAILER "TRAILER!!!"
 
-static int compare_paths(const void *a, const void *b) {
-        return strcmp((*(Captured *const *) a)->path, (*(Captured *const *) b)->path);
-}
-
-static int scrub_all(Captured **all, size_t n) {
+static int scrub_new(Captured **all, size_t n) {
         _cleanup_(scrubber_freep) Scrubber *s = scrubber_new();
-        int r = s ? 0 : -ENOMEM;
 
-        for (size_t i = 0; r >= 0 && i < n; i++)
-                r = scrub(s, all[i]);
-        if (n > 1)
-                qsort(all, n, sizeof(Captured *), compare_paths);
-        return r;
+        return s ? scrub_all(s, all, n) : -ENOMEM;
 }
 
 static unsigned mode_of(CapturedKind kind) {
@@ -63,7 +54,7 @@ int capture_write(Recorder *recorder, bool scrubbed, int fd) {
 
         r = recorder_finish(recorder, &all, &n);
         if (r >= 0 && scrubbed)
-                r = scrub_all(all, n);
+                r = scrub_new(all, n);
         if (r < 0)
                 return r;
         f = fdopen(fd, "we");

@@ -11,8 +11,12 @@
 
 /* A LIO disk's wwid is this and the first digits of its backstore's serial, filled up with zeros
  * (source-tcmu.c): both must go on matching. */
-#define NAA_LIO "naa.6001405"
+#define NAA_LIO "6001405"
 #define NAA_DIGITS 25
+#define NAA_DIGITS_MIN 17
+#define KNOWN_MIN 16 /* digits of what is looked for everywhere, */
+#define MATCH_MIN 12 /* and of those that must be there */
+#define DISTINCT_MIN 5
 #define UUID_LENGTH_MIN 32
 #define LVM_IDS_LENGTH 64
 
@@ -146,9 +150,13 @@ static int scrub_part(Scrubber *s, char *text, size_t length) {
         return r < 0 ? r : replace(s, text, length, is_digit, 0, NAA_DIGITS);
 }
 
+/* A worldwide name is written "naa.6001405...", "36001405..." or, in names that are made of it, without either. */
 int scrub_identifier(Scrubber *s, char *text) {
-        char *rest = startswith(text, NAA_LIO) ?: startswith(text, "naa.") ?: startswith(text, "eui.") ?: text;
+        char *rest = startswith(text, "naa.") ?: startswith(text, "eui.") ?: text;
 
+        if (rest == text && text[0] == '3' && strspn(text, "0123456789abcdef") >= NAA_DIGITS_MIN)
+                rest++;
+        rest = startswith(rest, NAA_LIO) ?: rest;
         return scrub_part(s, rest, strlen(rest));
 }
 
@@ -175,7 +183,7 @@ static int scrub_dm_uuid(Scrubber *s, char *text) {
         n = strlen(p);
         if (p >= text + 4 && memcmp(p - 4, "LVM-", 4) == 0 && n > LVM_IDS_LENGTH && p[LVM_IDS_LENGTH] == '-')
                 n = LVM_IDS_LENGTH;
-        return scrub_part(s, p, n);
+        return n < strlen(p) ? scrub_part(s, p, n) : scrub_identifier(s, p);
 }
 
 /* "12345678-1234-...", and the NFS server's "12345678:12345678:..." */
@@ -226,7 +234,7 @@ static int scrub_path(Scrubber *s, char *path) {
         return 0;
 }
 
-int scrub(Scrubber *s, Captured *c) {
+static int scrub_one(Scrubber *s, Captured *c) {
         static const struct {
                 const char *name; /* end of the path, from a slash on */
                 int (*scrub)(Scrubber *s, char *text);
@@ -249,4 +257,72 @@ int scrub(Scrubber *s, Captured *c) {
                 if (endswith(c->path, by_name[i].name))
                         r = by_name[i].scrub(s, c->content);
         return r;
+}
+
+/* How much of the key the text begins with, dashes and colons left out: digits, and the length in the text. */
+static size_t match(const char *text, const char *key, size_t *ret_length) {
+        size_t digits = 0, length = 0;
+
+        for (size_t i = 0; key[digits]; i++) {
+                if (i > 0 && (text[i] == '-' || text[i] == ':'))
+                        continue;
+                if (tolower((unsigned char) text[i]) != key[digits])
+                        break;
+                digits++;
+                length = i + 1;
+        }
+        *ret_length = length;
+        return digits;
+}
+
+/* Numbers that are no serial number have many zeros, and few different digits. */
+static bool is_telling(const char *key) {
+        unsigned seen = 0;
+
+        if (strlen(key) < KNOWN_MIN || strspn(key, "0123456789abcdef") < KNOWN_MIN)
+                return false;
+        for (size_t i = 0; i < MATCH_MIN; i++)
+                seen |= 1U << (key[i] <= '9' ? key[i] - '0' : key[i] - 'a' + 10);
+        return __builtin_popcount(seen) >= DISTINCT_MIN;
+}
+
+/* What is known by now stands in names too: of a multipath device, of a mount point. */
+static void scrub_known(const Scrubber *s, char *text) {
+        for (size_t i = 0; i < s->n; i++) {
+                const Replacement *known = s->items[i];
+
+                if (!is_telling(known->key))
+                        continue;
+                for (char *p = text; *p; p++) {
+                        size_t length;
+
+                        if (match(p, known->key, &length) < MATCH_MIN)
+                                continue;
+                        for (size_t k = 0, digit = 0; k < length; k++)
+                                if (is_digit(p[k]))
+                                        p[k] = known->value[digit++];
+                        p += length - 1;
+                }
+        }
+}
+
+static int compare_paths(const void *a, const void *b) {
+        return strcmp((*(Captured *const *) a)->path, (*(Captured *const *) b)->path);
+}
+
+int scrub_all(Scrubber *s, Captured **all, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                int r;
+
+                r = scrub_one(s, all[i]);
+                if (r < 0)
+                        return r;
+        }
+        for (size_t i = 0; i < n; i++) {
+                scrub_known(s, all[i]->path);
+                scrub_known(s, all[i]->content);
+        }
+        if (n > 1)
+                qsort(all, n, sizeof(Captured *), compare_paths);
+        return 0;
 }

@@ -10,7 +10,7 @@ static char *scrubbed(Scrubber *s, const char *path, const char *content) {
         Captured c = { .path = strdup(path), .kind = CAPTURED_FILE, .content = strdup(content), .size = strlen(content) };
 
         CHECK(c.path && c.content);
-        CHECK(scrub(s, &c) == 0);
+        CHECK(scrub_all(s, (Captured *[]) { &c }, 1) == 0);
         CHECK(streq(c.path, path));
         CHECK(strlen(c.content) == c.size);
         free(c.path);
@@ -78,8 +78,8 @@ static void test_dm_uuid_keeps_its_maker(void) {
 
 static void test_mountinfo(void) {
         static const char text[] =
-                "21 1 8:0 / /run/media/5b0d1a3e-0f4c-4b77-9a61-d3a0c3b2e1f0 rw - ext4 /dev/disk/by-uuid/5b0d1a3e-0f4c-4b77-9a61-d3a0c3b2e1f1 rw\n"
-                "22 1 0:9 / /o rw - overlay o rw,lowerdir=/a/5b0d1a3e-0f4c-4b77-9a61-d3a0c3b2e1f2\n"
+                "21 1 8:0 / /run/media/c6a1b2d3-1111-4222-8333-d3a0c3b2e1f0 rw - ext4 /dev/disk/by-uuid/5b0d1a3e-0f4c-4b77-9a61-d3a0c3b2e1f1 rw\n"
+                "22 1 0:9 / /o rw - overlay o rw,lowerdir=/a/77e5d4c3-1111-4222-8333-d3a0c3b2e1f2\n"
                 "23 1 0:9 / /c rw - ceph x rw,fsid=5b0d1a3e-0f4c-4b77-9a61-d3a0c3b2e1f3";
         _cleanup_(scrubber_freep) Scrubber *s = scrubber_new();
         _cleanup_free_ char *new = s ? scrubbed(s, "proc/1/mountinfo", text) : NULL;
@@ -97,19 +97,37 @@ static void test_mountinfo(void) {
 static void test_the_same_becomes_the_same(void) {
         static const char path[] = "sys/fs/btrfs/5b0d1a3e-0f4c-4b77-9a61-d3a0c3b2e1f0/devices/sda", uuid[] = "5b0d1a3e-0f4c-4b77-9a61-d3a0c3b2e1f0";
         _cleanup_(scrubber_freep) Scrubber *s = scrubber_new(), *other = scrubber_new();
-        Captured c = { .path = strdup(path), .kind = CAPTURED_LISTED };
+        Captured c = { .path = strdup(path), .kind = CAPTURED_LISTED, .content = strdup("") };
         char again[sizeof(uuid)], another[sizeof(uuid)];
 
         CHECK(s && other && c.path);
         memcpy(again, uuid, sizeof(uuid));
         memcpy(another, uuid, sizeof(uuid));
-        CHECK(scrub(s, &c) == 0);
+        CHECK(scrub_all(s, (Captured *[]) { &c }, 1) == 0);
         CHECK(scrub_identifier(s, again) == 0 && scrub_identifier(other, another) == 0);
         check_replaced(uuid, again);
         CHECK(startswith(c.path, "sys/fs/btrfs/") && strncmp(c.path + strlen("sys/fs/btrfs/"), again, strlen(again)) == 0);
         CHECK(endswith(c.path, "/devices/sda"));
         CHECK(!streq(again, another)); /* nothing to look up in another capture */
         free(c.path);
+        free(c.content);
+}
+
+/* Multipath and dm-zoned name devices after the disk, and these names are in paths. */
+static void test_numbers_in_names(void) {
+        _cleanup_(scrubber_freep) Scrubber *s = scrubber_new();
+        _cleanup_free_ char *wwid = s ? scrubbed(s, "sys/x/wwid", "naa.60014059d437b2cec46475294717a7af\n") : NULL, *uuid = NULL, *name = NULL,
+                            *mounts = NULL, *status = NULL;
+
+        CHECK(wwid);
+        uuid = scrubbed(s, "sys/x/dm/uuid", "mpath-360014059d437b2cec46475294717a7af\n");
+        CHECK(startswith(uuid, "mpath-36001405") && streq(startswith(uuid, "mpath-3"), startswith(wwid, "naa.")));
+        name = scrubbed(s, "sys/x/dm/name", "dmz-60014059d437b2cec464752947\n");
+        CHECK(startswith(name, "dmz-6001405") && strncmp(startswith(name, "dmz-"), startswith(wwid, "naa."), 26) == 0);
+        mounts = scrubbed(s, "proc/1/mountinfo", "1 1 253:0 / /mnt/9D437B2C-EC46-4752 rw - xfs /dev/mapper/dmz-60014059d437b2cec464752947 rw\n");
+        CHECK(!strstr(mounts, "9d437b2c") && !strstr(mounts, "9D437B2C") && strstr(mounts, "/mnt/"));
+        status = scrubbed(s, "proc/1/status", "CapEff:\t000001ffffffffff\nx\t9d437b2cec4\n");
+        CHECK(streq(status, "CapEff:\t000001ffffffffff\nx\t9d437b2cec4\n"));
 }
 
 static void test_others_stay(void) {
@@ -120,4 +138,5 @@ static void test_others_stay(void) {
 }
 
 TEST_MAIN(TEST(test_serial_and_wwid_go_on_matching), TEST(test_dm_uuid_keeps_its_maker), TEST(test_mountinfo),
-          TEST(test_the_same_becomes_the_same), TEST(test_others_stay))
+          TEST(test_the_same_becomes_the_same),
+          TEST(test_numbers_in_names), TEST(test_others_stay))
