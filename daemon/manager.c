@@ -20,8 +20,8 @@
 #include "daemon/source/scan.h"
 
 #define DEBOUNCE_USEC (5U * 1000)
-#define PROBE_DEADLINE_USEC (250U * 1000)
-#define SLOW_PROBE_DEADLINE_USEC (3U * 1000 * 1000)
+#define PROBE_DEADLINE_USEC (1000U * 1000) /* for one question; slow machines need more than one thinks */
+#define SLOW_PROBE_DEADLINE_USEC (30U * 1000 * 1000)
 #define STUCK_PROBES_MAX 4U
 #define SETTLE_MAX_USEC (2U * 1000 * 1000)
 #define RETRY_FIRST_USEC (100U * 1000)
@@ -46,6 +46,13 @@ typedef struct Waiter {
         uint64_t since;
         struct Waiter *next;
 } Waiter;
+
+/* A child that asks, or asked last. */
+typedef struct ProbeRun {
+        Child *child;
+        char **questions;
+        Manager *manager;
+} ProbeRun;
 
 struct Manager {
         sd_event *event;
@@ -73,8 +80,7 @@ struct Manager {
         bool pass_pending, passed;
         uint64_t last_pass_end, last_pass_duration;
         unsigned unserved_tries, capture_passes;
-        Child *probe_child;
-        char **probe_questions;
+        ProbeRun probe_runs[_PROBE_PACE_MAX];
         Waiter *waiters;
 };
 
@@ -173,42 +179,54 @@ static void manager_update_watches(Manager *m) {
 /* ---- probes ---- */
 
 static void run_probe(void *userdata, int output_fd) {
-        Manager *m = userdata;
+        ProbeRun *run = userdata;
 
-        probe_run(m->probe_questions, output_fd);
+        probe_run(run->questions, output_fd);
 }
 
 static void on_probe_done(int status _unused_, const char *output, void *userdata);
 
-static void manager_start_probes(Manager *m) {
+static void manager_start_probe(Manager *m, ProbePace pace) {
+        ProbeRun *run = &m->probe_runs[pace];
         ChildSpec spec = {
                 .run = run_probe,
                 .pass_fd = -1,
-                .deadline_usec = PROBE_DEADLINE_USEC,
+                .deadline_usec = pace == PROBE_SLOW ? SLOW_PROBE_DEADLINE_USEC : PROBE_DEADLINE_USEC,
                 .done = on_probe_done,
-                .userdata = m,
+                .userdata = run,
         };
-        bool slow = false;
         int r;
 
-        if (m->probe_child || !m->scan.probes || child_count_stuck() >= STUCK_PROBES_MAX)
+        if (run->child || !m->scan.probes || child_count_stuck() >= STUCK_PROBES_MAX)
                 return;
-        m->probe_questions = strv_free(m->probe_questions);
-        r = probe_cache_take_wanted(&m->probes, &m->probe_questions, &slow);
-        if (slow)
-                spec.deadline_usec = SLOW_PROBE_DEADLINE_USEC;
-        if (r >= 0 && m->probe_questions)
-                r = child_start(m->event, &spec, &m->probe_child);
+        run->manager = m;
+        run->questions = strv_free(run->questions);
+        r = probe_cache_take_wanted(&m->probes, pace, &run->questions);
+        if (r >= 0 && run->questions)
+                r = child_start(m->event, &spec, &run->child);
         if (r < 0)
                 log_warning("Cannot ask devices for details: %s", strerror(-r));
 }
 
+static void manager_start_probes(Manager *m) {
+        for (ProbePace pace = 0; pace < _PROBE_PACE_MAX; pace++)
+                manager_start_probe(m, pace);
+}
+
+static bool manager_is_probing(const Manager *m) {
+        for (ProbePace pace = 0; pace < _PROBE_PACE_MAX; pace++)
+                if (m->probe_runs[pace].child)
+                        return true;
+        return false;
+}
+
 static void on_probe_done(int status _unused_, const char *output, void *userdata) {
         _cleanup_free_ char *copy = strdup(output);
-        Manager *m = userdata;
-        char *state = NULL, **question = m->probe_questions;
+        ProbeRun *run = userdata;
+        Manager *m = run->manager;
+        char *state = NULL, **question = run->questions;
 
-        m->probe_child = NULL;
+        run->child = NULL;
         for (char *line = copy ? strtok_r(copy, "\n", &state) : NULL; line && question && *question; line = strtok_r(NULL, "\n", &state)) {
                 char *answer = strchr(line, '=');
 
@@ -222,7 +240,7 @@ static void on_probe_done(int status _unused_, const char *output, void *userdat
         }
         /* A question that had all the time for itself and got no answer hangs. Where others were answered before
          * it, that time may just have run out: it is asked again, like those after it. */
-        if (question && *question && question == m->probe_questions)
+        if (question && *question && question == run->questions)
                 (void) probe_cache_answer(&m->probes, *question++, NULL);
         for (; question && *question; question++)
                 probe_cache_forget(&m->probes, *question);
@@ -380,7 +398,7 @@ static void manager_carry_out(Manager *m) {
 /* ---- requests ---- */
 
 static bool manager_is_settled(const Manager *m) {
-        return m->passed && !m->pass_pending && !m->probe_child;
+        return m->passed && !m->pass_pending && !manager_is_probing(m);
 }
 
 static int on_settle_timeout(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
@@ -470,6 +488,41 @@ static int request_plan(void *manager, char *const *ids, Plan *ret) {
         return r < 0 ? r : plan_filter(ret, ids);
 }
 
+static int append_failed(Manager *m, Plan *to) {
+        const Plan *history = executor_history(m->executor);
+
+        for (size_t i = 0; i < history->n; i++) {
+                const Action *a = &history->actions[i];
+                int r = 0;
+
+                if (a->state == ACTION_FAILED && graph_find(m->graph, a->target))
+                        r = plan_append_copy(to, a);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int request_actions(void *manager, Plan *ret) {
+        _cleanup_(plan_done) Plan actions = {}, planned = {};
+        Manager *m = manager;
+        RecordView done = ledger_view(&m->ledger);
+        int r;
+
+        r = plan_make_in_force(&actions, &m->analysis, m->graph, &done);
+        if (r >= 0)
+                r = append_failed(m, &actions);
+        if (r >= 0)
+                r = request_plan(m, NULL, &planned);
+        for (size_t i = 0; r >= 0 && i < planned.n; i++)
+                r = plan_append_copy(&actions, &planned.actions[i]);
+        if (r < 0)
+                return r;
+        *ret = actions;
+        actions = (Plan) {};
+        return 0;
+}
+
 static int request_apply(void *manager, char *const *ids, RequestDone done, void *userdata) {
         _cleanup_(plan_done) Plan p = {};
         Manager *m = manager;
@@ -517,6 +570,15 @@ static const char *request_trouble(void *manager) {
 
 static void on_capture_settled(int result, const Plan *actions, void *userdata);
 
+/* What is in force is part of what is shown; captures of machines without stackd have none. */
+static int manager_read_ledger(Manager *m) {
+        unsigned skipped = 0;
+        int r;
+
+        r = ledger_open(&m->ledger, m->root, false, &skipped);
+        return r == -ENOMEM ? r : 0;
+}
+
 /* A whole pass with all answers at hand is what is recorded: tables and files of the same moment. 1 when it
  * had new questions, which something that came meanwhile raises: another pass follows their answers. */
 static int manager_record(Manager *m, Recorder *recorder) {
@@ -524,12 +586,14 @@ static int manager_record(Manager *m, Recorder *recorder) {
 
         m->dirty = TABLE_ALL;
         sysroot_set_recorder(m->root, recorder);
-        r = manager_pass(m);
+        r = manager_read_ledger(m);
+        if (r >= 0)
+                r = manager_pass(m);
         sysroot_set_recorder(m->root, NULL);
         if (r < 0 || !sysroot_is_machine(m->root) || ++m->capture_passes >= CAPTURE_PASSES_MAX)
                 return r;
         manager_start_probes(m);
-        return m->probe_child ? 1 : 0;
+        return manager_is_probing(m) ? 1 : 0;
 }
 
 static int manager_capture(Manager *m) {
@@ -660,7 +724,10 @@ Manager *manager_free(Manager *m) {
         if (!m)
                 return NULL;
         bus_server_free(m->bus);
-        child_cancel(m->probe_child);
+        for (ProbePace pace = 0; pace < _PROBE_PACE_MAX; pace++) {
+                child_cancel(m->probe_runs[pace].child);
+                strv_free(m->probe_runs[pace].questions);
+        }
         executor_free(m->executor);
         for (Waiter *w = m->waiters, *next; w; w = next) {
                 next = w->next;
@@ -678,7 +745,6 @@ Manager *manager_free(Manager *m) {
         sd_event_source_disable_unref(m->settle_timer);
         fd_close(m->mounts_fd);
         fd_close(m->swaps_fd);
-        strv_free(m->probe_questions);
         ledger_done(&m->ledger);
         hazard_list_done(&m->hazards);
         graph_changes_done(&m->changes);
@@ -718,11 +784,12 @@ static int manager_open_bus(Manager *m) {
         static const BusRequests requests = {
                 .settle = request_settle,
                 .plan = request_plan,
+                .actions = request_actions,
                 .apply = request_apply,
                 .revert = request_revert,
                 .trouble = request_trouble,
         };
-        BusView view = { .graph = m->graph, .analysis = &m->analysis, .hazards = &m->hazards, .history = executor_history(m->executor) };
+        BusView view = { .graph = m->graph, .analysis = &m->analysis, .hazards = &m->hazards };
 
         return bus_server_new(m->event, m->options.private_fd, &view, &requests, m, &m->bus);
 }
@@ -765,6 +832,8 @@ int manager_start(Manager *m) {
         m->scan.probes = &m->probes;
         if (m->options.root) {
                 r = manager_load_answers(m);
+                if (r >= 0)
+                        r = manager_read_ledger(m);
                 if (r < 0)
                         return r;
         } else if (m->options.capture_fd < 0) {

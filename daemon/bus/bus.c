@@ -68,7 +68,7 @@ static int reply_not_found(sd_bus_message *call, const char *what) {
 
 static int reply_describe(Pending *p) {
         _cleanup_strv_free_ char **ids = NULL;
-        _cleanup_(plan_done) Plan planned = {};
+        _cleanup_(plan_done) Plan actions = {};
         _cleanup_free_ char *json = NULL;
         BusServer *b = p->server;
         int r = 0;
@@ -78,9 +78,9 @@ static int reply_describe(Pending *p) {
         if (r == -ENOENT)
                 return reply_not_found(p->call, p->what);
         if (r >= 0)
-                r = b->requests.plan(b->manager, NULL, &planned);
+                r = b->requests.actions(b->manager, &actions);
         if (r >= 0)
-                r = describe_view(&b->view, ids, &planned, &json);
+                r = describe_view(&b->view, ids, &actions, &json);
         return r < 0 ? reply_error(p->call, r, "describe the machine") : sd_bus_reply_method_return(p->call, "s", json);
 }
 

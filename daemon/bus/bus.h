@@ -16,7 +16,6 @@ typedef struct BusView {
         Graph *graph;
         Analysis *analysis;
         const HazardList *hazards;
-        const Plan *history; /* what was done, one entry a target */
 } BusView;
 
 /* Calls 'done' once the request is carried out, with the actions concerned (NULL where there are none) or a
@@ -27,6 +26,8 @@ typedef void (*RequestDone)(int result, const Plan *actions, void *userdata);
 typedef struct BusRequests {
         int (*settle)(void *manager, RequestDone done, void *userdata);
         int (*plan)(void *manager, char *const *ids, Plan *ret);
+        /* What is in force, what has failed, and what is to be done. */
+        int (*actions)(void *manager, Plan *ret);
         int (*apply)(void *manager, char *const *ids, RequestDone done, void *userdata);
         int (*revert)(void *manager, char *const *ids, RequestDone done, void *userdata);
         const char *(*trouble)(void *manager); /* why the view cannot be trusted at all, or NULL */

@@ -275,7 +275,7 @@ static bool chosen(Node *const *nodes, size_t n, const char *id) {
         return false;
 }
 
-int describe_view(const BusView *v, char *const *ids, const Plan *planned, char **ret) {
+int describe_view(const BusView *v, char *const *ids, const Plan *done, char **ret) {
         json_object *o, *layers, *processes, *hazards, *actions;
         _cleanup_free_ Node **nodes = NULL;
         size_t n;
@@ -300,12 +300,9 @@ int describe_view(const BusView *v, char *const *ids, const Plan *planned, char 
                 if (!ids || chosen(nodes, n, h->process) || chosen(nodes, n, h->layer))
                         json_object_array_add(hazards, describe_hazard(h));
         }
-        for (size_t i = 0; i < v->history->n; i++)
-                if (!ids || chosen(nodes, n, v->history->actions[i].target))
-                        json_object_array_add(actions, describe_action(&v->history->actions[i]));
-        for (size_t i = 0; planned && i < planned->n; i++)
-                if (!ids || chosen(nodes, n, planned->actions[i].target))
-                        json_object_array_add(actions, describe_action(&planned->actions[i]));
+        for (size_t i = 0; done && i < done->n; i++)
+                if (!ids || chosen(nodes, n, done->actions[i].target))
+                        json_object_array_add(actions, describe_action(&done->actions[i]));
         put(o, "version", json_object_new_int(1));
         put(o, "layers", layers);
         put(o, "processes", processes);

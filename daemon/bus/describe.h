@@ -8,6 +8,6 @@
 /* Names in JSON and on the bus are exact but for bytes that are no UTF-8, which appear as \xNN. */
 
 /* The whole document, or only the stacks that the nodes of 'ids' are part of. Text owned by the caller. */
-int describe_view(const BusView *v, char *const *ids, const Plan *planned, char **ret);
+int describe_view(const BusView *v, char *const *ids, const Plan *done, char **ret);
 /* {"version": 1, "actions": [...]} */
 int describe_actions(const Plan *actions, char **ret);

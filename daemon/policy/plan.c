@@ -85,17 +85,18 @@ static int append(Plan *p, Action *action) {
         return r;
 }
 
-static int add_mark(Plan *p, Analysis *a, Graph *g, Node *n) {
+static int add_mark(Plan *p, Analysis *a, Graph *g, Node *n, const char *from, ActionState state) {
         const NodeFact *f = n->fact;
         _cleanup_free_ Node **path = NULL;
         size_t n_path, n_ids = 0;
         Action action = {
                 .kind = ACTION_IO_FLUSHER,
+                .state = state,
                 .target = strdup(n->id),
                 .pid = f->pid,
                 .start = f->start,
                 .name = strdup(f->comm),
-                .from = strdup(flags_to_string(f)),
+                .from = strdup(from),
                 .to = strdup("all"),
                 .rule = strdup(RULE_LOWER_LAYER),
         };
@@ -175,7 +176,7 @@ int plan_make(Plan *ret, Analysis *a, Graph *g, const RecordView *done, bool com
                 if (node_kind(n) != NODE_PROCESS || !is_wanted(n) || is_held(done, n->id) ||
                     n->fact->threads_io_flusher == n->fact->threads)
                         continue;
-                r = add_mark(&p, a, g, n);
+                r = add_mark(&p, a, g, n, flags_to_string(n->fact), ACTION_PLANNED);
                 if (r < 0)
                         return r;
         }
@@ -221,4 +222,33 @@ int plan_make_revert(Plan *ret, Graph *g, const RecordView *done, char *const *i
         *ret = p;
         p = (Plan) {};
         return 0;
+}
+
+int plan_make_in_force(Plan *ret, Analysis *a, Graph *g, const RecordView *done) {
+        _cleanup_(plan_done) Plan p = {};
+        int r;
+
+        for (size_t i = 0; i < done->n; i++) {
+                const Record *record = &done->records[i];
+                Node *n = record_node(g, record);
+
+                if (!n || !is_wanted(n) || is_held(done, n->id) || n->fact->threads_io_flusher < n->fact->threads)
+                        continue;
+                r = add_mark(&p, a, g, n, record->from, ACTION_APPLIED);
+                if (r < 0)
+                        return r;
+        }
+        if (p.n > 1)
+                qsort(p.actions, p.n, sizeof(Action), compare);
+        *ret = p;
+        p = (Plan) {};
+        return 0;
+}
+
+int plan_append_copy(Plan *p, const Action *a) {
+        Action copy;
+        int r;
+
+        r = action_copy(a, &copy);
+        return r < 0 ? r : append(p, &copy);
 }

@@ -66,6 +66,10 @@ int plan_make(Plan *ret, Analysis *a, Graph *g, const RecordView *done, bool com
 /* The actions that undo everything recorded of the given ids; ids NULL means all. */
 int plan_make_revert(Plan *ret, Graph *g, const RecordView *done, char *const *ids);
 
+/* What was done and is as it should be, with the reasons that hold for it now. */
+int plan_make_in_force(Plan *ret, Analysis *a, Graph *g, const RecordView *done);
+int plan_append_copy(Plan *p, const Action *a);
+
 int action_copy(const Action *a, Action *ret);
 void action_done(Action *a);
 void plan_done(Plan *p);

@@ -88,18 +88,18 @@ const char *probe_cache_get(ProbeCache *c, const char *question, bool *ret_hung)
         return p->answer;
 }
 
-static bool is_slow(const char *question) {
-        return startswith(question, FUSE_SERVERS_KIND " ");
+static ProbePace question_pace(const char *question) {
+        return startswith(question, FUSE_SERVERS_KIND " ") ? PROBE_SLOW : PROBE_QUICK;
 }
 
-static int collect_wanted(ProbeCache *c, bool slow, char ***ret) {
+int probe_cache_take_wanted(ProbeCache *c, ProbePace pace, char ***ret) {
         _cleanup_strv_free_ char **questions = NULL;
         size_t n = 0, position = 0;
         Probe *p;
         int r;
 
         while ((p = hashmap_next(c->probes, &position)))
-                if (p->state == PROBE_WANTED && is_slow(p->question) == slow) {
+                if (p->state == PROBE_WANTED && question_pace(p->question) == pace) {
                         r = strv_append(&questions, &n, p->question);
                         if (r < 0)
                                 return r;
@@ -109,23 +109,6 @@ static int collect_wanted(ProbeCache *c, bool slow, char ***ret) {
                 p->state = PROBE_ASKED;
         }
         *ret = TAKE_PTR(questions);
-        return 0;
-}
-
-int probe_cache_take_wanted(ProbeCache *c, char ***ret, bool *ret_slow) {
-        char **questions = NULL;
-        bool slow = false;
-        int r;
-
-        r = collect_wanted(c, false, &questions);
-        if (r >= 0 && !questions) {
-                slow = true;
-                r = collect_wanted(c, true, &questions);
-        }
-        if (r < 0)
-                return r;
-        *ret = questions;
-        *ret_slow = slow;
         return 0;
 }
 

@@ -25,6 +25,13 @@ typedef enum ProbeState {
         PROBE_HUNG,     /* gave no answer in time; not asked again before something changes */
 } ProbeState;
 
+/* Those of one pace are asked one after the other, and never wait for those of the other. */
+typedef enum ProbePace {
+        PROBE_QUICK, /* answered at once, unless storage hangs */
+        PROBE_SLOW,  /* takes what time it takes, and waits for no storage */
+        _PROBE_PACE_MAX,
+} ProbePace;
+
 typedef struct Probe {
         char *question;
         char *answer;
@@ -50,9 +57,9 @@ const char *probe_cache_get(ProbeCache *c, const char *question, bool *ret_hung)
 /* What begins with the text ("loop 7:0 ") is to be asked anew. */
 void probe_cache_forget(ProbeCache *c, const char *prefix);
 
-/* All wanted questions, now marked as asked; the caller owns the array. *ret may be NULL for none. Slow ones,
- * which wait for no storage and yet take long, are given only when there are no others. */
-int probe_cache_take_wanted(ProbeCache *c, char ***ret, bool *ret_slow);
+/* All wanted questions of that pace, now marked as asked; the caller owns the array. *ret may be NULL for
+ * none. */
+int probe_cache_take_wanted(ProbeCache *c, ProbePace pace, char ***ret);
 /* 'answer' NULL: it hung. Questions that are not asked (any more) are ignored. */
 int probe_cache_answer(ProbeCache *c, const char *question, const char *answer);
 

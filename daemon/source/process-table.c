@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "common/array.h"
@@ -164,11 +165,30 @@ static int read_fdinfo(const Sysroot *s, pid_t pid, int fd, OpenFile *file, int6
         return 0;
 }
 
-/* A device node is on devtmpfs or, in containers, on a tmpfs; a file of that name elsewhere is none. */
-static bool node_place(const MountTable *mounts, int mount_id) {
-        const Mount *m = mount_table_find_id(mounts, mount_id);
+/* Whether a descriptor is a character device. Opened as a path only, which asks no file system, and looked at only
+ * if it is (still) on the mount that is known to be a tmpfs. */
+static bool is_node(const Sysroot *s, pid_t pid, int fd, int mount_id) {
+        _cleanup_close_ int own = sysroot_open_at(s, AREA_PROC, PATH("%d/fd/%d", pid, fd), O_PATH);
+        _cleanup_free_ char *text = NULL;
+        struct stat st;
+        uint64_t id;
 
-        return m && (streq(m->type, "devtmpfs") || streq(m->type, "tmpfs") || streq(m->type, "sysfs"));
+        return own >= 0 && sysroot_read(s, AREA_PROC, PATH("self/fdinfo/%d", own), &text) >= 0 &&
+                line_to_u64(text, "mnt_id", 10, &id) >= 0 && (int) id == mount_id && fstat(own, &st) >= 0 && S_ISCHR(st.st_mode);
+}
+
+/* A device node is on devtmpfs, where only root makes files, or, in containers, on a tmpfs, where anybody can make
+ * a file of that name. An array's state is written by mdmon, and may be read by anybody. */
+static bool is_genuine(const Sysroot *s, const MountTable *mounts, pid_t pid, const OpenFile *file) {
+        const Mount *m = mount_table_find_id(mounts, file->mount_id);
+
+        if (!m)
+                return false;
+        if (streq(m->type, "sysfs"))
+                return (file->flags & O_ACCMODE) != O_RDONLY;
+        if (streq(m->type, "tmpfs"))
+                return !sysroot_is_machine(s) || is_node(s, pid, file->fd, file->mount_id);
+        return streq(m->type, "devtmpfs");
 }
 
 static int take_holder(const Sysroot *s, const MountTable *mounts, pid_t pid, int fd, const char *device, ProcessTable *t) {
@@ -179,7 +199,7 @@ static int take_holder(const Sysroot *s, const MountTable *mounts, pid_t pid, in
         r = read_fdinfo(s, pid, fd, &file, &h.fuse_connection);
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
-        if (!node_place(mounts, file.mount_id))
+        if (!is_genuine(s, mounts, pid, &file))
                 return 0;
         r = process_read_start(s, pid, &h.start);
         if (r < 0)
@@ -218,7 +238,7 @@ static uint64_t socket_inode(const char *link) {
 
 static int scan_process(const Sysroot *s, const MountTable *mounts, bool sockets, pid_t pid, ProcessTable *t) {
         _cleanup_free_ int *fds = NULL;
-        size_t n;
+        size_t n, taken;
         int r;
 
         r = sysroot_list_numbers(s, AREA_PROC, PATH("%d/fd", pid), &fds, &n);
@@ -240,8 +260,10 @@ static int scan_process(const Sysroot *s, const MountTable *mounts, bool sockets
                 device = md_array(link, array) ? array : serving_device(link);
                 if (!socket && !device)
                         continue;
-                sysroot_record_link(s, AREA_PROC, PATH("%d/fd/%d", pid, fds[i]), link);
+                taken = t->n + t->n_sockets;
                 r = socket ? take_socket(s, pid, fds[i], socket_inode(link), t) : take_holder(s, mounts, pid, fds[i], device, t);
+                if (r >= 0 && t->n + t->n_sockets > taken)
+                        sysroot_record_link(s, AREA_PROC, PATH("%d/fd/%d", pid, fds[i]), link);
                 if (r < 0)
                         return r;
         }

@@ -49,6 +49,7 @@ static int serial_to_wwid(const char *serial, char **ret) {
         char digits[] = "0000000000000000000000000"; /* what a shorter serial is filled up with */
         size_t n = 0;
 
+        memset(digits, '0', NAA_DIGITS); /* what a short serial set by hand leaves */
         for (; *serial && n < NAA_DIGITS; serial++)
                 if (isxdigit((unsigned char) *serial))
                         digits[n++] = (char) tolower((unsigned char) *serial);

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Marks self-checking victims, undisturbed, with the helper dying at each step, and killed at random instants.
+"""Marks self-checking victims: undisturbed, with the helper dying at each step, killed at random instants, and killed
+at each of its system calls (see mark-deaths.c).
 
-usage: test-mark.py HELPER VICTIM [--kills N] [--only MODE]
+usage: test-mark.py HELPER VICTIM DRIVER [--deaths N] [--kills N] [--campaign N] [--only MODE]
 With STACKD_TEST_QUICK in the environment each mode meets fewer deaths.
 The helper is the test build: its call is PR_SET_TIMERSLACK, and it knows --die-at-step.
 """
 
 import argparse
+import concurrent.futures
 import ctypes
 import os
 import random
@@ -24,6 +26,10 @@ semop msgrcv io-uring alternate vfork pool""".split()
 # Calls that the kernel ends with EINTR whenever their thread is asked to stop. The helper makes them carry on, but
 # between the request and the stop it may have died.
 SPURIOUS = """epoll epoll-timeout epoll-pwait-mask sigtimedwait sigtimedwait-timeout semop io-uring""".split()
+# driven through each call every time; a campaign does so with all
+DRIVEN = "tight nanosleep futex-timeout poll read io-uring alternate pool".split()
+# deaths further apart than their time-outs
+PAUSED = """nanosleep clock-nanosleep poll-timeout futex-timeout epoll-timeout sigtimedwait-timeout io-uring""".split()
 STEPS = range(1, 15)
 STEP_DIVERTED = 8  # from here on the thread gets through by itself
 SLACK = {"--set": 50001, "--clear": 50000}
@@ -127,8 +133,8 @@ def untraced(pid):
 def test_undisturbed(o, mode):
     v = Victim(o.victim, mode)
     stops = []
-    for i in range(6):
-        r, out, err = mark(o.helper, v.pid, "--clear" if i % 2 else "--set")
+    for i in range(4):
+        r, out, err = mark(o.helper, v.pid, "--clear" if i % 2 else "--set", "--deadline-ms", "800")
         if mode not in ("pool", "alternate"):
             check(r == 0 and state_of(out) == "all", mode, r, out, err)
         stops += [int(x) for x in re.findall(r"^thread \d+ done (\d+)$", out, re.M)]
@@ -159,8 +165,8 @@ def test_death(o, mode):
         try:
             slack_write(subject, 60000)
         except (FileNotFoundError, ProcessLookupError):
-            check(mode == "pool", "the subject is gone")
-        r, out, err = mark(o.helper, v.pid, what, "--die-at-step", str(step))
+            check(mode in ("pool", "alternate"), "the subject is gone")
+        r, out, err = mark(o.helper, v.pid, what, "--die-at-step", str(step), "--deadline-ms", "300")
         untraced(v.pid)
         if mode in ("pool", "alternate"):
             continue
@@ -191,6 +197,18 @@ def test_random(o, mode):
     rounds, deviations, text = v.finish()
     check(deviations == 0 or mode in SPURIOUS, "deviations:", text)
     return f"rounds {rounds}, kills {o.kills}, deviations {deviations}"
+
+
+def test_driven(o, mode):
+    v = Victim(o.victim, mode)
+    p = subprocess.run([o.driver, "--deaths", str(o.deaths), "--seed", o.seed, "--deadline-ms", "200",
+                        "--pause-ms", "200" if mode in PAUSED else "0", o.helper, str(v.pid)], capture_output=True, text=True, check=False)
+    rounds, deviations, text = v.finish()
+    check(p.returncode == 0, p.stdout, p.stderr)
+    check(deviations == 0 or mode in SPURIOUS, "deviations:", text)
+    late = re.findall(r"^late: (\d+) ms$", text, re.M)
+    check(not late, "late:", late)
+    return f"rounds {rounds}, {p.stdout.splitlines()[-1]}, deviations {deviations}"
 
 
 def thread_results(out):
@@ -359,8 +377,12 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("helper")
     parser.add_argument("victim")
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("driver")
+    parser.add_argument("--deaths", type=int, default=40, help="by the driver, at least, per mode")
+    parser.add_argument("--campaign", type=int, metavar="N", help="nothing but deaths by the driver, N over all modes")
+    parser.add_argument("--kills", type=int, default=10, help="at random instants, per mode")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=6)
     parser.add_argument("--seed", default="1")
     parser.add_argument("--only")
     o = parser.parse_args()
@@ -370,22 +392,32 @@ def main():
     cases = [(f"{name} {mode}", lambda f=f, m=mode: f(o, m))
              for mode in MODES if not o.only or mode == o.only
              for name, f in (("undisturbed", test_undisturbed), ("death at each step", test_death),
-                             ("death at random", test_random))]
+                             ("death at random", test_random), ("death at each call", test_driven))
+             if f != test_driven or o.only or mode in DRIVEN]
     cases += [(name[5:].replace("_", " "), lambda f=f: f(o)) for name, f in globals().items()
               if name.startswith("case_") and (not o.only or o.only == name[5:])]
+    if o.campaign:
+        o.deaths = -(-o.campaign // len(MODES))
+        cases = [(f"death at each call {mode}", lambda m=mode: test_driven(o, m)) for mode in MODES]
     print(f"1..{len(cases)}")
     bad = 0
-    for n, (name, run) in enumerate(cases, 1):
-        try:
-            print(f"ok {n} - {name} # {run() or ''}")
-        except Skip as e:
-            print(f"ok {n} - {name} # SKIP {e}")
-        except Exception as e:
-            bad += 1
-            print(f"not ok {n} - {name}")
-            print("# " + str(e).replace("\n", "\n# "))
-        sys.stdout.flush()
+    with concurrent.futures.ThreadPoolExecutor(o.jobs) as pool:
+        for n, lines in enumerate(pool.map(run_case, cases), 1):
+            bad += lines.startswith("not")
+            print(lines % n, flush=True)
     sys.exit(1 if bad else 0)
+
+
+def run_case(case):
+    name, run = case
+    began = time.monotonic()
+    try:
+        note = run() or ""
+        return f"ok %d - {name} # {note} {time.monotonic() - began:.1f} s".replace("\n", " ")
+    except Skip as e:
+        return f"ok %d - {name} # SKIP {e}"
+    except Exception as e:
+        return f"not ok %d - {name}\n# " + f"{type(e).__name__} {e}".replace("%", "%%").replace("\n", "\n# ")
 
 
 if __name__ == "__main__":

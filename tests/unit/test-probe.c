@@ -8,9 +8,8 @@
 static void take(ProbeCache *c, size_t expected) {
         _cleanup_strv_free_ char **questions = NULL;
         size_t n = 0;
-        bool slow;
 
-        CHECK(probe_cache_take_wanted(c, &questions, &slow) == 0);
+        CHECK(probe_cache_take_wanted(c, PROBE_QUICK, &questions) == 0);
         for (char **q = questions; q && *q; q++)
                 n++;
         CHECK(n == expected);

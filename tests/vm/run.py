@@ -28,7 +28,7 @@ class Runner:
         self.directory = directory
         self.stack = stack
         self.image = stack.enter_context(image.image(arguments.suite))
-        self.payload = payload.pack(directory / "payload", arguments.destdir)
+        self.payload = payload.pack(directory / "payload", arguments.destdir, arguments.extra)
         self.boots = {}
 
     def boot(self, memory):
@@ -147,6 +147,8 @@ def parse_arguments():
     parser.add_argument("scenarios", metavar="SCENARIO", nargs="*", help="what to run (default: all)")
     parser.add_argument("--suite", default="trixie", help="Debian suite of the guest (default: %(default)s)")
     parser.add_argument("--destdir", type=pathlib.Path, help="tree made by meson install --destdir")
+    parser.add_argument("--extra", type=pathlib.Path, action="append", default=[], metavar="PATH",
+                        help="a program, or a directory with some, that scenarios find in /usr/lib/stackd-vm/extra")
     parser.add_argument("--list", action="store_true", help="list the scenarios")
     parser.add_argument("--exec", metavar="COMMAND", help="run one command in a guest instead")
     parser.add_argument("--shell", action="store_true", help="run commands from standard input in a guest instead")

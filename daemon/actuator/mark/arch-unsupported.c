@@ -32,7 +32,8 @@ bool arch_state_in_call(const ArchState *s _unused_) {
 }
 void arch_state_avoid_restart_call(ArchState *s _unused_) {
 }
-int arch_frame_build(const ArchState *s _unused_, const ArchGadgets *g _unused_, ArchFrame *ret _unused_) NOT_HERE
+int arch_frame_build(const ArchState *s _unused_, const ArchGadgets *g _unused_, uint64_t nonce _unused_,
+                     ArchFrame *ret _unused_) NOT_HERE
 int arch_path_enter(pid_t tid _unused_, const ArchState *s _unused_, const ArchGadgets *g _unused_,
                     const ArchFrame *f _unused_, const uint64_t args[5] _unused_) NOT_HERE
 int arch_path_position(pid_t tid _unused_, const ArchGadgets *g _unused_, const ArchFrame *f _unused_,

@@ -217,14 +217,13 @@ CallCare arch_call_care(const ThreadCall *call) {
         case SYS_tee:
         case SYS_copy_file_range:
         case SYS_connect:
+        case SYS_restart_syscall: /* see frame_restart(): left alone it would end with EINTR */
                 return CALL_NEVER;
         case SYS_recvfrom:
         case SYS_recvmmsg:
                 return call->args[3] & 0x100 ? CALL_NEVER : CALL_PLAIN; /* MSG_WAITALL */
         case SYS_recvmsg:
                 return call->args[2] & 0x100 ? CALL_NEVER : CALL_PLAIN;
-        case SYS_restart_syscall: /* see frame_restart(): left alone it would have to end */
-                return CALL_VISIBLE;
         case SYS_epoll_wait:
         case SYS_epoll_pwait:
         case NR_EPOLL_PWAIT2:
@@ -321,6 +320,8 @@ int arch_state_read(pid_t tid, ArchState *ret) {
         k = state_repeat(tid, r);
         if (k < 0)
                 return k;
+        if ((long) r->orig_rax == SYS_restart_syscall && (long) r->rax == -ERESTART_RESTARTBLOCK)
+                return -EAGAIN;
         if (r->eflags & FLAG_TRAP) /* steps through itself */
                 return -EAGAIN;
         k = vector_read(tid, ret);
@@ -355,14 +356,10 @@ void arch_state_avoid_restart_call(ArchState *s) {
 
 /* What the kernel does to the registers when no handler runs, for a thread that is left to itself. The exception
  * is -ERESTART_RESTARTBLOCK: rt_sigreturn forgets what is left of the time-out, so the call begins again with all
- * of it, and a call that is a restart already ends with EINTR. */
+ * of it. What call it was is not known any more if this is a restart already: see arch_state_read(). */
 static void frame_restart(struct user_regs_struct *r) {
         if (!state_will_restart(r))
                 return;
-        if ((long) r->orig_rax == SYS_restart_syscall && (long) r->rax == -ERESTART_RESTARTBLOCK) {
-                r->rax = (unsigned long) -EINTR;
-                return;
-        }
         r->rax = r->orig_rax;
         r->rip -= 2;
 }
@@ -379,7 +376,7 @@ static void context_fill(const struct user_regs_struct *r, uint64_t fpstate, Con
         };
 }
 
-int arch_frame_build(const ArchState *s, const ArchGadgets *g, ArchFrame *ret) {
+int arch_frame_build(const ArchState *s, const ArchGadgets *g, uint64_t nonce, ArchFrame *ret) {
         struct user_regs_struct r = *registers_const(s);
         const uint32_t magic2 = XSTATE_MAGIC2;
         const size_t vector_full = s->vector_size + sizeof(magic2);
@@ -406,10 +403,12 @@ int arch_frame_build(const ArchState *s, const ArchGadgets *g, ArchFrame *ret) {
         frame_restart(&r);
         context_fill(&r, vector, &frame.context);
         memset(ret->bytes, 0, offset);
+        memcpy(frame.siginfo, &nonce, sizeof(nonce));
         memcpy(ret->bytes, &frame, sizeof(frame));
         memcpy(ret->bytes + offset, s->vector, s->vector_size);
         memcpy(ret->bytes + offset + XSTATE_SW_OFFSET, &software, sizeof(software));
         memcpy(ret->bytes + offset + s->vector_size, &magic2, sizeof(magic2));
+        ret->nonce_at = offsetof(SignalFrame, siginfo);
         ret->address = address;
         ret->size = offset + vector_full;
         return 0;

@@ -40,6 +40,7 @@ typedef struct ArchState {
 typedef struct ArchFrame {
         uint64_t address;
         size_t size;
+        size_t nonce_at;
         unsigned char bytes[ARCH_FRAME_MAX];
 } ArchFrame;
 
@@ -67,7 +68,8 @@ uint64_t arch_state_ip(const ArchState *s);
 /* The kernel would use restart_syscall(), which a filter forbids: let it repeat the call instead. */
 void arch_state_avoid_restart_call(ArchState *s);
 
-int arch_frame_build(const ArchState *s, const ArchGadgets *g, ArchFrame *ret);
+/* The nonce is stored where it means nothing to the kernel. */
+int arch_frame_build(const ArchState *s, const ArchGadgets *g, uint64_t nonce, ArchFrame *ret);
 /* Changes the thread: the one step that sends it on the path to call prctl(args). */
 int arch_path_enter(pid_t tid, const ArchState *s, const ArchGadgets *g, const ArchFrame *f, const uint64_t args[5]);
 int arch_path_position(pid_t tid, const ArchGadgets *g, const ArchFrame *f, ArchPosition *ret);

@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "common/array.h"
 #include "common/text.h"
@@ -96,9 +98,49 @@ int memory_read(pid_t tid, uint64_t address, void *buffer, size_t size) {
         return n < 0 ? -errno : (size_t) n == size ? 0 : -EFAULT;
 }
 
-int memory_write(pid_t tid, uint64_t address, const void *buffer, size_t size) {
-        struct iovec local = { (void *) buffer, size }, remote = { (void *) address, size };
-        ssize_t n = process_vm_writev(tid, &local, 1, &remote, 1, 0);
+int memory_write_tracee(pid_t tid, uint64_t address, const void *buffer, size_t size) {
+        for (size_t i = 0; i < size; i += sizeof(long)) {
+                const size_t k = MIN(size - i, sizeof(long));
+                long word = 0;
+
+                if (k < sizeof(word)) {
+                        errno = 0;
+                        word = ptrace(PTRACE_PEEKDATA, tid, (void *) (address + i), NULL);
+                        if (errno != 0)
+                                return -errno;
+                }
+                memcpy(&word, (const char *) buffer + i, k);
+                if (ptrace(PTRACE_POKEDATA, tid, (void *) (address + i), (void *) word) < 0)
+                        return -errno;
+        }
+        return 0;
+}
+
+int memory_pin(const Target *t, pid_t tid, MemoryPin *ret) {
+        char path[64];
+        int fd;
+
+        thread_path(tid, "mem", path);
+        fd = openat(t->proc_fd, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        *ret = (MemoryPin) { fd, true };
+        if (fd < 0 && errno == EACCES) { /* another user's; reading takes CAP_DAC_READ_SEARCH only */
+                fd = openat(t->proc_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+                *ret = (MemoryPin) { fd, false };
+        }
+        if (fd < 0)
+                return errno == ENOENT ? -ESRCH : -errno;
+        return 0;
+}
+
+bool memory_pin_holds(const MemoryPin *p, uint64_t address, const void *buffer, size_t size) {
+        char found[64];
+
+        return size <= sizeof(found) && pread(p->fd, found, size, (off_t) address) == (ssize_t) size &&
+                memcmp(found, buffer, size) == 0;
+}
+
+int memory_pin_write(const MemoryPin *p, uint64_t address, const void *buffer, size_t size) {
+        ssize_t n = pwrite(p->fd, buffer, size, (off_t) address);
 
         return n < 0 ? -errno : (size_t) n == size ? 0 : -EFAULT;
 }

@@ -27,9 +27,20 @@ void memory_map_done(MemoryMap *m);
 /* NULL where nothing is mapped. */
 const Mapping *memory_map_find(const MemoryMap *m, uint64_t address);
 
+/* An address space, the same for as long as this is open; after an exec() there is nothing in it. */
+typedef struct MemoryPin {
+        int fd;
+        bool writable; /* else this would take more privileges than we want to have */
+} MemoryPin;
+
+int memory_pin(const Target *t, pid_t tid, MemoryPin *ret);
+bool memory_pin_holds(const MemoryPin *p, uint64_t address, const void *buffer, size_t size);
+int memory_pin_write(const MemoryPin *p, uint64_t address, const void *buffer, size_t size);
+
 /* All of it or an error. */
 int memory_read(pid_t tid, uint64_t address, void *buffer, size_t size);
-int memory_write(pid_t tid, uint64_t address, const void *buffer, size_t size);
+/* Of a tracee in a ptrace stop: slow, and never another task that has come by its number. */
+int memory_write_tracee(pid_t tid, uint64_t address, const void *buffer, size_t size);
 /* Makes [start, end) resident by reading a byte of each page. */
 int memory_touch(pid_t tid, uint64_t start, uint64_t end);
 

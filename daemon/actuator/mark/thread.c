@@ -8,7 +8,8 @@
  *                                its usual restart fix-up: our end is a detach, and sets TIF_SIGPENDING so that the
  *                                fix-up is not left out.
  *   signal mask settled          See mask_settle(): what the kernel is going to do anyway.
- *   frame written                Bytes below the red zone belong to nobody: any signal could overwrite them.
+ *   frame written                Bytes below the red zone belong to nobody: any signal could overwrite them. See
+ *                                also frame_lay().
  *   registers set to the path    One system call, so all or nothing. From here on the thread needs nobody: prctl,
  *                                return, rt_sigreturn, and it is where it was. Without us it differs in two things:
  *                                a time-out begins anew, and a handler without SA_RESTART that runs in these
@@ -242,9 +243,20 @@ static int stack_look(Visit *v, uint64_t sp, StackView *ret) {
         return 0;
 }
 
-/* A stack that is known to be one: the main thread's, or one that ends in this thread's own control block, which
- * holds its own address at its beginning. Goroutines, coroutines, alternate stacks fail here: below their stack
- * pointer may be somebody else's data. */
+/* The C library gives each of its threads a list of robust mutexes, in its control block; a thread made by a bare
+ * clone() has none, and a stack, and a control block, that may be anybody's. Musl gives none to any. */
+static bool thread_is_bare(const Visit *v) {
+        void *head = NULL, *leader_head = NULL;
+        size_t size;
+
+        if (syscall(SYS_get_robust_list, v->tid, &head, &size) < 0 || head)
+                return false;
+        return syscall(SYS_get_robust_list, v->job->target->pid, &leader_head, &size) >= 0 && leader_head;
+}
+
+/* A stack that is known to be one: the main one, for the main thread; for any other one that ends in this thread's
+ * own control block, which holds its own address at its beginning. Goroutines, coroutines, alternate stacks fail
+ * here: below their stack pointer may be somebody else's data. */
 static int stack_check(const Visit *v) {
         const uint64_t sp = arch_state_sp(&v->state), tls = arch_state_tls(&v->state);
         uint64_t self;
@@ -252,9 +264,9 @@ static int stack_check(const Visit *v) {
 
         if (sp < v->stack.low || sp >= v->stack.high || sp - v->stack.low < arch_stack_need())
                 return -EOPNOTSUPP;
-        if (v->stack.mapping->stack)
-                return v->tid == v->job->target->pid ? 0 : -EOPNOTSUPP;
-        if (tls <= sp || tls >= v->stack.high)
+        if (v->stack.mapping->stack || v->tid == v->job->target->pid)
+                return v->stack.mapping->stack && v->tid == v->job->target->pid ? 0 : -EOPNOTSUPP;
+        if (thread_is_bare(v) || tls <= sp || tls >= v->stack.high)
                 return -EOPNOTSUPP;
         r = memory_read(v->tid, tls, &self, sizeof(self));
         if (r < 0)
@@ -377,6 +389,29 @@ static Next visit_stop(Visit *v) {
         }
 }
 
+/* Lays the frame: into the thread's memory and no other, at a stack that was looked at in this very memory.
+ *
+ * Its number names the thread that we trace and hold, with one exception: when another thread calls exec(), that one
+ * takes the leader's, held or not, and what we wrote by number would go into a program that may be more privileged
+ * than the target was. And the exec() may have been before we attached, after map and code were looked at. So a word
+ * is written through ptrace, which fails once the thread is gone; it must be readable in the memory that was pinned
+ * before the map was read. Then that is the thread's, and the frame is written there. (If it is not, the word lies
+ * below the red zone of another program's stack, where it does not matter.) */
+static int frame_lay(const Visit *v) {
+        const MarkJob *job = v->job;
+        const ArchFrame *f = &v->frame;
+        int r;
+
+        r = memory_write_tracee(v->tid, f->address + f->nonce_at, &job->nonce, sizeof(job->nonce));
+        if (r < 0)
+                return r;
+        if (!memory_pin_holds(&job->memory, f->address + f->nonce_at, &job->nonce, sizeof(job->nonce)))
+                return -EAGAIN;
+        if (job->memory.writable)
+                return memory_pin_write(&job->memory, f->address, f->bytes, f->size);
+        return memory_write_tracee(v->tid, f->address, f->bytes, f->size);
+}
+
 /* With the thread stopped: reads it, and lays the frame. */
 static Next visit_prepare(Visit *v) {
         int r;
@@ -401,9 +436,9 @@ static Next visit_prepare(Visit *v) {
         if (r >= 0)
                 r = dispatch_check(v);
         if (r >= 0)
-                r = arch_frame_build(&v->state, &v->job->gadgets, &v->frame);
+                r = arch_frame_build(&v->state, &v->job->gadgets, v->job->nonce, &v->frame);
         if (r >= 0)
-                r = memory_write(v->tid, v->frame.address, v->frame.bytes, v->frame.size);
+                r = frame_lay(v);
         if (r < 0) {
                 thread_restore(v, 0);
                 return report_error(v, r);

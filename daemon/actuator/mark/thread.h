@@ -20,6 +20,8 @@ typedef struct MarkJob {
         bool late; /* time is getting short: interrupt also what would rather not be */
         MemoryMap map;
         ArchGadgets gadgets;
+        MemoryPin memory; /* what the map was read of; pinned before that */
+        uint64_t nonce;   /* nobody else's */
 } MarkJob;
 
 /* 0, or 1 when the thread is still attached and only our exit lets it go. */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -19,6 +20,11 @@
 static int job_prepare(MarkJob *job, pid_t tid) {
         int r;
 
+        r = memory_pin(job->target, tid, &job->memory);
+        if (r < 0)
+                return r;
+        if (getrandom(&job->nonce, sizeof(job->nonce), GRND_NONBLOCK) != sizeof(job->nonce))
+                return -EIO;
         r = memory_map_read(job->target, tid, &job->map);
         if (r < 0)
                 return r;

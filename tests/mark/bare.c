@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A program without any library: as 32 bit one, and as one that has no return from signal handlers to use. */
+
+#ifdef __i386__
+__asm__(".globl _start\n_start:\n"
+        "mov $4,%eax\nmov $1,%ebx\nmov $text,%ecx\nmov $6,%edx\nint $0x80\n"
+        "1: mov $3,%eax\nxor %ebx,%ebx\nmov $buffer,%ecx\nmov $1,%edx\nint $0x80\ntest %eax,%eax\njg 1b\n"
+        "mov $1,%eax\nxor %ebx,%ebx\nint $0x80\n"
+        ".section .rodata\ntext: .ascii \"ready\\n\"\n.bss\nbuffer: .space 16\n.text\n");
+#else
+__asm__(".globl _start\n_start:\n"
+        "mov $1,%eax\nmov $1,%edi\nlea text(%rip),%rsi\nmov $6,%edx\nsyscall\n"
+        "1: xor %eax,%eax\nxor %edi,%edi\nlea buffer(%rip),%rsi\nmov $1,%edx\nsyscall\ntest %eax,%eax\njg 1b\n"
+        "mov $60,%eax\nxor %edi,%edi\nsyscall\n"
+        ".section .rodata\ntext: .ascii \"ready\\n\"\n.bss\nbuffer: .space 16\n.text\n");
+#endif
