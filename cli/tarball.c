@@ -53,6 +53,7 @@ static int copy(const char *archive, size_t size, const char *name, FILE *f, siz
         if (archive_read_support_format_cpio(from) != ARCHIVE_OK || archive_read_open_memory(from, archive, size) != ARCHIVE_OK)
                 return complain_damaged(from);
         if (archive_write_set_format_pax_restricted(to) != ARCHIVE_OK || add_filter(to, name) < ARCHIVE_WARN ||
+            archive_write_set_bytes_in_last_block(to, 1) != ARCHIVE_OK || /* nothing behind what is compressed */
             archive_write_open_FILE(to, f) != ARCHIVE_OK)
                 return complain("Cannot make an archive of the kind that '%s' ends in: %s.", name, archive_error_string(to));
         while ((r = archive_read_next_header(from, &entry)) == ARCHIVE_OK) {

@@ -397,6 +397,10 @@ def files():
         done = stackctl(f"--root={root}", "capture", path)
         assert b"mkdir DIR && tar" in done.stdout and str(path).encode() in done.stdout, done
         assert path.read_bytes().startswith(magic), name
+        for tool, suffixes in (("gzip", (".gz", ".tgz")), ("xz", (".xz",)), ("zstd", (".zst",))):
+            if name.endswith(suffixes) and shutil.which(tool):
+                assert not run(tool, "--test", "--quiet", path).stderr, name
+        unpack(path)
         assert path.stat().st_mode & 0o777 == 0o600, oct(path.stat().st_mode)
     assert not stackctl("--no-legend", f"--root={root}", "capture", SCRATCH / "x.tar").stdout
     names = run("tar", "-tf", SCRATCH / "x.tar").stdout.decode().splitlines()
@@ -498,14 +502,18 @@ def capture_still(archive, *options):
     raise Skip("this machine does not hold still")
 
 
-def real():
-    """A real stack is replayed as it is, and scrubbed of its UUIDs."""
+def require_stack():
     require_root()
     missing = [p for p in ("bindfs", "mkfs.xfs", "mkfs.btrfs", "losetup") if not shutil.which(p)]
     if missing:
         raise Skip("there is no " + ", ".join(missing))
     if not os.path.exists("/dev/fuse") or not os.path.exists("/dev/loop-control"):
         raise Skip("no loop or fuse devices here")
+
+
+def real():
+    """A real stack is replayed as it is, and scrubbed of its UUIDs."""
+    require_stack()
     with Stack() as stack:
         stack.build()
         archive = SCRATCH / "real.tar.gz"
@@ -537,7 +545,7 @@ def real():
 
 def unprivileged():
     """What an ordinary user captures is replayed as he saw it."""
-    require_root()
+    require_stack()
     prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     if run(*prefix, STACKCTL, "--version", check=False).returncode != 0:
         raise Skip("nobody cannot run the build")
@@ -545,14 +553,17 @@ def unprivileged():
     place.mkdir()
     os.chmod(SCRATCH, 0o755)
     os.chown(place, 65534, 65534)
-    for _ in range(20):
-        before = status("--direct", prefix=prefix)
-        run(*prefix, STACKCTL, "--no-scrub", "capture", place / "x.tar")
-        if status("--direct", prefix=prefix) == before:
-            break
-    else:
-        raise Skip("this machine does not hold still")
-    assert status(f"--root={unpack(place / 'x.tar')}") == before
+    with Stack() as stack:
+        stack.build()
+        for _ in range(20):
+            before = status("--direct", prefix=prefix)
+            run(*prefix, STACKCTL, "--no-scrub", "capture", place / "x.tar")
+            if status("--direct", prefix=prefix) == before:
+                break
+        else:
+            raise Skip("this machine does not hold still")
+        assert str(stack.place / "served") in before
+        assert status(f"--root={unpack(place / 'x.tar')}") == before
 
 
 def main():
