@@ -232,8 +232,10 @@ static int root_check(const char *root) {
                 return 0;
         fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
-                return complain("Cannot use '%s' as root: %s. --root= takes a directory that holds proc/ and sys/ of a "
-                                "captured machine.", root, strerror(errno));
+                return complain(errno == ENOTDIR ? "Cannot use '%s' as root: %s. --root= takes a directory: unpack a capture "
+                                                   "with 'mkdir DIR && tar -xf FILE -C DIR'."
+                                                 : "Cannot use '%s' as root: %s. --root= takes a directory that holds proc/ and "
+                                                   "sys/ of a captured machine.", root, strerror(errno));
         return 0;
 }
 

@@ -14,5 +14,6 @@ typedef enum JsonMode {
 typedef struct Invocation {
         JsonMode json;
         bool pager, legend, direct;
+        bool scrub; /* what is captured */
         const char *root; /* of a captured machine; NULL: this one */
 } Invocation;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,11 +19,13 @@ enum {
         NUDGE_MS = 2000, /* more after SIGTERM */
 };
 
-int private_daemon_start(const char *root, pid_t *ret_pid, int *ret_fd) {
-        _cleanup_close_ int ours = -1, theirs = -1;
+/* 'purpose' is the name of the option that takes the descriptor; 'more' (may be NULL) another option. */
+static int spawn(const char *purpose, const char *more, const char *root, int fd, pid_t *ret_pid) {
+        _cleanup_free_ char *fd_option = text_format("--%s=%i", purpose, DAEMON_FD), *root_option = NULL;
         const char *binary = secure_getenv("STACKD_BINARY");
-        _cleanup_free_ char *fd_option = text_format("--private-fd=%i", DAEMON_FD), *root_option = NULL;
-        int fds[2], r;
+        char *argv[5] = {};
+        size_t n = 0;
+        int r;
 
         if (!binary || !*binary)
                 binary = STACKD_BINARY_PATH;
@@ -30,33 +33,68 @@ int private_daemon_start(const char *root, pid_t *ret_pid, int *ret_fd) {
                 root_option = text_format("--root=%s", root);
         if (!fd_option || (root && !root_option))
                 return -ENOMEM;
+        argv[n++] = (char *) binary;
+        argv[n++] = fd_option;
+        if (root_option)
+                argv[n++] = root_option;
+        if (more)
+                argv[n++] = (char *) more;
+        r = subprocess_start(argv, fd, DAEMON_FD, true, ret_pid);
+        if (r < 0)
+                return complain("Cannot start %s: %s. Install stackd, or name its binary in $STACKD_BINARY.", binary,
+                                strerror(-r));
+        return 0;
+}
+
+int private_daemon_start(const char *root, pid_t *ret_pid, int *ret_fd) {
+        _cleanup_close_ int ours = -1, theirs = -1;
+        int fds[2], r;
+
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
                 return -errno;
         ours = fds[0];
         theirs = fds[1];
-        r = subprocess_start((char *[]) { (char *) binary, fd_option, root_option, NULL }, theirs, DAEMON_FD, true,
-                             ret_pid);
-        if (r < 0)
-                return complain("Cannot start %s: %s. Install stackd, or name its binary in $STACKD_BINARY.", binary,
-                                strerror(-r));
-        *ret_fd = TAKE_FD(ours);
-        return 0;
+        r = spawn("private-fd", NULL, root, theirs, ret_pid);
+        if (r >= 0)
+                *ret_fd = TAKE_FD(ours);
+        return r;
 }
 
-static char *describe_end(int status) {
+int private_daemon_capture(const char *root, bool scrubbed, pid_t *ret_pid, int *ret_fd) {
+        _cleanup_close_ int ours = -1, theirs = -1;
+        int fds[2], r;
+
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return -errno;
+        ours = fds[0];
+        theirs = fds[1];
+        r = spawn("capture-fd", scrubbed ? NULL : "--no-scrub", root, theirs, ret_pid);
+        if (r >= 0)
+                *ret_fd = TAKE_FD(ours);
+        return r;
+}
+
+char *private_daemon_describe_end(int status) {
         if (WIFSIGNALED(status))
                 return text_format("was ended by signal %i (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
         return text_format("exited with status %i", WEXITSTATUS(status));
 }
 
-int private_daemon_end(pid_t pid, char **ret_how) {
-        int status = 0, r;
+int private_daemon_wait(pid_t pid, int *ret_status) {
+        int r;
 
-        r = subprocess_wait(pid, END_MS, &status);
+        r = subprocess_wait(pid, END_MS, ret_status);
         if (r == -ETIMEDOUT && kill(pid, SIGTERM) >= 0)
-                r = subprocess_wait(pid, NUDGE_MS, &status);
+                r = subprocess_wait(pid, NUDGE_MS, ret_status);
+        return r;
+}
+
+int private_daemon_end(pid_t pid, char **ret_how) {
+        int status, r;
+
+        r = private_daemon_wait(pid, &status);
         if (r < 0 || !ret_how)
                 return r;
-        *ret_how = describe_end(status);
+        *ret_how = private_daemon_describe_end(status);
         return *ret_how ? 0 : -ENOMEM;
 }

@@ -28,6 +28,7 @@ static const Verb verbs[] = {
         { "plan", 0, -1, verb_plan, "[WHAT...]", "What would be changed, and why; changes nothing" },
         { "apply", 0, -1, verb_apply, "[WHAT...]", "Protect what needs it" },
         { "revert", 0, -1, verb_revert, "[WHAT...]", "Take protection off again" },
+        { "capture", 1, 1, verb_capture, "FILE", "What stackd reads here, as a tar file to look at elsewhere" },
 };
 
 static void print_verbs(Output *o) {
@@ -62,8 +63,14 @@ static int help(bool pager) {
                       "     --no-legend     Leave out headers and explanations\n"
                       "     --direct        Do not ask the running daemon: start a private one\n"
                       "     --root=DIR      Look at the captured machine in DIR, not at this one\n"
+                      "     --no-scrub      Leave serial numbers and UUIDs in what is captured\n"
                       "  -h --help          Show this help\n"
                       "     --version       Show the version\n"
+                      "\n'capture' writes FILE, or standard output if that is -, compressed if its name ends\n"
+                      "in .gz, .xz or .zst. Command lines are never read, serial numbers and UUIDs are\n"
+                      "replaced. Paths, mount points and the names of devices, commands and units stay:\n"
+                      "read it before you send it. To look at it:\n"
+                      "mkdir DIR && tar -xf FILE -C DIR && stackctl --root=DIR\n"
                       "\nExit status: 0 fine; 1 the answer is no (hazards found, something failed to be\n"
                       "applied); 2 it could not be done.\n");
         return output_flush(o, pager);
@@ -164,6 +171,7 @@ enum {
         OPTION_NO_LEGEND,
         OPTION_DIRECT,
         OPTION_ROOT,
+        OPTION_NO_SCRUB,
         OPTION_VERSION,
 };
 
@@ -175,6 +183,7 @@ static int parse_options(int argc, char **argv, Invocation *invocation) {
                 { "no-legend", no_argument, NULL, OPTION_NO_LEGEND },
                 { "direct", no_argument, NULL, OPTION_DIRECT },
                 { "root", required_argument, NULL, OPTION_ROOT },
+                { "no-scrub", no_argument, NULL, OPTION_NO_SCRUB },
                 { "help", no_argument, NULL, 'h' },
                 { "version", no_argument, NULL, OPTION_VERSION },
                 {},
@@ -205,6 +214,9 @@ static int parse_options(int argc, char **argv, Invocation *invocation) {
                 case OPTION_ROOT:
                         invocation->root = optarg;
                         break;
+                case OPTION_NO_SCRUB:
+                        invocation->scrub = false;
+                        break;
                 case ':':
                         return complain("Option '%s' needs a value. See 'stackctl --help'.", argv[optind - 1]);
                 default:
@@ -225,7 +237,7 @@ static int open_standard_descriptors(void) {
 }
 
 static int run(int argc, char **argv) {
-        Invocation invocation = { .pager = true, .legend = true };
+        Invocation invocation = { .pager = true, .legend = true, .scrub = true };
         int r;
 
         r = open_standard_descriptors();

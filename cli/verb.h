@@ -19,3 +19,4 @@ int verb_check(const Invocation *invocation, char **arguments);
 int verb_plan(const Invocation *invocation, char **arguments);
 int verb_apply(const Invocation *invocation, char **arguments);
 int verb_revert(const Invocation *invocation, char **arguments);
+int verb_capture(const Invocation *invocation, char **arguments);

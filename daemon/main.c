@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <linux/prctl.h>
 #include <signal.h>
@@ -26,7 +27,9 @@ static int help(void) {
                "see stackctl(1) for the command line.\n\n"
                "     --private-fd=FD   serve one D-Bus client at this socket, and act only when\n"
                "                       it asks for it\n"
-               "     --root=DIR        read a captured machine (with --private-fd)\n"
+               "     --capture-fd=FD   write what discovery reads there as a cpio archive, and end\n"
+               "     --no-scrub        leave serial numbers and UUIDs in it\n"
+               "     --root=DIR        read a captured machine (with one of the above)\n"
                "     --debug           say what is done and why\n"
                "  -h --help            show this help\n"
                "     --version         show the version\n");
@@ -46,10 +49,23 @@ static int parse_fd(const char *text, int *ret) {
         return 0;
 }
 
+static int parse_capture_fd(const char *text, int *ret) {
+        uint64_t value;
+
+        if (text_to_u64(text, 10, &value) < 0 || value > INT32_MAX)
+                return -EINVAL;
+        if (fcntl((int) value, F_GETFD) < 0)
+                return -errno;
+        *ret = (int) value;
+        return 0;
+}
+
 /* Returns 1 to go on, 0 when all is said, negative on error. */
 static int parse_arguments(int argc, char *argv[], ManagerOptions *o) {
         static const struct option options[] = {
                 { "private-fd", required_argument, NULL, 'p' },
+                { "capture-fd", required_argument, NULL, 'c' },
+                { "no-scrub", no_argument, NULL, 'n' },
                 { "root", required_argument, NULL, 'r' },
                 { "debug", no_argument, NULL, 'd' },
                 { "help", no_argument, NULL, 'h' },
@@ -66,6 +82,16 @@ static int parse_arguments(int argc, char *argv[], ManagerOptions *o) {
                                 fprintf(stderr, "stackd: --private-fd=%s: not a socket: %s\n", optarg, strerror(-r));
                                 return r;
                         }
+                        break;
+                case 'c':
+                        r = parse_capture_fd(optarg, &o->capture_fd);
+                        if (r < 0) {
+                                fprintf(stderr, "stackd: --capture-fd=%s: not an open file: %s\n", optarg, strerror(-r));
+                                return r;
+                        }
+                        break;
+                case 'n':
+                        o->capture_all = true;
                         break;
                 case 'r':
                         o->root = optarg;
@@ -85,8 +111,12 @@ static int parse_arguments(int argc, char *argv[], ManagerOptions *o) {
                 fprintf(stderr, "stackd: takes no arguments, but was given '%s'\n", argv[optind]);
                 return -EINVAL;
         }
-        if (o->root && o->private_fd < 0) {
-                fprintf(stderr, "stackd: --root needs --private-fd: a captured machine is not served on the bus; use 'stackctl --root=DIR'\n");
+        if (o->private_fd >= 0 && o->capture_fd >= 0) {
+                fprintf(stderr, "stackd: --private-fd and --capture-fd exclude each other\n");
+                return -EINVAL;
+        }
+        if (o->root && o->private_fd < 0 && o->capture_fd < 0) {
+                fprintf(stderr, "stackd: --root needs --private-fd or --capture-fd: a captured machine is not served on the bus; use 'stackctl --root=DIR'\n");
                 return -EINVAL;
         }
         return 1;
@@ -150,7 +180,7 @@ static int run(ManagerOptions *options) {
 
         options->marker = getenv("STACKD_MARK_BINARY") ?: STACKD_MARK_PATH;
         raise_descriptor_limit();
-        if (!options->root) {
+        if (!options->root && options->capture_fd < 0) {
                 options->flags_unknown = !protect_self();
                 if (options->flags_unknown)
                         log_error("The task flags of this kernel are not where they are known to be: nothing will be marked");
@@ -173,13 +203,13 @@ static int run(ManagerOptions *options) {
 }
 
 int main(int argc, char *argv[]) {
-        ManagerOptions options = { .private_fd = -1 };
+        ManagerOptions options = { .private_fd = -1, .capture_fd = -1 };
         int r;
 
         r = parse_arguments(argc, argv, &options);
         if (r <= 0)
                 return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
-        log_set_target_journal(options.private_fd < 0 && getenv("JOURNAL_STREAM"));
+        log_set_target_journal(options.private_fd < 0 && options.capture_fd < 0 && getenv("JOURNAL_STREAM"));
         r = run(&options);
         return r < 0 ? EXIT_FAILURE : r;
 }

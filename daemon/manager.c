@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/text.h"
 #include "daemon/actuator/ledger.h"
+#include "daemon/capture/archive.h"
 #include "daemon/child.h"
 #include "daemon/executor.h"
 #include "daemon/manager.h"
@@ -25,6 +26,7 @@
 #define SETTLE_MAX_USEC (2U * 1000 * 1000)
 #define RETRY_FIRST_USEC (100U * 1000)
 #define RETRY_MAX 8U
+#define CAPTURE_PASSES_MAX 5U
 
 typedef struct Watch {
         pid_t pid;
@@ -77,7 +79,7 @@ struct Manager {
         GraphChanges changes; /* made by passes that failed half-way: not analysed and published yet */
         bool pass_pending, passed;
         uint64_t last_pass_end, last_pass_duration;
-        unsigned unserved_tries;
+        unsigned unserved_tries, capture_passes;
         ProbeRun probe_runs[_PROBE_PACE_MAX];
         Waiter *waiters;
 };
@@ -85,6 +87,11 @@ struct Manager {
 static void manager_request_pass(Manager *m, unsigned tables);
 static void manager_carry_out(Manager *m);
 static void manager_answer_waiters(Manager *m);
+
+/* The one that acts by itself; others do what their client asks for. */
+static bool manager_is_service(const Manager *m) {
+        return m->options.private_fd < 0 && m->options.capture_fd < 0;
+}
 
 static uint64_t now_usec(Manager *m) {
         uint64_t usec = 0;
@@ -322,7 +329,7 @@ static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, voi
                 manager_update_watches(m);
                 manager_look_again(m);
                 manager_start_probes(m);
-                if (m->options.private_fd < 0)
+                if (manager_is_service(m))
                         manager_carry_out(m);
         }
         manager_answer_waiters(m);
@@ -559,6 +566,67 @@ static const char *request_trouble(void *manager) {
         return m->trouble;
 }
 
+/* ---- capture ---- */
+
+static void on_capture_settled(int result, const Plan *actions, void *userdata);
+
+/* What is in force is part of what is shown; captures of machines without stackd have none. */
+static int manager_read_ledger(Manager *m) {
+        unsigned skipped = 0;
+        int r;
+
+        r = ledger_open(&m->ledger, m->root, false, &skipped);
+        return r == -ENOMEM ? r : 0;
+}
+
+/* A whole pass with all answers at hand is what is recorded: tables and files of the same moment. 1 when it
+ * had new questions, which something that came meanwhile raises: another pass follows their answers. */
+static int manager_record(Manager *m, Recorder *recorder) {
+        int r;
+
+        m->dirty = TABLE_ALL;
+        sysroot_set_recorder(m->root, recorder);
+        r = manager_read_ledger(m);
+        if (r >= 0)
+                r = manager_pass(m);
+        sysroot_set_recorder(m->root, NULL);
+        if (r < 0 || !sysroot_is_machine(m->root) || ++m->capture_passes >= CAPTURE_PASSES_MAX)
+                return r;
+        manager_start_probes(m);
+        return manager_is_probing(m) ? 1 : 0;
+}
+
+static int manager_capture(Manager *m) {
+        _cleanup_(recorder_freep) Recorder *recorder = recorder_new();
+        _cleanup_free_ char *answers = NULL;
+        int r;
+
+        if (!recorder)
+                return -ENOMEM;
+        r = manager_record(m, recorder);
+        if (r > 0)
+                return waiter_add(m, false, NULL, on_capture_settled, m);
+        if (r < 0)
+                return r;
+        r = probe_cache_save(&m->probes, &answers);
+        if (r < 0)
+                return r;
+        recorder_add(recorder, CAPTURED_FILE, CAPTURE_PROBES, answers, strlen(answers));
+        r = capture_write(recorder, !m->options.capture_all, m->options.capture_fd);
+        return r < 0 ? r : sd_event_exit(m->event, EXIT_SUCCESS);
+}
+
+static void on_capture_settled(int result _unused_, const Plan *actions _unused_, void *userdata) {
+        Manager *m = userdata;
+        int r;
+
+        r = manager_capture(m);
+        if (r >= 0)
+                return;
+        log_error("Cannot capture: %s", strerror(-r));
+        (void) sd_event_exit(m->event, EXIT_FAILURE);
+}
+
 /* ---- events of the machine ---- */
 
 static int on_mounts(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
@@ -726,6 +794,26 @@ static int manager_open_bus(Manager *m) {
         return bus_server_new(m->event, m->options.private_fd, &view, &requests, m, &m->bus);
 }
 
+/* What devices answered when the capture was made; they cannot be asked any more. */
+static int manager_load_answers(Manager *m) {
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        r = sysroot_read(m->root, AREA_RUN, CAPTURE_PROBES_IN_RUN, &text);
+        if (r < 0)
+                return r == -ENOMEM ? r : 0; /* made for lsblk, or by hand */
+        return probe_cache_load(&m->probes, text);
+}
+
+static int manager_serve(Manager *m) {
+        if (m->options.capture_fd < 0)
+                return manager_open_bus(m);
+        if (!m->trouble)
+                return waiter_add(m, false, NULL, on_capture_settled, m);
+        log_error("%s", m->trouble);
+        return sd_event_exit(m->event, EXIT_FAILURE);
+}
+
 int manager_start(Manager *m) {
         unsigned skipped = 0;
         int r;
@@ -738,12 +826,18 @@ int manager_start(Manager *m) {
                 return r;
         if (m->trouble) {
                 m->passed = true;
-                return manager_open_bus(m);
+                return manager_serve(m);
         }
         m->scan.root = m->root;
-        m->scan.probes = sysroot_is_machine(m->root) ? &m->probes : NULL;
-        if (!m->options.root) {
-                r = m->options.private_fd < 0 ? manager_become_writer(m) : ledger_open(&m->ledger, m->root, false, &skipped);
+        m->scan.probes = &m->probes;
+        if (m->options.root) {
+                r = manager_load_answers(m);
+                if (r >= 0)
+                        r = manager_read_ledger(m);
+                if (r < 0)
+                        return r;
+        } else if (m->options.capture_fd < 0) {
+                r = manager_is_service(m) ? manager_become_writer(m) : ledger_open(&m->ledger, m->root, false, &skipped);
                 if (r == -EBUSY)
                         log_error("Another stackd is running (it holds /run/stackd/lock)");
                 if (r < 0)
@@ -763,5 +857,5 @@ int manager_start(Manager *m) {
                 m->passed = true;
         } else if (r < 0)
                 return r;
-        return manager_open_bus(m);
+        return manager_serve(m);
 }

@@ -11,6 +11,8 @@
 typedef struct ManagerOptions {
         const char *root;     /* of a captured machine, or NULL */
         int private_fd;       /* serve one client at this descriptor, and act only when it asks; -1: system bus */
+        int capture_fd;       /* write what discovery reads there as an archive, and end; -1: do not */
+        bool capture_all;     /* without replacing serial numbers and UUIDs */
         const char *marker;   /* path of the program that marks threads */
         bool flags_unknown;   /* this kernel's task flags are not what we know: mark nothing */
 } ManagerOptions;

@@ -8,15 +8,18 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "common/array.h"
 #include "common/file.h"
 #include "common/text.h"
 #include "daemon/sysroot.h"
 
 #define FILE_SIZE_MAX (64U * 1024 * 1024)
+#define LINKS_MAX 40
 
 struct Sysroot {
         bool machine;
         int fds[_AREA_MAX];
+        Recorder *recorder;
 };
 
 static const struct {
@@ -29,15 +32,49 @@ static const struct {
         [AREA_DEV] = { "/dev", NULL, false },
 };
 
-static int open_in(int dir_fd, const char *path, int flags, bool machine) {
+static int open_beneath(int dir_fd, const char *path, int flags) {
         struct open_how how = {
-                /* A capture may hold anything: a FIFO must not make us wait. */
-                .flags = flags | O_CLOEXEC | (machine || flags & O_PATH ? 0 : O_NOCTTY | O_NONBLOCK),
+                .flags = flags | O_CLOEXEC,
                 .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
         };
+        int fd = (int) syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+
+        return fd < 0 ? -errno : fd;
+}
+
+/* A capture may hold anything. It is looked at before it is opened, for to open a device node is to touch the
+ * device. What could not be read when the capture was made is a file without permissions: that holds for
+ * whoever reads it, root too. */
+static int open_captured(int dir_fd, const char *path, int flags) {
+        _cleanup_close_ int looked = open_beneath(dir_fd, path, O_PATH | (flags & O_NOFOLLOW)), fd = -1;
+        struct stat st, now;
+
+        if (looked < 0)
+                return looked;
+        if (fstat(looked, &st) < 0)
+                return -errno;
+        if (S_ISREG(st.st_mode) && (st.st_mode & 0444) == 0)
+                return -EACCES;
+        if (flags & O_DIRECTORY && !S_ISDIR(st.st_mode))
+                return -ENOTDIR;
+        if (flags & O_PATH)
+                return TAKE_FD(looked);
+        if (S_ISDIR(st.st_mode) != !!(flags & O_DIRECTORY) || !(S_ISDIR(st.st_mode) || S_ISREG(st.st_mode)))
+                return -EINVAL;
+        fd = open_beneath(dir_fd, path, flags | O_NOCTTY | O_NONBLOCK);
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &now) < 0)
+                return -errno;
+        return now.st_dev == st.st_dev && now.st_ino == st.st_ino ? TAKE_FD(fd) : -EINVAL;
+}
+
+static int open_in(int dir_fd, const char *path, int flags, bool machine) {
         int fd;
 
-        fd = machine ? openat(dir_fd, path, (int) how.flags) : (int) syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+        if (!machine)
+                return open_captured(dir_fd, path, flags);
+        fd = openat(dir_fd, path, flags | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
 }
 
@@ -90,38 +127,169 @@ int sysroot_open_at(const Sysroot *s, SysrootArea area, const char *path, int fl
         return open_in(s->fds[area], path, flags, s->machine);
 }
 
-int sysroot_read(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
-        _cleanup_close_ int fd = sysroot_open_at(s, area, path, O_RDONLY);
-        struct stat st;
-        char *text;
-        int r;
-
-        if (fd < 0)
-                return fd;
-        if (!s->machine && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)))
-                return -EINVAL;
-        r = file_read_fd(fd, FILE_SIZE_MAX, &text, NULL);
-        if (r < 0)
-                return r;
-        *ret = file_chomp(text);
-        return 0;
-}
-
-int sysroot_readlink(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
+static int read_link(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
         _cleanup_close_ int fd = -1;
+        struct stat st;
 
         if (s->fds[area] < 0)
                 return -ENOENT;
         if (s->machine)
                 return file_readlink(s->fds[area], path, ret);
         fd = open_in(s->fds[area], path, O_PATH | O_NOFOLLOW, false);
-        return fd < 0 ? fd : file_readlink(fd, "", ret);
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        return S_ISLNK(st.st_mode) ? file_readlink(fd, "", ret) : -EINVAL;
 }
 
-int sysroot_opendir(const Sysroot *s, SysrootArea area, const char *path, DIR **ret) {
+/* ---- recording ---- */
+
+void sysroot_set_recorder(Sysroot *s, Recorder *r) {
+        s->recorder = r;
+}
+
+/* Not gone, and no matter of what kind of file it is: it could not be read. */
+static bool is_denied(int r) {
+        return r < 0 && !error_is_gone(r) && r != -EINVAL && r != -ENOTDIR && r != -ELOOP && r != -ENOMEM;
+}
+
+/* Whether what 'path' (of the capture) names is a link: 1 and its target, or 0. */
+static int link_of(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
+        const Captured *known = recorder_get(s->recorder, path);
+        char *target;
+        int r;
+
+        if (known && (known->kind == CAPTURED_DIRECTORY || known->kind == CAPTURED_FILE))
+                return 0;
+        if (known && known->kind == CAPTURED_LINK) {
+                *ret = strdup(known->content);
+                return *ret ? 1 : -ENOMEM;
+        }
+        r = read_link(s, area, path + strlen(areas[area].captured) + 1, &target);
+        if (r < 0) /* a link cannot be denied without its directory */
+                return r == -EINVAL || is_denied(r) ? 0 : r;
+        recorder_add(s->recorder, CAPTURED_LINK, path, target, strlen(target));
+        *ret = target;
+        return 1;
+}
+
+/* The path in the capture, without the links on the way, which are recorded as what they are. Links are not
+ * followed out of the area, as when the capture is read. */
+static int record_path(const Sysroot *s, SysrootArea area, const char *path, bool follow_last, char **ret) {
+        _cleanup_free_ char *done = strdup(areas[area].captured), *rest = strdup(path);
+        size_t top = strlen(areas[area].captured);
+
+        for (unsigned links = 0; done && rest;) {
+                _cleanup_free_ char *candidate = NULL, *target = NULL, *longer = NULL;
+                size_t skipped = strspn(rest, "/"), n = strcspn(rest + skipped, "/");
+                const char *name = rest + skipped, *after = name + n + strspn(name + n, "/");
+                int r;
+
+                if (n == 0) {
+                        *ret = TAKE_PTR(done);
+                        return 0;
+                }
+                if (n == 2 && memcmp(name, "..", 2) == 0) {
+                        if (strlen(done) > top)
+                                *strrchr(done, '/') = 0;
+                } else if (n != 1 || *name != '.') {
+                        candidate = text_format("%s/%.*s", done, (int) n, name);
+                        if (!candidate)
+                                return -ENOMEM;
+                        r = *after || follow_last ? link_of(s, area, candidate, &target) : 0;
+                        if (r < 0)
+                                return r;
+                        if (r > 0 && ++links > LINKS_MAX)
+                                return -ELOOP;
+                }
+                if (target && target[0] == '/')
+                        done[top] = 0;
+                else if (candidate && !target) {
+                        free(done);
+                        done = TAKE_PTR(candidate);
+                }
+                longer = target ? text_format("%s/%s", target, after) : strdup(after);
+                free(rest);
+                rest = TAKE_PTR(longer);
+        }
+        return -ENOMEM;
+}
+
+/* 'result' of reading it: success is recorded as the given kind, a refusal as such, and what is not there is
+ * not recorded. */
+static void record(const Sysroot *s, SysrootArea area, const char *path, int result, CapturedKind kind, const char *content, size_t size) {
+        _cleanup_free_ char *full = NULL;
+
+        if (!s->recorder || !areas[area].captured || (result < 0 && !is_denied(result)))
+                return;
+        if (record_path(s, area, path, kind != CAPTURED_LINK, &full) < 0)
+                return; /* it changes under our eyes */
+        if (result < 0)
+                recorder_add(s->recorder, CAPTURED_DENIED, full, "", 0);
+        else
+                recorder_add(s->recorder, kind, full, content, size);
+}
+
+void sysroot_record_link(const Sysroot *s, SysrootArea area, const char *path, const char *target) {
+        record(s, area, path, 0, CAPTURED_LINK, target, strlen(target));
+}
+
+void sysroot_record_text(const Sysroot *s, SysrootArea area, const char *path, const char *text) {
+        record(s, area, path, 0, CAPTURED_FILE, text, strlen(text));
+}
+
+/* ---- reading ---- */
+
+int sysroot_read(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
+        _cleanup_close_ int fd = sysroot_open_at(s, area, path, O_RDONLY);
+        char *text = NULL;
+        size_t size = 0;
+        int r = fd;
+
+        if (fd >= 0)
+                r = file_read_fd(fd, FILE_SIZE_MAX, &text, &size);
+        record(s, area, path, r, CAPTURED_FILE, text ?: "", size);
+        if (r < 0)
+                return r;
+        *ret = file_chomp(text);
+        return 0;
+}
+
+int sysroot_peek_link(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
+        int r;
+
+        r = read_link(s, area, path, ret);
+        if (is_denied(r))
+                record(s, area, path, r, CAPTURED_LINK, "", 0);
+        return r;
+}
+
+int sysroot_readlink(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
+        int r;
+
+        r = sysroot_peek_link(s, area, path, ret);
+        if (r >= 0)
+                sysroot_record_link(s, area, path, *ret);
+        return r;
+}
+
+bool sysroot_exists(const Sysroot *s, SysrootArea area, const char *path) {
+        _cleanup_close_ int fd = sysroot_open_at(s, area, path, O_PATH);
+        struct stat st;
+
+        if (fd < 0)
+                return false;
+        if (s->recorder && fstat(fd, &st) >= 0)
+                record(s, area, path, 0, S_ISDIR(st.st_mode) ? CAPTURED_DIRECTORY : CAPTURED_LISTED, "", 0);
+        return true;
+}
+
+static int open_directory(const Sysroot *s, SysrootArea area, const char *path, DIR **ret) {
         _cleanup_close_ int fd = sysroot_open_at(s, area, path, O_RDONLY | O_DIRECTORY);
         DIR *d;
 
+        record(s, area, path, fd, CAPTURED_DIRECTORY, "", 0);
         if (fd < 0)
                 return fd;
         d = fdopendir(fd);
@@ -132,23 +300,21 @@ int sysroot_opendir(const Sysroot *s, SysrootArea area, const char *path, DIR **
         return 0;
 }
 
-bool sysroot_exists(const Sysroot *s, SysrootArea area, const char *path) {
-        _cleanup_close_ int fd = sysroot_open_at(s, area, path, O_PATH);
-
-        return fd >= 0;
-}
-
-const char *path_text(char buffer[PATH_TEXT_SIZE], const char *format, ...) {
-        va_list ap;
-
-        va_start(ap, format);
-        (void) vsnprintf(buffer, PATH_TEXT_SIZE, format, ap);
-        va_end(ap);
-        return buffer;
-}
-
 static int compare_names(const void *a, const void *b) {
         return strverscmp(*(char *const *) a, *(char *const *) b);
+}
+
+/* So that others find there what they expect (a link in slaves/, say). */
+static void record_entry(const Sysroot *s, SysrootArea area, const char *directory, const struct dirent *de) {
+        const char *path = PATH("%s/%s", directory, de->d_name);
+        _cleanup_free_ char *target = NULL;
+
+        if (!s->recorder)
+                return;
+        if (de->d_type == DT_LNK && read_link(s, area, path, &target) >= 0)
+                sysroot_record_link(s, area, path, target);
+        else
+                record(s, area, path, 0, de->d_type == DT_DIR ? CAPTURED_DIRECTORY : CAPTURED_LISTED, "", 0);
 }
 
 int sysroot_list(const Sysroot *s, SysrootArea area, const char *path, char ***ret) {
@@ -161,7 +327,7 @@ int sysroot_list(const Sysroot *s, SysrootArea area, const char *path, char ***r
         names = calloc(1, sizeof(char *));
         if (!names)
                 return -ENOMEM;
-        r = sysroot_opendir(s, area, path, &d);
+        r = open_directory(s, area, path, &d);
         if (r < 0 && r != -ENOENT)
                 return r;
         while (d && (de = readdir(d))) {
@@ -170,9 +336,52 @@ int sysroot_list(const Sysroot *s, SysrootArea area, const char *path, char ***r
                 r = strv_append(&names, &n, de->d_name);
                 if (r < 0)
                         return r;
+                record_entry(s, area, path, de);
         }
         if (n > 1)
                 qsort(names, n, sizeof(char *), compare_names);
         *ret = TAKE_PTR(names);
         return 0;
+}
+
+static int compare_numbers(const void *a, const void *b) {
+        int x = *(const int *) a, y = *(const int *) b;
+
+        return (x > y) - (x < y);
+}
+
+int sysroot_list_numbers(const Sysroot *s, SysrootArea area, const char *path, int **ret, size_t *ret_n) {
+        _cleanup_closedir_ DIR *d = NULL;
+        _cleanup_free_ int *numbers = NULL;
+        size_t n = 0, capacity = 0;
+        struct dirent *de;
+        uint64_t value;
+        int r;
+
+        r = open_directory(s, area, path, &d);
+        if (r < 0)
+                return r;
+        while ((errno = 0, de = readdir(d))) {
+                if (text_to_u64(de->d_name, 10, &value) < 0 || value > INT32_MAX)
+                        continue;
+                r = ARRAY_APPEND(numbers, n, capacity, (int) value);
+                if (r < 0)
+                        return r;
+        }
+        if (errno != 0)
+                return -errno;
+        if (n > 1)
+                qsort(numbers, n, sizeof(int), compare_numbers);
+        *ret = TAKE_PTR(numbers);
+        *ret_n = n;
+        return 0;
+}
+
+const char *path_text(char buffer[PATH_TEXT_SIZE], const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        (void) vsnprintf(buffer, PATH_TEXT_SIZE, format, ap);
+        va_end(ap);
+        return buffer;
 }

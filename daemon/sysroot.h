@@ -2,12 +2,15 @@
 #pragma once
 
 /* The one place that knows where the kernel's files are: /proc, /sys, /run, /dev of this machine, or those
- * below a captured directory, out of which no path leads (openat2(2), RESOLVE_IN_ROOT). */
+ * below a captured directory, out of which no path leads (openat2(2), RESOLVE_IN_ROOT). What is read through
+ * these functions can be recorded: that is how a capture is made. */
 
 #include <dirent.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "common/cleanup.h"
+#include "daemon/capture/recorder.h"
 
 typedef struct Sysroot Sysroot;
 
@@ -28,16 +31,27 @@ DEFINE_TRIVIAL_CLEANUP_FUNC(Sysroot *, sysroot_free);
 /* Whether this is the running machine, and not a capture of one. */
 bool sysroot_is_machine(const Sysroot *s);
 
-/* A new descriptor for a path relative to an area. */
+/* From now on what is read goes there too; NULL ends it. Not owned. */
+void sysroot_set_recorder(Sysroot *s, Recorder *r);
+
+/* A new descriptor for a path relative to an area. Never recorded. */
 int sysroot_open_at(const Sysroot *s, SysrootArea area, const char *path, int flags);
 /* The whole of a file without its last newline. Files are at most 64 MiB. */
 int sysroot_read(const Sysroot *s, SysrootArea area, const char *path, char **ret);
 int sysroot_readlink(const Sysroot *s, SysrootArea area, const char *path, char **ret);
-int sysroot_opendir(const Sysroot *s, SysrootArea area, const char *path, DIR **ret);
 bool sysroot_exists(const Sysroot *s, SysrootArea area, const char *path);
 
 /* Names in a directory, sorted by number where they differ in one; an empty list when it is not there. */
 int sysroot_list(const Sysroot *s, SysrootArea area, const char *path, char ***ret);
+/* The numbers among the names in a directory (processes, threads, descriptors), ascending. That they are there
+ * is not recorded, only what is read below them. */
+int sysroot_list_numbers(const Sysroot *s, SysrootArea area, const char *path, int **ret, size_t *ret_n);
+
+/* Reads a link of which there are many and few matter; the caller has those recorded that do. */
+int sysroot_peek_link(const Sysroot *s, SysrootArea area, const char *path, char **ret);
+void sysroot_record_link(const Sysroot *s, SysrootArea area, const char *path, const char *target);
+/* A file that is on no machine, only in captures: what was learnt from elsewhere than files. */
+void sysroot_record_text(const Sysroot *s, SysrootArea area, const char *path, const char *text);
 
 /* printf-style path building: sysroot_read(s, AREA_PROC, PATH("%d/stat", pid), &text). The string lives until
  * the end of the enclosing block, so that a loop takes the room only once; alloca() would take it each time,

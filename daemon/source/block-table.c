@@ -28,80 +28,80 @@ void block_table_done(BlockTable *t) {
         *t = (BlockTable) {};
 }
 
-static int read_u64(const Sysroot *s, const char *path, uint64_t *ret) {
+static int read_text(const Sysroot *s, const Block *b, const char *attribute, char **ret) {
+        return sysroot_read(s, AREA_SYS, PATH("%s/%s", b->directory, attribute), ret);
+}
+
+static int read_u64(const Sysroot *s, const Block *b, const char *attribute, uint64_t *ret) {
         _cleanup_free_ char *text = NULL;
         int r;
 
-        r = sysroot_read(s, AREA_SYS, path, &text);
+        r = read_text(s, b, attribute, &text);
         return r < 0 ? r : text_to_u64(text, 10, ret);
 }
 
-/* "/sys/class/block/NAME" links to ".../block/DISK" or ".../block/DISK/PARTITION". */
-static int read_place(const Sysroot *s, const char *name, Block *b) {
+/* 'entry' (in class/block, or dev/block) links to ".../block/DISK" or ".../block/DISK/PARTITION". */
+static int read_place(const Sysroot *s, const char *entry, Block *b) {
         _cleanup_free_ char *link = NULL;
-        char *p;
+        char *p, *parent;
         int r;
 
-        r = sysroot_readlink(s, AREA_SYS, PATH("class/block/%s", name), &link);
+        r = sysroot_readlink(s, AREA_SYS, entry, &link);
         if (r < 0)
                 return r;
         for (p = link; startswith(p, "../"); p += 3)
                 ;
         b->directory = strdup(p);
-        if (!b->directory)
-                return -ENOMEM;
-        if (!sysroot_exists(s, AREA_SYS, PATH("class/block/%s/partition", name)))
-                return 0;
         p = strrchr(link, '/');
-        if (p) {
-                *p = 0;
-                p = strrchr(link, '/');
-        }
-        if (p) {
-                b->parent = strdup(p + 1);
+        if (!p)
+                return b->directory ? -EINVAL : -ENOMEM;
+        *p++ = 0;
+        parent = strrchr(link, '/');
+        b->name = strdup(p);
+        if (!b->directory || !b->name)
+                return -ENOMEM;
+        if (parent && sysroot_exists(s, AREA_SYS, PATH("%s/partition", b->directory))) {
+                b->parent = strdup(parent + 1);
                 if (!b->parent)
                         return -ENOMEM;
         }
         return 0;
 }
 
-static int block_read(const Sysroot *s, const char *name, Block *b) {
+static int read_kind(const Sysroot *s, Block *b) {
+        _cleanup_free_ char *pid = NULL;
+
+        if (startswith(b->name, "dm-")) {
+                (void) read_text(s, b, "dm/name", &b->dm_name);
+                (void) read_text(s, b, "dm/uuid", &b->dm_uuid);
+        }
+        if (startswith(b->name, "nbd") && read_text(s, b, "pid", &pid) >= 0)
+                (void) text_to_pid(pid, &b->nbd_pid);
+        if (startswith(b->name, "loop"))
+                (void) read_text(s, b, "loop/backing_file", &b->backing_file);
+        return 0;
+}
+
+static int block_read(const Sysroot *s, const char *entry, Block *b) {
         _cleanup_free_ char *devno = NULL;
         int r;
 
-        r = sysroot_read(s, AREA_SYS, PATH("class/block/%s/dev", name), &devno);
+        r = read_place(s, entry, b);
+        if (r < 0)
+                return r;
+        r = read_text(s, b, "dev", &devno);
         if (r < 0)
                 return r;
         r = text_to_devno(devno, &b->device);
         if (r < 0)
                 return r;
-        b->name = strdup(name);
-        if (!b->name)
-                return -ENOMEM;
-        r = read_place(s, name, b);
-        if (r < 0)
-                return r;
-        if (read_u64(s, PATH("class/block/%s/size", name), &b->size) >= 0)
+        if (read_u64(s, b, "size", &b->size) >= 0)
                 b->size *= 512; /* sectors: Documentation/ABI/stable/sysfs-block */
-        (void) read_u64(s, PATH("class/block/%s/diskseq", name), &b->diskseq);
+        (void) read_u64(s, b, "diskseq", &b->diskseq);
         if (b->parent)
                 return 0;
-        r = sysroot_list(s, AREA_SYS, PATH("class/block/%s/slaves", name), &b->slaves);
-        if (r == -ENOMEM)
-                return r;
-        if (startswith(name, "dm-")) {
-                (void) sysroot_read(s, AREA_SYS, PATH("class/block/%s/dm/name", name), &b->dm_name);
-                (void) sysroot_read(s, AREA_SYS, PATH("class/block/%s/dm/uuid", name), &b->dm_uuid);
-        }
-        if (startswith(name, "nbd")) {
-                _cleanup_free_ char *pid = NULL;
-
-                if (sysroot_read(s, AREA_SYS, PATH("class/block/%s/pid", name), &pid) >= 0)
-                        (void) text_to_pid(pid, &b->nbd_pid);
-        }
-        if (startswith(name, "loop"))
-                (void) sysroot_read(s, AREA_SYS, PATH("class/block/%s/loop/backing_file", name), &b->backing_file);
-        return 0;
+        r = sysroot_list(s, AREA_SYS, PATH("%s/slaves", b->directory), &b->slaves);
+        return r == -ENOMEM ? r : read_kind(s, b);
 }
 
 static int index_blocks(BlockTable *t) {
@@ -124,15 +124,23 @@ static int index_blocks(BlockTable *t) {
 int block_table_read(const Sysroot *s, BlockTable *ret) {
         _cleanup_(block_table_done) BlockTable t = {};
         _cleanup_strv_free_ char **names = NULL;
+        const char *directory = "class/block";
         int r;
 
-        r = sysroot_list(s, AREA_SYS, "class/block", &names);
+        r = sysroot_list(s, AREA_SYS, directory, &names);
+        if (r >= 0 && !names[0]) {
+                /* What was captured for "lsblk --sysroot" has only this one. */
+                strv_free(names);
+                names = NULL;
+                directory = "dev/block";
+                r = sysroot_list(s, AREA_SYS, directory, &names);
+        }
         if (r < 0)
                 return r;
         for (char **name = names; *name; name++) {
                 Block b = {};
 
-                r = block_read(s, *name, &b);
+                r = block_read(s, PATH("%s/%s", directory, *name), &b);
                 if (r >= 0)
                         r = ARRAY_APPEND(t.blocks, t.n, t.capacity, b);
                 if (r < 0)

@@ -143,10 +143,9 @@ static int build_indices(MountTable *t) {
 static int read_other_namespaces(const Sysroot *s, MountTable *t) {
         _cleanup_(hashmap_freep) Hashmap *seen = hashmap_new();
         _cleanup_strv_free_ char **links = NULL;
-        _cleanup_closedir_ DIR *d = NULL;
-        struct dirent *de;
+        _cleanup_free_ int *pids = NULL;
+        size_t n_pids, n_links = 0;
         char *first = NULL;
-        size_t n_links = 0;
         int r;
 
         if (!seen)
@@ -162,16 +161,14 @@ static int read_other_namespaces(const Sysroot *s, MountTable *t) {
         r = hashmap_put(seen, own, own);
         if (r < 0)
                 return r;
-        r = sysroot_opendir(s, AREA_PROC, ".", &d);
+        r = sysroot_list_numbers(s, AREA_PROC, ".", &pids, &n_pids);
         if (r < 0)
                 return r;
-        while ((de = readdir(d))) {
+        for (size_t i = 0; i < n_pids; i++) {
                 _cleanup_free_ char *link = NULL;
-                pid_t pid;
+                int pid = pids[i];
 
-                if (text_to_pid(de->d_name, &pid) < 0)
-                        continue;
-                r = sysroot_readlink(s, AREA_PROC, PATH("%d/ns/mnt", pid), &link);
+                r = sysroot_peek_link(s, AREA_PROC, PATH("%d/ns/mnt", pid), &link);
                 if (r < 0) {
                         t->incomplete |= !error_is_gone(r);
                         continue;
@@ -185,6 +182,7 @@ static int read_other_namespaces(const Sysroot *s, MountTable *t) {
                         t->incomplete |= !error_is_gone(r) && r != -EINVAL;
                         continue;
                 }
+                sysroot_record_link(s, AREA_PROC, PATH("%d/ns/mnt", pid), link);
                 r = strv_append(&links, &n_links, link);
                 if (r < 0)
                         return r;

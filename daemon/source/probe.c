@@ -130,6 +130,64 @@ int probe_cache_answer(ProbeCache *c, const char *question, const char *answer) 
         return 0;
 }
 
+static int compare_lines(const void *a, const void *b) {
+        return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+int probe_cache_save(const ProbeCache *c, char **ret) {
+        _cleanup_strv_free_ char **lines = NULL;
+        size_t n = 0, position = 0, size = 0;
+        char *text;
+        Probe *p;
+
+        while ((p = hashmap_next(c->probes, &position))) {
+                _cleanup_free_ char *line = NULL;
+
+                if (p->state == PROBE_WANTED)
+                        continue; /* nobody to ask */
+                line = text_format("%s=%s\n", p->question, p->answer ?: "?");
+                if (!line || strv_append(&lines, &n, line) < 0)
+                        return -ENOMEM;
+                size += strlen(line);
+        }
+        if (n > 1)
+                qsort(lines, n, sizeof(char *), compare_lines);
+        text = malloc(size + 1);
+        if (!text)
+                return -ENOMEM;
+        *text = 0;
+        for (size_t i = 0, end = 0; i < n; end += strlen(lines[i++]))
+                memcpy(text + end, lines[i], strlen(lines[i]) + 1);
+        *ret = text;
+        return 0;
+}
+
+int probe_cache_load(ProbeCache *c, const char *text) {
+        _cleanup_free_ char *copy = strdup(text);
+        char *state = NULL;
+
+        if (!copy)
+                return -ENOMEM;
+        for (char *line = strtok_r(copy, "\n", &state); line; line = strtok_r(NULL, "\n", &state)) {
+                char *answer = strchr(line, '=');
+                Probe *p;
+                int r;
+
+                if (!answer)
+                        continue;
+                *answer++ = 0;
+                (void) probe_cache_get(c, line, NULL);
+                p = hashmap_get(c->probes, line);
+                if (!p)
+                        return -ENOMEM;
+                p->state = PROBE_ASKED;
+                r = probe_cache_answer(c, line, streq(answer, "?") ? NULL : answer);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 /* The node is found by number and opened by the name that sysfs has for it; devtmpfs cannot hang. O_NONBLOCK
  * and read-only: closing a descriptor opened for writing would make udev look at the device again. */
 static int open_loop(dev_t device) {

@@ -63,5 +63,10 @@ int probe_cache_take_wanted(ProbeCache *c, ProbePace pace, char ***ret);
 /* 'answer' NULL: it hung. Questions that are not asked (any more) are ignored. */
 int probe_cache_answer(ProbeCache *c, const char *question, const char *answer);
 
+/* Answers as text, for a capture: a line "QUESTION=ANSWER" for each, "QUESTION=?" for one that hung. */
+int probe_cache_save(const ProbeCache *c, char **ret);
+/* Takes them over before the first scan; lines that are none are skipped. */
+int probe_cache_load(ProbeCache *c, const char *text);
+
 /* In the child: asks one after the other, and writes "QUESTION=ANSWER\n" for each as soon as it is known. */
 void probe_run(char *const *questions, int output_fd);

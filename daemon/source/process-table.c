@@ -237,37 +237,33 @@ static uint64_t socket_inode(const char *link) {
 }
 
 static int scan_process(const Sysroot *s, const MountTable *mounts, bool sockets, pid_t pid, ProcessTable *t) {
-        _cleanup_closedir_ DIR *d = NULL;
-        struct dirent *de;
+        _cleanup_free_ int *fds = NULL;
+        size_t n, taken;
         int r;
 
-        r = sysroot_opendir(s, AREA_PROC, PATH("%d/fd", pid), &d);
+        r = sysroot_list_numbers(s, AREA_PROC, PATH("%d/fd", pid), &fds, &n);
         if (r < 0)
                 return r;
-        while ((de = readdir(d))) {
+        for (size_t i = 0; i < n; i++) {
                 _cleanup_free_ char *link = NULL;
+                bool socket;
                 const char *device;
                 char array[32];
-                uint64_t fd;
 
-                if (text_to_u64(de->d_name, 10, &fd) < 0 || fd > INT32_MAX)
-                        continue;
-                r = sysroot_readlink(s, AREA_PROC, PATH("%d/fd/%d", pid, (int) fd), &link);
+                r = sysroot_peek_link(s, AREA_PROC, PATH("%d/fd/%d", pid, fds[i]), &link);
                 if (r < 0) {
                         if (r == -ENOENT)
                                 continue;
                         return r;
                 }
-                if (sockets && socket_inode(link) > 0) {
-                        r = take_socket(s, pid, (int) fd, socket_inode(link), t);
-                        if (r < 0)
-                                return r;
-                        continue;
-                }
+                socket = sockets && socket_inode(link) > 0;
                 device = md_array(link, array) ? array : serving_device(link);
-                if (!device)
+                if (!socket && !device)
                         continue;
-                r = take_holder(s, mounts, pid, (int) fd, device, t);
+                taken = t->n + t->n_sockets;
+                r = socket ? take_socket(s, pid, fds[i], socket_inode(link), t) : take_holder(s, mounts, pid, fds[i], device, t);
+                if (r >= 0 && t->n + t->n_sockets > taken)
+                        sysroot_record_link(s, AREA_PROC, PATH("%d/fd/%d", pid, fds[i]), link);
                 if (r < 0)
                         return r;
         }
@@ -276,24 +272,19 @@ static int scan_process(const Sysroot *s, const MountTable *mounts, bool sockets
 
 int process_table_read(const Sysroot *s, const MountTable *mounts, bool sockets, ProcessTable *ret) {
         _cleanup_(process_table_done) ProcessTable t = {};
-        _cleanup_closedir_ DIR *d = NULL;
-        struct dirent *de;
+        _cleanup_free_ int *pids = NULL;
+        size_t n;
         int r;
 
-        r = sysroot_opendir(s, AREA_PROC, ".", &d);
+        r = sysroot_list_numbers(s, AREA_PROC, ".", &pids, &n);
         if (r < 0)
                 return r;
-        while ((errno = 0, de = readdir(d))) {
-                pid_t pid;
-
-                if (text_to_pid(de->d_name, &pid) < 0)
-                        continue;
-                r = scan_process(s, mounts, sockets, pid, &t);
+        for (size_t i = 0; i < n; i++) {
+                r = scan_process(s, mounts, sockets, pids[i], &t);
                 if (r == -ENOMEM)
                         return r;
                 t.incomplete |= r < 0 && !error_is_gone(r);
         }
-        t.incomplete |= errno != 0;
         *ret = t;
         t = (ProcessTable) {};
         return 0;
@@ -327,23 +318,20 @@ int process_read_leader(const Sysroot *s, pid_t tid, pid_t *ret) {
 
 int process_read_files(const Sysroot *s, pid_t pid, OpenFiles *ret) {
         _cleanup_(open_files_done) OpenFiles files = {};
-        _cleanup_closedir_ DIR *d = NULL;
-        struct dirent *de;
+        _cleanup_free_ int *fds = NULL;
+        size_t n;
         int r;
 
-        r = sysroot_opendir(s, AREA_PROC, PATH("%d/fd", pid), &d);
+        r = sysroot_list_numbers(s, AREA_PROC, PATH("%d/fd", pid), &fds, &n);
         if (r < 0)
                 return not_there(r);
-        while ((de = readdir(d))) {
+        for (size_t i = 0; i < n; i++) {
                 OpenFile file = {};
                 char *link = NULL;
-                uint64_t fd;
 
-                if (text_to_u64(de->d_name, 10, &fd) < 0 || fd > INT32_MAX)
-                        continue;
-                r = sysroot_readlink(s, AREA_PROC, PATH("%d/fd/%d", pid, (int) fd), &link);
+                r = sysroot_readlink(s, AREA_PROC, PATH("%d/fd/%d", pid, fds[i]), &link);
                 if (r >= 0 && link[0] == '/')
-                        r = read_fdinfo(s, pid, (int) fd, &file, NULL);
+                        r = read_fdinfo(s, pid, fds[i], &file, NULL);
                 else if (r >= 0)
                         r = -ENOENT;
                 if (r >= 0) {
@@ -372,22 +360,19 @@ static bool waits_for_device(const Sysroot *s, pid_t pid, pid_t tid) {
 }
 
 static int read_threads(const Sysroot *s, pid_t pid, NodeFact *f) {
-        _cleanup_closedir_ DIR *d = NULL;
-        struct dirent *de;
+        _cleanup_free_ int *tids = NULL;
+        size_t n;
         int r;
 
-        r = sysroot_opendir(s, AREA_PROC, PATH("%d/task", pid), &d);
+        r = sysroot_list_numbers(s, AREA_PROC, PATH("%d/task", pid), &tids, &n);
         if (r < 0)
                 return not_there(r);
-        while ((de = readdir(d))) {
+        for (size_t i = 0; i < n; i++) {
                 _cleanup_free_ char *text = NULL;
                 char *fields, *comm;
                 uint64_t flags;
-                pid_t tid;
 
-                if (text_to_pid(de->d_name, &tid) < 0)
-                        continue;
-                if (sysroot_read(s, AREA_PROC, PATH("%d/task/%d/stat", pid, tid), &text) < 0)
+                if (sysroot_read(s, AREA_PROC, PATH("%d/task/%d/stat", pid, tids[i]), &text) < 0)
                         continue;
                 fields = stat_split(text, &comm);
                 if (!fields || stat_field(fields, 9, &flags) < 0)
@@ -396,7 +381,7 @@ static int read_threads(const Sysroot *s, pid_t pid, NodeFact *f) {
                         continue; /* exited: allocates nothing any more */
                 if ((flags & TASK_FLAGS_IO_FLUSHER) == TASK_FLAGS_IO_FLUSHER)
                         f->threads_io_flusher++;
-                else if (waits_for_device(s, pid, tid))
+                else if (waits_for_device(s, pid, tids[i]))
                         continue;
                 f->threads++;
         }

@@ -8,9 +8,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/file.h"
 #include "common/text.h"
 #include "daemon/source/socket-table.h"
 
+#define CAPTURED_SOCKETS "stackd/unix-sockets"
 #define TCP_STATE_ESTABLISHED 1 /* include/net/tcp_states.h */
 #define TCP_STATE_LISTEN 10
 
@@ -153,12 +155,73 @@ static int receive_unix(int fd, SocketTable *t) {
         return 1;
 }
 
+/* In a capture the unix sockets of the table are lines "INODE PEER LISTENING NAME", as no file tells of them. */
+static int record_unix(const Sysroot *s, const SocketTable *t, size_t first) {
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+        FILE *f = open_memstream(&text, &size);
+
+        if (!f)
+                return -errno;
+        for (size_t i = first; i < t->n; i++) {
+                fprintf(f, "%llu %llu %d ", (unsigned long long) t->sockets[i].inode, (unsigned long long) t->sockets[i].peer,
+                        t->sockets[i].listening);
+                for (const char *p = t->sockets[i].name ?: ""; *p; p++)
+                        fprintf(f, (unsigned char) *p <= ' ' || *p == '\\' ? "\\%03o" : "%c", (unsigned char) *p);
+                fputc('\n', f);
+        }
+        if (fclose(f) != 0)
+                return -ENOMEM;
+        sysroot_record_text(s, AREA_RUN, CAPTURED_SOCKETS, text);
+        return 0;
+}
+
+static int parse_unix_line(SocketTable *t, char *line) {
+        unsigned long long inode, peer;
+        Socket s = { .family = SOCKET_UNIX };
+        unsigned listening;
+        int n = 0, r;
+
+        if (sscanf(line, "%llu %llu %u %n", &inode, &peer, &listening, &n) != 3 || n == 0)
+                return 0;
+        s.inode = inode;
+        s.peer = peer;
+        s.listening = listening;
+        if (line[n]) {
+                text_unescape_octal(line + n);
+                s.name = strdup(line + n);
+                if (!s.name)
+                        return -ENOMEM;
+        }
+        r = ARRAY_APPEND(t->sockets, t->n, t->capacity, s);
+        if (r < 0)
+                free(s.name);
+        return r;
+}
+
+static int replay_unix(const Sysroot *s, SocketTable *t) {
+        _cleanup_free_ char *text = NULL;
+        char *state = NULL;
+        int r;
+
+        r = sysroot_read(s, AREA_RUN, CAPTURED_SOCKETS, &text);
+        if (r < 0)
+                return error_is_gone(r) ? 0 : r;
+        for (char *line = strtok_r(text, "\n", &state); line; line = strtok_r(NULL, "\n", &state)) {
+                r = parse_unix_line(t, line);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 static int read_unix(const Sysroot *s, SocketTable *t) {
         _cleanup_close_ int fd = -1;
+        size_t first = t->n;
         int r;
 
         if (!sysroot_is_machine(s))
-                return 0;
+                return replay_unix(s, t);
         fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
         if (fd < 0)
                 return -errno;
@@ -168,7 +231,7 @@ static int read_unix(const Sysroot *s, SocketTable *t) {
         do
                 r = receive_unix(fd, t);
         while (r > 0);
-        return r;
+        return r < 0 ? r : record_unix(s, t, first);
 }
 
 int socket_table_read(const Sysroot *s, SocketTable *ret) {

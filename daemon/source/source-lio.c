@@ -46,7 +46,7 @@ static void backstores_done(Backstores *l) {
 }
 
 static int serial_to_wwid(const char *serial, char **ret) {
-        char digits[NAA_DIGITS + 1] = {};
+        char digits[] = "0000000000000000000000000"; /* what a shorter serial is filled up with */
         size_t n = 0;
 
         memset(digits, '0', NAA_DIGITS); /* what a short serial set by hand leaves */
@@ -168,7 +168,7 @@ static int add_disk(Scan *s, FactSet *f, const Block *b, const Backstores *store
 
         if (b->parent || !strstr(b->directory, "/host"))
                 return 0;
-        r = sysroot_read(s->root, AREA_SYS, PATH("class/block/%s/device/wwid", b->name), &wwid);
+        r = sysroot_read(s->root, AREA_SYS, PATH("%s/device/wwid", b->directory), &wwid);
         if (r < 0) {
                 s->incomplete |= !error_is_gone(r) && r != -EINVAL; /* which means that it has none */
                 return 0;

@@ -14,7 +14,7 @@ static int add_container(Scan *s, FactSet *f, const char *id, const Block *b) {
         const Block *container;
         char *name;
 
-        if (sysroot_read(s->root, AREA_SYS, PATH("class/block/%s/md/metadata_version", b->name), &version) < 0)
+        if (sysroot_read(s->root, AREA_SYS, PATH("%s/md/metadata_version", b->directory), &version) < 0)
                 return 0;
         /* "external:/md126/0", or with '-' instead of '/' while it is read-only */
         name = startswith(version, "external:");
@@ -50,7 +50,7 @@ static int add_zram(Scan *s, FactSet *f, const char *id, const Block *b) {
         _cleanup_free_ char *path = NULL, *lower = NULL;
         const Block *backing;
 
-        if (sysroot_read(s->root, AREA_SYS, PATH("class/block/%s/backing_dev", b->name), &path) < 0)
+        if (sysroot_read(s->root, AREA_SYS, PATH("%s/backing_dev", b->directory), &path) < 0)
                 return 0;
         backing = block_table_find_path(&s->blocks, path);
         if (!backing)

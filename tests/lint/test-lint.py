@@ -23,6 +23,7 @@ LAYERS = {
     "daemon/actuator": "actuator",
     "daemon/actuator/mark": "mark",
     "daemon/bus": "bus",
+    "daemon/capture": "capture",
     "daemon/child": "child",
     "daemon/graph": "graph",
     "daemon/policy": "policy",
@@ -36,14 +37,16 @@ MAY_INCLUDE = {
     "graph": {"common"},
     "analysis": {"graph", "common"},
     "policy": {"analysis", "graph", "common"},
-    "sysroot": {"common"},
+    # What was read, whoever read it.
+    "capture": {"common"},
+    "sysroot": {"capture", "common"},
     "source": {"graph", "sysroot", "common"},
     "actuator": {"policy", "analysis", "graph", "sysroot", "common"},
     # A program of its own, which touches foreign processes: as little as possible.
     "mark": {"common"},
     "bus": {"policy", "analysis", "graph", "common"},
     "child": {"common"},
-    "manager": {"bus", "actuator", "mark", "source", "policy", "analysis", "graph", "sysroot", "child", "common"},
+    "manager": {"bus", "actuator", "mark", "source", "policy", "analysis", "graph", "sysroot", "capture", "child", "common"},
 }
 # What others may include of a layer that has an inside.
 FACES = {"mark": {"daemon/actuator/mark/mark-protocol.h"}}
@@ -71,6 +74,7 @@ SPELLS = {
     r"daemon/source/process-table\.c": "evidence, for people",
     r"daemon/source/block-table\.c": "names of devices",
     r"daemon/source/scan\.c": "names of sockets",
+    r"daemon/capture/scrub\.c": "which names are made of serial numbers",
     r"daemon/bus/bus\.c": "what an error says",
     r"daemon/bus/lookup\.c": "names of devices that a client wrote",
     r"cli/operand\.c": "names of devices that the caller wrote",

@@ -422,14 +422,14 @@ def case_hostile_exec_setuid(m):
         return str({r: results.count(r) for r in sorted(set(results))})
 
 
-def server_changes(m, pid):
+def server_changes(m, pid, deaths):
     """Processes that mark and unmark it, then those that die doing it."""
     for i in range(10):
         yield [sys.executable, __file__, m.helper, str(m.directory), "--mark", str(pid), "--clear" if i % 2 else "--set",
                *(["--real"] if m.real else [])]
-    if m.deaths == 0:
+    if deaths == 0:
         return
-    yield [str(m.directory / "mark-deaths"), "--deaths", str(m.deaths), "--seed", "3", "--deadline-ms", "300", m.helper,
+    yield [str(m.directory / "mark-deaths"), "--deaths", str(deaths), "--seed", "3", "--deadline-ms", "300", m.helper,
            str(pid)]
 
 
@@ -442,7 +442,7 @@ def served(m, name, command, unmount, mountpoint, complete):
             check(p.poll() is None and time.monotonic() < deadline, name, "does not mount", p.poll())
             time.sleep(0.02)
         states, rounds, worst, deaths = {}, 0, 0.0, "deaths 0"
-        for change in server_changes(m, p.pid):
+        for change in server_changes(m, p.pid, m.deaths if complete or m.deaths > Machine.deaths else 0):
             data = os.urandom(1 << 20)
             began = time.monotonic()
             helper = subprocess.Popen(change, stdout=subprocess.PIPE, text=True)

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "common/array.h"
+#include "common/hashmap.h"
+#include "common/text.h"
+#include "daemon/capture/scrub.h"
+
+/* A LIO disk's wwid is this and the first digits of its backstore's serial, filled up with zeros
+ * (source-tcmu.c): both must go on matching. */
+#define NAA_LIO "6001405"
+#define NAA_DIGITS 25
+#define NAA_DIGITS_MIN 17
+#define KNOWN_MIN 16 /* digits of what is looked for everywhere, */
+#define MATCH_MIN 12 /* and of those that must be there */
+#define DISTINCT_MIN 5
+#define UUID_LENGTH_MIN 32
+#define LVM_IDS_LENGTH 64
+
+typedef struct Replacement {
+        char *key, *value;
+} Replacement;
+
+struct Scrubber {
+        Hashmap *by_key;
+        Replacement **items;
+        size_t n, capacity;
+};
+
+static void replacement_free(Replacement *r) {
+        free(r->key);
+        free(r->value);
+        free(r);
+}
+
+Scrubber *scrubber_free(Scrubber *s) {
+        if (!s)
+                return NULL;
+        for (size_t i = 0; i < s->n; i++)
+                replacement_free(s->items[i]);
+        free(s->items);
+        hashmap_free(s->by_key);
+        free(s);
+        return NULL;
+}
+
+Scrubber *scrubber_new(void) {
+        Scrubber *s = calloc(1, sizeof(Scrubber));
+
+        if (!s)
+                return NULL;
+        s->by_key = hashmap_new();
+        return s->by_key ? s : scrubber_free(s);
+}
+
+/* No modulo bias worth speaking of: these are no keys. Never a zero, which would vanish where zeros fill up. */
+static char draw(char old, uint8_t byte) {
+        static const char digits[] = "123456789abcdef", letters[] = "ghijklmnopqrstuvwxyz";
+
+        if (isxdigit((unsigned char) old))
+                return digits[byte % (sizeof(digits) - 1)];
+        return isalpha((unsigned char) old) ? letters[byte % (sizeof(letters) - 1)] : old;
+}
+
+/* What replaces the key, drawn at first use; it has the key's form. */
+static int look_up(Scrubber *s, const char *key, const char **ret) {
+        Replacement *r = hashmap_get(s->by_key, key);
+        size_t n = strlen(key);
+        int k = 0;
+
+        if (!r) {
+                r = calloc(1, sizeof(Replacement));
+                if (!r)
+                        return -ENOMEM;
+                r->key = strdup(key);
+                r->value = malloc(n + 1);
+                if (!r->key || !r->value)
+                        k = -ENOMEM;
+                for (size_t done = 0; k >= 0 && done < n;) {
+                        ssize_t got = getrandom(r->value + done, n - done, 0);
+
+                        if (got < 0 && errno != EINTR)
+                                k = -errno;
+                        done += got > 0 ? (size_t) got : 0;
+                }
+                for (size_t i = 0; k >= 0 && i < n; i++)
+                        r->value[i] = draw(key[i], (uint8_t) r->value[i]);
+                if (k >= 0) {
+                        r->value[n] = 0;
+                        k = hashmap_put(s->by_key, r->key, r);
+                }
+                if (k >= 0)
+                        k = ARRAY_APPEND(s->items, s->n, s->capacity, r);
+                if (k < 0) {
+                        hashmap_remove(s->by_key, key);
+                        replacement_free(r);
+                        return k;
+                }
+        }
+        *ret = r->value;
+        return 0;
+}
+
+static bool is_digit(char c) {
+        return isxdigit((unsigned char) c);
+}
+static bool is_letter(char c) {
+        return isalpha((unsigned char) c) && !is_digit(c);
+}
+
+/* Replaces those of the first 'length' characters that are of a kind, from the 'first' of them on, at most 'max'
+ * of them, as one. Zeros at their end stay, as does the case of letters. */
+static int replace(Scrubber *s, char *text, size_t length, bool (*of_kind)(char), size_t first, size_t max) {
+        _cleanup_free_ char *key = malloc(length + 1);
+        const char *value;
+        size_t n = 0, seen = 0;
+        int r;
+
+        if (!key)
+                return -ENOMEM;
+        for (size_t i = 0; i < length; i++)
+                if (of_kind(text[i]) && seen++ >= first && n < max)
+                        key[n++] = (char) tolower((unsigned char) text[i]);
+        while (n > 0 && key[n - 1] == '0')
+                n--;
+        if (n == 0)
+                return 0;
+        key[n] = 0;
+        r = look_up(s, key, &value);
+        if (r < 0)
+                return r;
+        seen = 0;
+        for (size_t i = 0, k = 0; i < length && k < n; i++)
+                if (of_kind(text[i]) && seen++ >= first) {
+                        text[i] = isupper((unsigned char) text[i]) ? (char) toupper((unsigned char) value[k]) : value[k];
+                        k++;
+                }
+        return 0;
+}
+
+static int scrub_part(Scrubber *s, char *text, size_t length) {
+        int r;
+
+        r = replace(s, text, length, is_letter, 0, SIZE_MAX);
+        if (r >= 0)
+                r = replace(s, text, length, is_digit, NAA_DIGITS, SIZE_MAX);
+        return r < 0 ? r : replace(s, text, length, is_digit, 0, NAA_DIGITS);
+}
+
+/* A worldwide name is written "naa.6001405...", "36001405..." or, in names that are made of it, without either. */
+int scrub_identifier(Scrubber *s, char *text) {
+        char *rest = startswith(text, "naa.") ?: startswith(text, "eui.") ?: text;
+
+        if (rest == text && text[0] == '3' && strspn(text, "0123456789abcdef") >= NAA_DIGITS_MIN)
+                rest++;
+        rest = startswith(rest, NAA_LIO) ?: rest;
+        return scrub_part(s, rest, strlen(rest));
+}
+
+/* "T10 VPD Unit Serial Number: SERIAL" */
+static int scrub_serial(Scrubber *s, char *text) {
+        char *colon = strrchr(text, ':');
+
+        return scrub_identifier(s, colon ? colon + 1 + strspn(colon + 1, " ") : text);
+}
+
+/* The maker's prefix tells what the device is, as does what follows the two ids of LVM ("-tpool"). */
+static int scrub_dm_uuid(Scrubber *s, char *text) {
+        static const char *const prefixes[] = { "CRYPT-", "LUKS1-", "LUKS2-", "PLAIN-", "VERITY-", "INTEGRITY-", "TEMP-", "LVM-", "mpath-", "dmz-" };
+        char *p = text, *rest;
+        size_t n;
+
+        if (startswith(p, "part") && isdigit((unsigned char) p[4])) {
+                rest = p + 4 + strspn(p + 4, "0123456789");
+                if (*rest == '-')
+                        p = rest + 1;
+        }
+        for (size_t i = 0; i < ELEMENTSOF(prefixes); i++)
+                p = startswith(p, prefixes[i]) ?: p;
+        n = strlen(p);
+        if (p >= text + 4 && memcmp(p - 4, "LVM-", 4) == 0 && n > LVM_IDS_LENGTH && p[LVM_IDS_LENGTH] == '-')
+                n = LVM_IDS_LENGTH;
+        return n < strlen(p) ? scrub_part(s, p, n) : scrub_identifier(s, p);
+}
+
+/* "12345678-1234-...", and the NFS server's "12345678:12345678:..." */
+static size_t uuid_length(const char *p) {
+        size_t n = strspn(p, "0123456789abcdefABCDEF-:");
+
+        return n >= UUID_LENGTH_MIN ? n : 0;
+}
+
+static bool ends_in(const char *text, const char *end, const char *suffix) {
+        size_t n = strlen(suffix);
+
+        return (size_t) (end - text) >= n && strncasecmp(end - n, suffix, n) == 0;
+}
+
+/* "uuid=", "fsid=", "/dev/disk/by-uuid/". Others are parts of paths, which stay. */
+static int scrub_options(Scrubber *s, char *text) {
+        for (char *p = text; *p; p++) {
+                int r;
+
+                if (!ends_in(text, p, "uuid=") && !ends_in(text, p, "fsid=") &&
+                    !ends_in(text, p, "/dev/disk/by-uuid/") && !ends_in(text, p, "/dev/disk/by-partuuid/"))
+                        continue;
+                r = scrub_part(s, p, uuid_length(p));
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* "/dev/disk/by-id/..." is made of serial numbers. */
+static int scrub_device(Scrubber *s, char *text) {
+        char *id = startswith(text, "/dev/disk/by-id/");
+
+        return id ? scrub_part(s, id, strlen(id)) : scrub_options(s, text);
+}
+
+/* The file system's UUID is a directory's name: "sys/fs/btrfs/UUID/...". */
+static int scrub_path(Scrubber *s, char *path) {
+        static const char *const places[] = { "sys/fs/btrfs/", "sys/fs/bcachefs/" };
+
+        for (size_t i = 0; i < ELEMENTSOF(places); i++) {
+                char *p = startswith(path, places[i]);
+
+                if (p)
+                        return scrub_part(s, p, uuid_length(p));
+        }
+        return 0;
+}
+
+static int scrub_one(Scrubber *s, Captured *c) {
+        static const struct {
+                const char *name; /* end of the path, from a slash on */
+                int (*scrub)(Scrubber *s, char *text);
+        } by_name[] = {
+                { "/dm/uuid", scrub_dm_uuid },
+                { "/md/uuid", scrub_identifier },
+                { "/wwid", scrub_identifier },
+                { "/serial", scrub_identifier },
+                { "/unique_id", scrub_identifier },
+                { "/vpd_unit_serial", scrub_serial },
+                { "/boot_id", scrub_identifier },
+                { "/mountinfo", scrub_options },
+                { "/nfsd/exports", scrub_options },
+                { "/udev_path", scrub_device },
+        };
+        int r;
+
+        r = scrub_path(s, c->path);
+        for (size_t i = 0; r >= 0 && c->kind == CAPTURED_FILE && i < ELEMENTSOF(by_name); i++)
+                if (endswith(c->path, by_name[i].name))
+                        r = by_name[i].scrub(s, c->content);
+        return r;
+}
+
+/* How much of the key the text begins with, dashes and colons left out: digits, and the length in the text. */
+static size_t match(const char *text, const char *key, size_t *ret_length) {
+        size_t digits = 0, length = 0;
+
+        for (size_t i = 0; key[digits]; i++) {
+                if (i > 0 && (text[i] == '-' || text[i] == ':'))
+                        continue;
+                if (tolower((unsigned char) text[i]) != key[digits])
+                        break;
+                digits++;
+                length = i + 1;
+        }
+        *ret_length = length;
+        return digits;
+}
+
+/* Numbers that are no serial number have many zeros, and few different digits. */
+static bool is_telling(const char *key) {
+        unsigned seen = 0;
+
+        if (strlen(key) < KNOWN_MIN || strspn(key, "0123456789abcdef") < KNOWN_MIN)
+                return false;
+        for (size_t i = 0; i < MATCH_MIN; i++)
+                seen |= 1U << (key[i] <= '9' ? key[i] - '0' : key[i] - 'a' + 10);
+        return __builtin_popcount(seen) >= DISTINCT_MIN;
+}
+
+/* What is known by now stands in names too: of a multipath device, of a mount point. */
+static void scrub_known(const Scrubber *s, char *text) {
+        for (size_t i = 0; i < s->n; i++) {
+                const Replacement *known = s->items[i];
+
+                if (!is_telling(known->key))
+                        continue;
+                for (char *p = text; *p; p++) {
+                        size_t length;
+
+                        if (match(p, known->key, &length) < MATCH_MIN)
+                                continue;
+                        for (size_t k = 0, digit = 0; k < length; k++)
+                                if (is_digit(p[k]))
+                                        p[k] = known->value[digit++];
+                        p += length - 1;
+                }
+        }
+}
+
+static int compare_paths(const void *a, const void *b) {
+        return strcmp((*(Captured *const *) a)->path, (*(Captured *const *) b)->path);
+}
+
+int scrub_all(Scrubber *s, Captured **all, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                int r;
+
+                r = scrub_one(s, all[i]);
+                if (r < 0)
+                        return r;
+        }
+        for (size_t i = 0; i < n; i++) {
+                scrub_known(s, all[i]->path);
+                scrub_known(s, all[i]->content);
+        }
+        if (n > 1)
+                qsort(all, n, sizeof(Captured *), compare_paths);
+        return 0;
+}
