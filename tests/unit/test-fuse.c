@@ -131,6 +131,42 @@ static void mount_units(void) {
         fake_root_done(&f);
 }
 
+static void one_server_of_two(void) {
+        FakeRoot f = machine(ROOT_MOUNTS FUSE_MOUNT("1", "/mnt/a", "0") FUSE_MOUNT("2", "/mnt/b", "0"));
+
+        fake_process(&f, 100, 0, "/system.slice/a.service");
+        CHECK(pairs_are(&f, "fs:0:41 process:100:1000 inferred alternative\nfs:0:42 process:100:1000 inferred alternative\n"));
+}
+
+/* Somebody who cannot be looked at may hold the device as well. */
+static void the_only_one_that_can_be_seen(void) {
+        FakeRoot f = machine(ROOT_MOUNTS FUSE_MOUNT("1", "/mnt/a", "0"));
+
+        fake_process(&f, 100, 0, "/system.slice/a.service");
+        fake_file(&f, "proc/101/fd", "no directory");
+        CHECK(pairs_are(&f, "fs:0:41 process:100:1000 inferred alternative\n"));
+}
+
+static void a_user_with_many_of_both(void) {
+        _cleanup_free_ char *table = strdup(ROOT_MOUNTS FUSE_MOUNT("1", "/mnt/a", "0"));
+        FakeRoot f;
+
+        for (int i = 100; i < 170; i++) {
+                char *longer = text_format("%s9%d 20 0:%d / /home/u/%d rw - fuse server rw,user_id=1000,group_id=0\n", table, i, i, i);
+
+                CHECK(longer);
+                free(table);
+                table = longer;
+        }
+        f = machine(table);
+        fake_process(&f, 100, 0, "/system.slice/a.service");
+        for (int pid = 1000; pid < 1070; pid++)
+                fake_process(&f, pid, 1000, "/user.slice/user-1000.slice/session-1.scope");
+        _cleanup_free_ char *text = pairs(&f);
+        CHECK(strstr(text, "fs:0:41 process:100:1000 unique\n") && !strstr(text, "process:1000:"));
+        fake_root_done(&f);
+}
+
 /* A user's cgroup with the name of root's mount unit. */
 static void mount_units_of_users(void) {
         FakeRoot f = machine(ROOT_MOUNTS FUSE_MOUNT("1", "/mnt/a", "0"));
@@ -147,4 +183,7 @@ TEST_MAIN(TEST(one_of_each),
           TEST(mounts_of_others),
           TEST(a_users_mount_served_by_root),
           TEST(mount_units),
+          TEST(one_server_of_two),
+          TEST(the_only_one_that_can_be_seen),
+          TEST(a_user_with_many_of_both),
           TEST(mount_units_of_users))

@@ -183,6 +183,18 @@ static void held(void) {
         }
 }
 
+/* What protects comes first, however the pids are ordered. */
+static void marks_come_first(void) {
+        World w = world();
+        Action a = {};
+
+        w.record.pid = 3;
+        w.done = (RecordView) { .records = &w.record, .n = 1 };
+        CHECK(make(&w, &a) == 2);
+        CHECK(!a.undo && a.pid == 100);
+        action_done(&a);
+}
+
 static void revert(void) {
         char none[] = "none", a[] = "process:100:7", b[] = "process:200:8";
         Record records[] = {
@@ -212,4 +224,5 @@ TEST_MAIN(TEST(what_is_certainly_below_is_marked),
           TEST(what_was_not_seen_is_not_undone),
           TEST(marks_of_its_own_stay),
           TEST(held),
+          TEST(marks_come_first),
           TEST(revert))

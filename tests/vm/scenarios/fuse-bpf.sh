@@ -7,7 +7,7 @@
 # fusermount3 opened, one that is stopped dead, and some who hold /dev/fuse and
 # serve nothing.
 #
-# timeout: 400
+# timeout: 600
 # disks: 2
 # needs: stackd
 
@@ -62,9 +62,9 @@ tells() {
         grep -qs '^fuse_connection:' /proc/[0-9]*/fdinfo/*
 }
 
-# served_by MOUNTPOINT: "PID CERTAINTY EVIDENCE", a line for each edge.
+# served_by MOUNTPOINT <STATUS: "PID CERTAINTY EVIDENCE", a line for each edge.
 served_by() {
-        stackctl --json=short status | jq -er --arg m "$1" '
+        jq -er --arg m "$1" '
                 [.processes[] | {key: .id, value: .pid}] as $processes | ($processes | from_entries) as $pid
                 | .layers[] | select(.mounts | index($m)) | .lower[], .processes[]?
                 | "\($pid[.id]) \(.certainty) \(.evidence)"'
@@ -73,7 +73,7 @@ served_by() {
 # assert_served MOUNTPOINT PID
 assert_served() {
         local edges pid certainty evidence
-        edges=$(served_by "$1") || fail "no edge of $1 in: $(stackctl --json=short status)"
+        edges=$(served_by "$1" </run/status.json) || fail "no edge of $1 in: $(cat /run/status.json)"
         read -r pid certainty evidence <<<"$edges"
         assert_eq "$edges" "$2 proven $evidence" "edges of $1"
         step "$1: $edges"
@@ -85,6 +85,8 @@ assert_served() {
 # command line.
 assert_all_served() {
         local name
+        stackd_settled
+        stackctl --json=short status >/run/status.json
         for name in "${ALIKE[@]}" user; do
                 grep -qz "^/mnt/$name$" "/proc/$(main_pid "alike-$name")/cmdline" || fail "whose is /mnt/$name?"
                 assert_served "/mnt/$name" "$(main_pid "alike-$name")"
@@ -121,14 +123,12 @@ findmnt --kernel --types fuse,fuse.bindfs,fuse.ext4,fuse.fuse2fs --output TARGET
 for unit in idle-one idle-two "${ALIKE[@]/#/alike-}" alike-user clones; do
         step "$unit: $(main_pid "$unit"), descriptors $(fuse_fds "$(main_pid "$unit")" | xargs)"
 done
-stackd_settled
 assert_all_served
 
 step "what is known stays so while a new one is asked about"
 alike_up four
 wait_for 30 "is_mounted /mnt/four"
 ALIKE+=(four)
-stackd_settled
 assert_all_served
 # With the idle ones there are too many holders for anyone to be certain by elimination.
 undone=$(journalctl --quiet _COMM=stackd --grep='mark off bindfs' --output=cat || :)
@@ -141,9 +141,8 @@ defer 'systemctl kill --signal=CONT alike-two 2>/dev/null'
 wait_for 10 "grep -q '^State:.*stopped' /proc/$stopped/status"
 systemctl restart stackd.service
 begin=$EPOCHSECONDS
-wait_for 60 "[[ \$(served_by /mnt/two || :) == '$stopped proven '* ]]"
+wait_for 60 "[[ \$(stackctl --json=short status | served_by /mnt/two || :) == '$stopped proven '* ]]"
 step "known $((EPOCHSECONDS - begin)) s after stackd was ready"
-stackd_settled
 assert_all_served
 systemctl kill --signal=CONT alike-two
 
@@ -162,7 +161,6 @@ alike_up five
 wait_for 30 'is_mounted /mnt/five'
 assert_eq "$(findmnt --noheadings --kernel --output MAJ:MIN /mnt/five)" "$number" "number of /mnt/five"
 ALIKE=(one two four five)
-stackd_settled
 assert_all_served
 
 systemctl stop idle-one idle-two idle-name clones

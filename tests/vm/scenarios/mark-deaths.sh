@@ -49,10 +49,10 @@ load_down() {
 }
 
 start_of() {
-        local stat
+        local stat fields
         stat=$(<"/proc/$1/stat")
-        set -- ${stat##*)}
-        echo "${20}"
+        read -ra fields <<<"${stat##*)}"
+        echo "${fields[19]}"
 }
 
 # deaths_of NAME PID
