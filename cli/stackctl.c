@@ -68,8 +68,8 @@ static int help(bool pager) {
                       "     --version       Show the version\n"
                       "\n'capture' writes FILE, or standard output if that is -, compressed if its name ends\n"
                       "in .gz, .xz or .zst. Command lines are never read, serial numbers and UUIDs are\n"
-                      "replaced. Paths, mount points and the names of devices, commands and units stay:\n"
-                      "read it before you send it. To look at it:\n"
+                      "replaced. Paths, mount points, network addresses and the names of devices, commands\n"
+                      "and units stay: read it before you send it. To look at it:\n"
                       "mkdir DIR && tar -xf FILE -C DIR && stackctl --root=DIR\n"
                       "\nExit status: 0 fine; 1 the answer is no (hazards found, something failed to be\n"
                       "applied); 2 it could not be done.\n");

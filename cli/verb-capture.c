@@ -107,8 +107,8 @@ static int print_advice(const Invocation *invocation, const char *name, size_t n
         output_raw(o, "%zu files are captured in ", n);
         output_text(o, name);
         output_raw(o, ".\n%s\nTo look at it: mkdir DIR && tar -xf FILE -C DIR && stackctl --root=DIR\n",
-                   invocation->scrub ? "Serial numbers and UUIDs are replaced; paths, mount points and the names of devices,\n"
-                                       "commands and units are not: read it before you send it."
+                   invocation->scrub ? "Serial numbers and UUIDs are replaced; paths, mount points, network addresses and the\n"
+                                       "names of devices, commands and units are not: read it before you send it."
                                      : "Serial numbers and UUIDs are in it.");
         return output_flush(o, false);
 }

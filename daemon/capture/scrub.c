@@ -15,6 +15,7 @@
 #define NAA_DIGITS 25
 #define NAA_DIGITS_MIN 17
 #define KNOWN_MIN 16 /* digits of what is looked for everywhere, */
+#define KNOWN_MAX 32
 #define MATCH_MIN 12 /* and of those that must be there */
 #define DISTINCT_MIN 5
 #define UUID_LENGTH_MIN 32
@@ -286,24 +287,49 @@ static bool is_telling(const char *key) {
         return __builtin_popcount(seen) >= DISTINCT_MIN;
 }
 
-/* What is known by now stands in names too: of a multipath device, of a mount point. */
-static void scrub_known(const Scrubber *s, char *text) {
-        for (size_t i = 0; i < s->n; i++) {
-                const Replacement *known = s->items[i];
+/* The identifier that begins here: digits, dashes and colons, with no more digits than the longest one has. */
+static size_t identifier_length(const char *text) {
+        size_t digits = 0, length = 0;
 
-                if (!is_telling(known->key))
+        for (size_t i = 0; digits < KNOWN_MAX && (is_digit(text[i]) || text[i] == '-' || text[i] == ':'); i++)
+                if (is_digit(text[i])) {
+                        digits++;
+                        length = i + 1;
+                }
+        return length;
+}
+
+static int scrub_known_one(Scrubber *s, const Replacement *known, char *text) {
+        for (char *p = text; *p; p++) {
+                size_t length, n = match(p, known->key, &length);
+                int r;
+
+                if (n < MATCH_MIN)
                         continue;
-                for (char *p = text; *p; p++) {
-                        size_t length;
-
-                        if (match(p, known->key, &length) < MATCH_MIN)
-                                continue;
+                if (!known->key[n]) {
+                        /* All of it, and perhaps more: what follows was taken for itself. */
+                        length = identifier_length(p);
+                        r = scrub_part(s, p, length);
+                        if (r < 0)
+                                return r;
+                } else
                         for (size_t k = 0, digit = 0; k < length; k++)
                                 if (is_digit(p[k]))
                                         p[k] = known->value[digit++];
-                        p += length - 1;
-                }
+                p += length - 1;
         }
+        return 0;
+}
+
+/* What is known by now stands in names too: of a multipath device, of a mount point. */
+static int scrub_known(Scrubber *s, char *text) {
+        for (size_t i = 0, n = s->n; i < n; i++) {
+                int r = is_telling(s->items[i]->key) ? scrub_known_one(s, s->items[i], text) : 0;
+
+                if (r < 0)
+                        return r;
+        }
+        return 0;
 }
 
 static int compare_paths(const void *a, const void *b) {
@@ -319,8 +345,12 @@ int scrub_all(Scrubber *s, Captured **all, size_t n) {
                         return r;
         }
         for (size_t i = 0; i < n; i++) {
-                scrub_known(s, all[i]->path);
-                scrub_known(s, all[i]->content);
+                int r = scrub_known(s, all[i]->path);
+
+                if (r >= 0)
+                        r = scrub_known(s, all[i]->content);
+                if (r < 0)
+                        return r;
         }
         if (n > 1)
                 qsort(all, n, sizeof(Captured *), compare_paths);

@@ -130,6 +130,18 @@ static void test_numbers_in_names(void) {
         CHECK(streq(status, "CapEff:\t000001ffffffffff\nx\t9d437b2cec4\n"));
 }
 
+/* The ledger of stackd holds only for the boot that it names. */
+static void test_boot_and_ledger_go_on_matching(void) {
+        static const char id[] = "265997a3-4593-47fe-3afd-ac5adc2542c0";
+        _cleanup_(scrubber_freep) Scrubber *s = scrubber_new();
+        _cleanup_free_ char *boot = s ? scrubbed(s, "proc/sys/kernel/random/boot_id", id) : NULL, *ledger = NULL;
+
+        CHECK(boot);
+        check_replaced(id, boot);
+        ledger = scrubbed(s, "run/stackd/ledger", "boot 265997a3-4593-47fe-3afd-ac5adc2542c0\nio-flusher 529 9254 none\n");
+        CHECK(strncmp(startswith(ledger, "boot "), boot, strlen(boot)) == 0 && endswith(ledger, "\nio-flusher 529 9254 none\n"));
+}
+
 static void test_others_stay(void) {
         _cleanup_(scrubber_freep) Scrubber *s = scrubber_new();
         _cleanup_free_ char *stat = s ? scrubbed(s, "proc/5/stat", "5 (a) S 1 5b0d1a3e-0f4c-4b77-9a61-d3a0c3b2e1f0\n") : NULL;
@@ -139,4 +151,5 @@ static void test_others_stay(void) {
 
 TEST_MAIN(TEST(test_serial_and_wwid_go_on_matching), TEST(test_dm_uuid_keeps_its_maker), TEST(test_mountinfo),
           TEST(test_the_same_becomes_the_same),
-          TEST(test_numbers_in_names), TEST(test_others_stay))
+          TEST(test_numbers_in_names),
+          TEST(test_boot_and_ledger_go_on_matching), TEST(test_others_stay))
