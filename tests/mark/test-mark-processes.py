@@ -275,8 +275,9 @@ def case_clone_thread(m):
 
 @contextlib.contextmanager
 def frozen_group(pid):
-    root = pathlib.Path("/sys/fs/cgroup")
-    if not (root / "cgroup.procs").exists():
+    # Where the old hierarchies are in use the unified one has its place beside them.
+    root = next((p for p in map(pathlib.Path, ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")) if (p / "cgroup.controllers").exists()), None)
+    if not root:
         raise Skip("no unified cgroup hierarchy here")
     group = root / f"mark-test-{pid}"
     group.mkdir()

@@ -302,7 +302,8 @@ def case_leader_exited(o):
 
 
 def case_foreign_stack(o):
-    """Below the stack pointer may be anybody's data. (Between two rounds it is on its own stack, and may be marked.)"""
+    """Below the stack pointer may be anybody's data: the victim looks after it. Between two rounds it is on its own
+    stack, and may be marked; refused elsewhere it is then in a restarted call, which is left alone too."""
     v = Victim(o.victim, "foreign-stack")
     seen = []
     for i in range(20):
@@ -310,8 +311,9 @@ def case_foreign_stack(o):
         _, out, _ = mark(o.helper, v.pid, "--clear" if i % 2 else "--set", "--deadline-ms", "100")
         seen += thread_results(out)
     v.finish()
-    check("unsupported" in seen, seen)
-    return f"unsupported {seen.count('unsupported')} of 20"
+    refused = sum(result in ("unsupported", "busy") for result in seen)
+    check(refused > 0, seen)
+    return f"refused {refused} of {len(seen)}"
 
 
 def case_pool(o):
