@@ -463,6 +463,10 @@ static int waiter_add(Manager *m, bool for_jobs, Plan *plan, RequestDone done, v
         return 0;
 }
 
+static void request_rescan(void *manager) {
+        manager_request_pass(manager, TABLE_ALL);
+}
+
 static int request_settle(void *manager, RequestDone done, void *userdata) {
         return waiter_add(manager, false, NULL, done, userdata);
 }
@@ -782,6 +786,7 @@ static void on_executor(void *userdata) {
 
 static int manager_open_bus(Manager *m) {
         static const BusRequests requests = {
+                .rescan = request_rescan,
                 .settle = request_settle,
                 .plan = request_plan,
                 .actions = request_actions,

@@ -180,6 +180,8 @@ static int pending_submit(Pending *p) {
                 pending_free(p);
                 return r;
         }
+        if (p->kind == PENDING_REFRESH)
+                b->requests.rescan(b->manager);
         r = b->requests.settle(b->manager, changes ? on_settled : on_ready, p);
         if (r < 0) {
                 r = reply_error(p->call, r, "do that");

@@ -24,6 +24,7 @@ typedef void (*RequestDone)(int result, const Plan *actions, void *userdata);
 
 /* What may be asked of the manager; a non-negative return means that 'done' will be called. */
 typedef struct BusRequests {
+        void (*rescan)(void *manager); /* read everything anew: some changes have no event */
         int (*settle)(void *manager, RequestDone done, void *userdata);
         int (*plan)(void *manager, char *const *ids, Plan *ret);
         /* What is in force, what has failed, and what is to be done. */

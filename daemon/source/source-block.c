@@ -8,9 +8,9 @@
 #include "common/text.h"
 #include "daemon/source/scan.h"
 
-/* Device numbers without anything behind them: unbound loops, unconnected nbds. */
+/* Numbers with nothing behind them, of which a driver makes many in advance: unbound loops, unconnected nbds. */
 static bool is_idle(const Block *b) {
-        return b->size == 0 && !b->backing_file && !b->dm_name && (!b->slaves || !b->slaves[0]);
+        return b->size == 0 && !b->backing_file && (startswith(b->name, "loop") || startswith(b->name, "nbd"));
 }
 
 static const char *type_of(const Block *b) {

@@ -169,7 +169,7 @@ def main():
     if arguments.list:
         print("\n".join(scenario.names()))
         return 0
-    wanted = [scenario.load(name) for name in arguments.scenarios or scenario.names()]
+    wanted = [scenario.load(name) for name in arguments.scenarios or scenario.regular()]
     with contextlib.ExitStack() as stack:
         directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stackd-vm-")))
         runner = Runner(arguments, directory, stack)

@@ -20,6 +20,7 @@ class Scenario:
     memory: int = 2048      # MiB
     disks: int = 0
     needs: tuple = ()
+    by_hand: str = ""
 
     @property
     def command(self):
@@ -36,6 +37,11 @@ def names():
     return sorted(path.stem for path in DIRECTORY.glob("*.sh"))
 
 
+def regular():
+    """Those that run unless others are asked for: not the ones whose header says "# by hand: REASON"."""
+    return [name for name in names() if not load(name).by_hand]
+
+
 def load(name):
     """Reads the header of a script: lines of the form "# key: value"."""
     path = DIRECTORY / f"{name}.sh"
@@ -49,6 +55,8 @@ def load(name):
             setattr(scenario, match[1], int(match[2]))
         elif match := re.fullmatch(r"# needs: (.*)", line):
             scenario.needs = tuple(match[1].split())
+        elif match := re.fullmatch(r"# by hand: (.*)", line):
+            scenario.by_hand = match[1]
     if scenario.disks > DATA_DISKS:
         raise HarnessError(f"{path}: a guest has {DATA_DISKS} data disks")
     return scenario
