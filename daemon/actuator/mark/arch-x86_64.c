@@ -217,13 +217,14 @@ CallCare arch_call_care(const ThreadCall *call) {
         case SYS_tee:
         case SYS_copy_file_range:
         case SYS_connect:
-        case SYS_restart_syscall: /* see frame_restart(): left alone it would end with EINTR */
                 return CALL_NEVER;
         case SYS_recvfrom:
         case SYS_recvmmsg:
                 return call->args[3] & 0x100 ? CALL_NEVER : CALL_PLAIN; /* MSG_WAITALL */
         case SYS_recvmsg:
                 return call->args[2] & 0x100 ? CALL_NEVER : CALL_PLAIN;
+        case SYS_restart_syscall: /* see frame_restart(): left alone it would have to end */
+                return CALL_VISIBLE;
         case SYS_epoll_wait:
         case SYS_epoll_pwait:
         case NR_EPOLL_PWAIT2:
@@ -320,8 +321,6 @@ int arch_state_read(pid_t tid, ArchState *ret) {
         k = state_repeat(tid, r);
         if (k < 0)
                 return k;
-        if ((long) r->orig_rax == SYS_restart_syscall && (long) r->rax == -ERESTART_RESTARTBLOCK)
-                return -EAGAIN;
         if (r->eflags & FLAG_TRAP) /* steps through itself */
                 return -EAGAIN;
         k = vector_read(tid, ret);
@@ -356,10 +355,14 @@ void arch_state_avoid_restart_call(ArchState *s) {
 
 /* What the kernel does to the registers when no handler runs, for a thread that is left to itself. The exception
  * is -ERESTART_RESTARTBLOCK: rt_sigreturn forgets what is left of the time-out, so the call begins again with all
- * of it. What call it was is not known any more if this is a restart already: see arch_state_read(). */
+ * of it, and a call that is a restart already ends with EINTR. */
 static void frame_restart(struct user_regs_struct *r) {
         if (!state_will_restart(r))
                 return;
+        if ((long) r->orig_rax == SYS_restart_syscall && (long) r->rax == -ERESTART_RESTARTBLOCK) {
+                r->rax = (unsigned long) -EINTR;
+                return;
+        }
         r->rax = r->orig_rax;
         r->rip -= 2;
 }
