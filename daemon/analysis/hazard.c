@@ -86,11 +86,11 @@ static int check_flags(HazardList *l, Node *n, Node **path, size_t n_path) {
                 return add(l, HAZARD_NOFS_MISSING, n, path[0], path, n_path,
                            text_format("%s[%d] is at depth %u, and none of its %u threads is an IO_FLUSHER", f->comm, f->pid,
                                        n->analysis.depth, f->threads),
-                           text_format("stackctl apply process:%d:%llu", f->pid, (unsigned long long) f->start));
+                           text_format("stackctl apply %s", n->id));
         return add(l, HAZARD_NOFS_PARTIAL, n, path[0], path, n_path,
                    text_format("%s[%d] is at depth %u, and only %u of its %u threads are IO_FLUSHERs", f->comm, f->pid,
                                n->analysis.depth, f->threads_io_flusher, f->threads),
-                   text_format("stackctl apply process:%d:%llu", f->pid, (unsigned long long) f->start));
+                   text_format("stackctl apply %s", n->id));
 }
 
 static int check_process(HazardList *l, Analysis *a, Graph *g, Node *n) {

@@ -28,6 +28,10 @@ const char *edge_role_to_string(EdgeRole role) {
         return role == ROLE_BACKING ? "backing" : "error-path";
 }
 
+char *process_id(pid_t pid, uint64_t start) {
+        return text_format("process:%d:%llu", pid, (unsigned long long) start);
+}
+
 FactSet *factset_new(void) {
         return calloc(1, sizeof(FactSet));
 }

@@ -102,6 +102,9 @@ typedef struct FactSet {
         size_t n_edges, edges_capacity;
 } FactSet;
 
+/* The key of a process, owned by the caller; NULL when out of memory. */
+char *process_id(pid_t pid, uint64_t start);
+
 FactSet *factset_new(void);
 FactSet *factset_free(FactSet *f);
 DEFINE_TRIVIAL_CLEANUP_FUNC(FactSet *, factset_free);

@@ -117,7 +117,7 @@ static int add_undo(Plan *p, const Record *record, const NodeFact *f, const char
         Action action = {
                 .kind = record->kind,
                 .undo = true,
-                .target = text_format("process:%d:%llu", record->pid, (unsigned long long) record->start),
+                .target = process_id(record->pid, record->start),
                 .pid = record->pid,
                 .start = record->start,
                 .name = strdup(f ? f->comm : "?"),
@@ -153,7 +153,7 @@ static int compare(const void *a, const void *b) {
 }
 
 static Node *record_node(Graph *g, const Record *record) {
-        _cleanup_free_ char *id = text_format("process:%d:%llu", record->pid, (unsigned long long) record->start);
+        _cleanup_free_ char *id = process_id(record->pid, record->start);
         Node *n = id ? graph_find(g, id) : NULL;
 
         return n && node_kind(n) == NODE_PROCESS ? n : NULL;
@@ -161,7 +161,7 @@ static Node *record_node(Graph *g, const Record *record) {
 
 /* Was reverted, but that was not carried out: something else was under way, or stackd ended. */
 static bool record_is_held(const RecordView *v, const Record *record) {
-        _cleanup_free_ char *id = text_format("process:%d:%llu", record->pid, (unsigned long long) record->start);
+        _cleanup_free_ char *id = process_id(record->pid, record->start);
 
         return id && is_held(v, id);
 }
@@ -206,7 +206,7 @@ int plan_make_revert(Plan *ret, Graph *g, const RecordView *done, char *const *i
 
         for (size_t i = 0; i < done->n; i++) {
                 const Record *record = &done->records[i];
-                _cleanup_free_ char *id = text_format("process:%d:%llu", record->pid, (unsigned long long) record->start);
+                _cleanup_free_ char *id = process_id(record->pid, record->start);
                 Node *n = record_node(g, record);
 
                 if (!id)

@@ -30,10 +30,6 @@ void open_files_done(OpenFiles *f) {
         *f = (OpenFiles) {};
 }
 
-char *process_id(pid_t pid, uint64_t start) {
-        return text_format("process:%d:%llu", pid, (unsigned long long) start);
-}
-
 /* comm may hold anything, also ") R 1": what follows the last ')' is the kernel's. Returns the fields from
  * the third on, and cuts comm out of the text. */
 static char *stat_split(char *text, char **ret_comm) {

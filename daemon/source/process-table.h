@@ -56,8 +56,6 @@ int process_open(const Sysroot *s, pid_t pid, uint64_t start);
 /* All attributes of a process as a fact. -ESRCH when it is gone or another one by now. */
 int process_read_fact(const Sysroot *s, pid_t pid, uint64_t start, NodeFact *ret);
 
-char *process_id(pid_t pid, uint64_t start);
-
 typedef struct OpenFile {
         int fd;
         int mount_id;
