@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -175,4 +176,50 @@ const Block *block_table_find_path(const BlockTable *t, const char *path) {
                 return t->by_dm_name ? hashmap_get(t->by_dm_name, name) : NULL;
         name = startswith(path, "/dev/");
         return name ? block_table_find(t, name) : NULL;
+}
+
+/* As udev escapes a name that is to be a directory's: '/' and '\\' as \x2f and \x5c. */
+static char *escape_link(const char *name) {
+        char *escaped = malloc(4 * strlen(name) + 1), *p = escaped;
+
+        for (; escaped && *name; name++)
+                if (*name == '/' || *name == '\\')
+                        p += sprintf(p, "\\x%02x", (unsigned) *name);
+                else
+                        *p++ = *name;
+        if (escaped)
+                *p = 0;
+        return escaped;
+}
+
+/* Which device has which of these names is udev's to say: /run/udev/links/NAME/bMAJ:MIN -> "PRIORITY:/dev/..."
+ * (systemd, src/udev/udev-node.c). The highest priority has it; two that have the same are not told apart. */
+const Block *block_table_resolve(const Sysroot *s, const BlockTable *t, const char *path) {
+        const Block *found = block_table_find_path(t, path);
+        const char *name = found ? NULL : startswith(path, "/dev/");
+        _cleanup_free_ char *escaped = name && strlen(name) < NAME_MAX / 4 ? escape_link(name) : NULL;
+        _cleanup_strv_free_ char **claims = NULL;
+        bool tie = false;
+        int best = 0;
+
+        if (!escaped || sysroot_list(s, AREA_RUN, PATH("udev/links/%s", escaped), &claims) < 0)
+                return found;
+        for (char **claim = claims; *claim; claim++) {
+                _cleanup_free_ char *target = NULL;
+                const Block *b;
+                dev_t device;
+                int priority;
+
+                if ((*claim)[0] != 'b' || text_to_devno(*claim + 1, &device) < 0 ||
+                    sysroot_readlink(s, AREA_RUN, PATH("udev/links/%s/%s", escaped, *claim), &target) < 0 ||
+                    sscanf(target, "%d:", &priority) != 1)
+                        continue;
+                b = block_table_find_device(t, device);
+                if (!b || (found && priority < best))
+                        continue;
+                tie = found && priority == best;
+                found = b;
+                best = priority;
+        }
+        return tie ? NULL : found;
 }

@@ -39,3 +39,6 @@ const Block *block_table_find(const BlockTable *t, const char *name);
 const Block *block_table_find_device(const BlockTable *t, dev_t device);
 /* "/dev/NAME" or "/dev/mapper/NAME", by text. */
 const Block *block_table_find_path(const BlockTable *t, const char *path);
+/* The same, and the other names that udev has made for devices ("/dev/VG/LV", "/dev/disk/by-id/..."), by udev's own
+ * record of them. */
+const Block *block_table_resolve(const Sysroot *s, const BlockTable *t, const char *path);

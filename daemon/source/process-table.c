@@ -112,6 +112,7 @@ static int line_to_u64(const char *text, const char *key, int base, uint64_t *re
 
 /* Devices through which user space serves storage. The text is only a candidate: a file may have any name. */
 static const char *serving_device(const char *path) {
+        static const char *const directories[] = { "vduse/", "mapper/" };
         const char *base = strrchr(path, '/');
 
         if (!base)
@@ -122,6 +123,13 @@ static const char *serving_device(const char *path) {
         if ((startswith(base, "uio") && base[3] >= '0' && base[3] <= '9') ||
             (startswith(base, "ublkc") && base[5] >= '0' && base[5] <= '9'))
                 return base;
+        /* With the name of its directory: "vduse/NAME", "mapper/control". */
+        for (size_t i = 0; i < ELEMENTSOF(directories); i++) {
+                size_t n = strlen(directories[i]);
+
+                if ((size_t) (base - path) > n && memcmp(base - n, directories[i], n) == 0 && base[-(ssize_t) n - 1] == '/')
+                        return streq(base, "control") == streq(directories[i], "mapper/") ? base - n : NULL;
+        }
         return NULL;
 }
 

@@ -21,7 +21,7 @@ typedef struct Holder {
         uint64_t start;
         FilesPlace place;
         int fd;
-        char *device; /* base name below /dev: "fuse", "uio0" */
+        char *device; /* name below /dev: "fuse", "uio0", "vduse/NAME", "mapper/control" */
         /* From fdinfo where the kernel prints it (fuse_connection), else -1: then which connection it
          * serves is not known. */
         int64_t fuse_connection;

@@ -9,6 +9,7 @@
 
 const Source sources[] = {
         { "filesystem", source_filesystem_scan },
+        { "journal", source_journal_scan },
         { "block", source_block_scan },
         { "loop", source_loop_scan },
         { "dm", source_dm_scan },
@@ -18,6 +19,7 @@ const Source sources[] = {
         { "fuse", source_fuse_scan },
         { "nbd", source_nbd_scan },
         { "ublk", source_ublk_scan },
+        { "vduse", source_vduse_scan },
         { "md", source_md_scan },
         { "swap", source_swap_scan },
         { "process", source_process_scan }, /* last: describes whom the others named */
@@ -77,7 +79,8 @@ static bool processes_matter(const Scan *s, bool *ret_sockets) {
                 const Block *b = &s->blocks.blocks[i];
 
                 *ret_sockets |= b->nbd_pid > 0;
-                matter |= startswith(b->name, "ublkb") || startswith(b->name, "md");
+                matter |= startswith(b->name, "ublkb") || startswith(b->name, "md") || startswith(b->directory, VDUSE_DIRECTORY) ||
+                        dm_is_watched(b);
         }
         matter |= *ret_sockets;
         if (!matter)

@@ -99,6 +99,11 @@ int scan_add_file(
                 const char *evidence,
                 char **ret_id);
 
+/* A device-mapper device, or a part of one, that a daemon watches to recover it or to make it grow. */
+bool dm_is_watched(const Block *b);
+
+#define VDUSE_DIRECTORY "devices/virtual/vduse/"
+
 char *filesystem_id(dev_t device);
 char *block_id(dev_t device);
 
@@ -114,4 +119,6 @@ int source_swap_scan(Scan *s, FactSet *f);
 int source_nbd_scan(Scan *s, FactSet *f);
 int source_ublk_scan(Scan *s, FactSet *f);
 int source_md_scan(Scan *s, FactSet *f);
+int source_vduse_scan(Scan *s, FactSet *f);
+int source_journal_scan(Scan *s, FactSet *f);
 int source_process_scan(Scan *s, FactSet *f);

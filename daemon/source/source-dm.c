@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What a device-mapper table itself names, beside sysfs: targets may use devices (metadata, journals) through
- * the table, and both must agree. */
+ * the table, and both must agree. And the daemons that recover such devices, or make them grow: who holds
+ * /dev/mapper/control, which only root can open, and is called so. No file says which devices a daemon watches. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,6 +34,63 @@ static int add_dependencies(FactSet *f, const Block *b, const char *answer) {
         return 0;
 }
 
+/* What LVM has its daemon watch (lib/activate/activate.c, monitor_dev_for_events()), and multipath maps. */
+static const struct {
+        const char *target, *comm;
+        Certainty certainty;
+} watchers[] = {
+        { "multipath", "multipathd", CERTAINTY_UNIQUE }, /* it watches all of them, but those that its configuration excepts */
+        { "thin-pool", "dmeventd", CERTAINTY_INFERRED },
+        { "snapshot", "dmeventd", CERTAINTY_INFERRED },
+        { "mirror", "dmeventd", CERTAINTY_INFERRED },
+        { "raid", "dmeventd", CERTAINTY_INFERRED },
+};
+
+/* Whether descriptors need to be read for such a device. Told without the table, which takes a probe; of a snapshot, by
+ * what it keeps its changes in. */
+bool dm_is_watched(const Block *b) {
+        const char *uuid = b->dm_uuid ?: "", *name = b->dm_name ?: "";
+
+        return startswith(uuid, "mpath-") ||
+                (startswith(uuid, "LVM-") && (endswith(uuid, "-tpool") || endswith(uuid, "-cow") || strstr(name, "_rimage_") || strstr(name, "_mimage_")));
+}
+
+static bool has_target(const char *answer, const char *target) {
+        size_t n = strlen(target), length;
+
+        for (const char *p = answer; *p && *p != ' '; p += length + (p[length] == ',')) {
+                length = strcspn(p, ", ");
+                if (length == n && memcmp(p, target, n) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static int add_watchers(Scan *s, FactSet *f, const Block *b, const char *answer) {
+        _cleanup_free_ char *id = block_id(b->device);
+
+        if (!id)
+                return -ENOMEM;
+        for (size_t i = 0; i < s->processes.n; i++) {
+                const Holder *h = &s->processes.holders[i];
+                _cleanup_free_ char *comm = NULL;
+
+                if (!streq(h->device, "mapper/control") || sysroot_read(s->root, AREA_PROC, PATH("%d/comm", h->pid), &comm) < 0)
+                        continue;
+                for (size_t k = 0; k < ELEMENTSOF(watchers); k++) {
+                        int r;
+
+                        if (!streq(watchers[k].comm, comm) || !has_target(answer, watchers[k].target))
+                                continue;
+                        r = scan_add_server(s, f, id, h->pid, h->start, ROLE_ERROR_PATH, watchers[k].certainty, 0,
+                                            PATH("/proc/%d/fd/%d -> /dev/mapper/control, /proc/%d/comm", h->pid, h->fd, h->pid));
+                        if (r < 0)
+                                return r;
+                }
+        }
+        return 0;
+}
+
 int source_dm_scan(Scan *s, FactSet *f) {
         for (size_t i = 0; s->probes && i < s->blocks.n; i++) {
                 const Block *b = &s->blocks.blocks[i];
@@ -46,6 +104,8 @@ int source_dm_scan(Scan *s, FactSet *f) {
                 if (!answer || *answer == '!')
                         continue;
                 r = add_dependencies(f, b, answer);
+                if (r >= 0 && b->dm_uuid && (startswith(b->dm_uuid, "LVM-") || startswith(b->dm_uuid, "mpath-")))
+                        r = add_watchers(s, f, b, answer);
                 if (r < 0)
                         return r;
         }

@@ -36,7 +36,7 @@ static int collect_targets(const MountTable *t, size_t first, size_t n, char ***
 
 /* All members of a multi-device btrfs: /sys/fs/btrfs/FSID/devices/KNAME; the mount's source names only one. */
 static int add_btrfs_members(Scan *s, FactSet *f, const char *id, const Mount *m, bool *ret_found) {
-        const Block *source = block_table_find_path(&s->blocks, m->source);
+        const Block *source = block_table_resolve(s->root, &s->blocks, m->source);
         _cleanup_strv_free_ char **fsids = NULL;
         int r;
 
@@ -67,6 +67,19 @@ static int add_btrfs_members(Scan *s, FactSet *f, const char *id, const Mount *m
         return 0;
 }
 
+/* EROFS reads an image file without a loop device in between (Linux 6.12, fs/erofs/super.c). Its path is as whoever
+ * mounted it wrote it, perhaps relative, perhaps renamed since. */
+static int add_image(Scan *s, FactSet *f, const char *id, const Mount *m) {
+        const Mount *below = m->source[0] == '/' ? mount_table_resolve(&s->mounts, m->space, m->source) : NULL;
+        _cleanup_free_ char *file = NULL;
+        int r;
+
+        if (!below || below->device == m->device)
+                return 0;
+        r = scan_add_file(f, below, 0, m->source, 0, CERTAINTY_INFERRED, "/proc/1/mountinfo: source", &file);
+        return r < 0 ? r : factset_add_edge(f, id, file, ROLE_BACKING, CERTAINTY_INFERRED, 0, "/proc/1/mountinfo: source");
+}
+
 static int add_lower(Scan *s, FactSet *f, const char *id, const Mount *m, bool *ret_unknown) {
         _cleanup_free_ char *lower = NULL;
         const Block *source;
@@ -87,11 +100,13 @@ static int add_lower(Scan *s, FactSet *f, const char *id, const Mount *m, bool *
                 if (r < 0 || found)
                         return r;
         }
+        if (streq(m->type, "erofs"))
+                return add_image(s, f, id, m);
         /* An anonymous device number over a block device: the source names it. It means nothing for other types: a
          * user's own tmpfs may have any. */
         if (!streq(m->type, "btrfs") && !streq(m->type, "bcachefs"))
                 return 0;
-        source = block_table_find_path(&s->blocks, m->source);
+        source = block_table_resolve(s->root, &s->blocks, m->source);
         if (!source)
                 return 0;
         lower = block_id(source->device);

@@ -15,7 +15,7 @@
 #include "daemon/source/scan.h"
 
 static int add_path(Scan *s, FactSet *f, const char *disk, const Backstore *b, Certainty certainty) {
-        const Block *device = block_table_find_path(&s->blocks, b->path);
+        const Block *device = block_table_resolve(s->root, &s->blocks, b->path);
         const Mount *m = device ? NULL : mount_table_resolve(&s->mounts, 0, b->path);
         const char *evidence = PATH("/sys/kernel/config/target/%s/udev_path", b->place);
         _cleanup_free_ char *lower = device ? block_id(device->device) : NULL;

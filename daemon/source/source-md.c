@@ -52,7 +52,7 @@ static int add_zram(Scan *s, FactSet *f, const char *id, const Block *b) {
 
         if (sysroot_read(s->root, AREA_SYS, PATH("%s/backing_dev", b->directory), &path) < 0)
                 return 0;
-        backing = block_table_find_path(&s->blocks, path);
+        backing = block_table_resolve(s->root, &s->blocks, path);
         if (!backing)
                 return 0; /* "none" */
         lower = block_id(backing->device);

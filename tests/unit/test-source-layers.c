@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Edges that no mount source, slave or holder names: journals, images, names that udev made, daemons that watch. */
+#include <stdlib.h>
+
+#include "daemon/source/scan.h"
+#include "tests/unit/fake-root.h"
+
+typedef struct Fixture {
+        FakeRoot fake;
+        ProbeCache probes;
+        Scan scan;
+        FactSet *facts;
+} Fixture;
+
+static void fixture_init(Fixture *x) {
+        *x = (Fixture) { .fake = fake_root_make(), .facts = factset_new() };
+        CHECK(x->facts && probe_cache_init(&x->probes) == 0);
+        x->scan = (Scan) { .root = x->fake.root, .probes = &x->probes };
+        fake_link(&x->fake, "proc/1/ns/mnt", "mnt:[1]");
+}
+
+static void fixture_done(Fixture *x) {
+        factset_free(x->facts);
+        scan_done(&x->scan);
+        probe_cache_done(&x->probes);
+        fake_root_done(&x->fake);
+}
+#define _cleanup_fixture_ _cleanup_(fixture_done)
+
+static void make_block(const Fixture *x, const char *name, const char *device, const char *directory) {
+        fake_link(&x->fake, PATH("sys/class/block/%s", name), PATH("../../devices/%s/block/%s", directory, name));
+        fake_file(&x->fake, PATH("sys/devices/%s/block/%s/dev", directory, name), device);
+        fake_file(&x->fake, PATH("sys/devices/%s/block/%s/size", directory, name), "2048\n");
+}
+
+static void make_dm(const Fixture *x, const char *name, const char *device, const char *label, const char *uuid) {
+        make_block(x, name, device, "virtual");
+        fake_file(&x->fake, PATH("sys/devices/virtual/block/%s/dm/name", name), label);
+        fake_file(&x->fake, PATH("sys/devices/virtual/block/%s/dm/uuid", name), uuid);
+}
+
+/* A process with a descriptor 3 of a device node. */
+static void make_holder(const Fixture *x, pid_t pid, const char *comm, const char *path, int mount_id) {
+        fake_file(&x->fake, PATH("proc/%d/stat", pid), PATH("%d (%s) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 7 0 0\n", pid, comm));
+        fake_file(&x->fake, PATH("proc/%d/comm", pid), PATH("%s\n", comm));
+        fake_link(&x->fake, PATH("proc/%d/fd/3", pid), path);
+        fake_file(&x->fake, PATH("proc/%d/fdinfo/3", pid), PATH("pos:\t0\nflags:\t0100002\nmnt_id:\t%d\nino:\t9\n", mount_id));
+}
+
+static void scan(Fixture *x, int (*source)(Scan *s, FactSet *f)) {
+        CHECK(scan_refresh(&x->scan, TABLE_ALL) == 0);
+        CHECK(source(&x->scan, x->facts) == 0);
+}
+
+static int compare(const void *a, const void *b) {
+        return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+/* All edges as "UPPER>LOWER" with the certainty as a letter, sorted; "!" before an error path. */
+static void check_edges(const Fixture *x, const char *want) {
+        _cleanup_strv_free_ char **edges = NULL;
+        _cleanup_free_ char *have = strdup("");
+        size_t n = 0;
+
+        for (size_t i = 0; i < x->facts->n_edges; i++) {
+                const EdgeFact *e = &x->facts->edges[i];
+
+                CHECK(strv_append(&edges, &n, PATH("%s>%s%s%c", e->upper, e->role == ROLE_ERROR_PATH ? "!" : "", e->lower,
+                                                   certainty_to_string(e->certainty)[0])) == 0);
+        }
+        if (n > 1)
+                qsort(edges, n, sizeof(char *), compare);
+        for (size_t i = 0; i < n; i++) {
+                char *longer = text_format("%s%s%s", have, i > 0 ? " " : "", edges[i]);
+
+                free(have);
+                have = longer;
+                CHECK(have);
+        }
+        if (!streq(have, want))
+                printf("# have '%s'\n# want '%s'\n", have, want);
+        CHECK(streq(have, want));
+}
+
+static void ext4_journal(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        make_block(&x, "sda", "8:0\n", "pci");
+        make_block(&x, "sdb", "8:16\n", "pci");
+        make_block(&x, "sdc", "8:32\n", "pci");
+        make_block(&x, "sdd", "8:48\n", "pci");
+        fake_file(&x.fake, "proc/1/mountinfo",
+                  "20 1 8:0 / / rw - ext4 /dev/sda rw\n21 20 8:16 / /inside rw - ext4 /dev/sdb rw\n"
+                  "22 20 8:0 / /again rw - ext4 /dev/sda rw\n23 20 8:48 / /none rw - ext4 /dev/sdd rw\n");
+        fake_file(&x.fake, "sys/fs/ext4/sda/journal_task", "200\n");
+        fake_file(&x.fake, "proc/200/comm", "jbd2/sdc\n");
+        fake_file(&x.fake, "sys/fs/ext4/sdb/journal_task", "201\n");
+        fake_file(&x.fake, "proc/201/comm", "jbd2/sdb-8\n");
+        fake_file(&x.fake, "sys/fs/ext4/sdd/journal_task", "<none>\n");
+        scan(&x, source_journal_scan);
+        check_edges(&x, "fs:8:0>block:8:32p");
+}
+
+static void xfs_log(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        make_block(&x, "sda", "8:0\n", "pci");
+        make_block(&x, "sdb", "8:16\n", "pci");
+        make_dm(&x, "dm-0", "253:0\n", "vg-log\n", "LVM-x\n");
+        fake_link(&x.fake, "run/udev/links/vg\\x2flog/b253:0", "0:/dev/dm-0");
+        fake_file(&x.fake, "proc/1/mountinfo",
+                  "20 1 8:0 / / rw - xfs /dev/sda rw,logdev=/dev/vg/log,rtdev=/dev/sdb,noquota\n");
+        scan(&x, source_journal_scan);
+        check_edges(&x, "fs:8:0>block:253:0u fs:8:0>block:8:16u");
+}
+
+/* Two claim a name: the higher priority has it, whoever is gone has not, and equals are not told apart. */
+static void names(void) {
+        _cleanup_fixture_ Fixture x;
+        const BlockTable *t = &x.scan.blocks;
+
+        fixture_init(&x);
+        make_block(&x, "sda", "8:0\n", "pci");
+        make_block(&x, "sdb", "8:16\n", "pci");
+        fake_file(&x.fake, "proc/1/mountinfo", "");
+        fake_link(&x.fake, "run/udev/links/disk\\x2fby-id\\x2fa/b8:0", "-10:/dev/sda");
+        fake_link(&x.fake, "run/udev/links/disk\\x2fby-id\\x2fa/b8:16", "50:/dev/sdb");
+        fake_link(&x.fake, "run/udev/links/disk\\x2fby-id\\x2fa/b8:99", "90:/dev/gone");
+        fake_link(&x.fake, "run/udev/links/b/b8:0", "0:/dev/sda");
+        fake_link(&x.fake, "run/udev/links/b/b8:16", "0:/dev/sdb");
+        fake_link(&x.fake, "run/udev/links/c/nonsense", "x");
+        CHECK(scan_refresh(&x.scan, TABLE_ALL) == 0);
+        CHECK(block_table_resolve(x.fake.root, t, "/dev/sda") == block_table_find(t, "sda"));
+        CHECK(block_table_resolve(x.fake.root, t, "/dev/disk/by-id/a") == block_table_find(t, "sdb"));
+        CHECK(!block_table_resolve(x.fake.root, t, "/dev/b"));
+        CHECK(!block_table_resolve(x.fake.root, t, "/dev/c"));
+        CHECK(!block_table_resolve(x.fake.root, t, "/dev/../sda"));
+        CHECK(!block_table_resolve(x.fake.root, t, "/dev/"));
+        CHECK(!block_table_resolve(x.fake.root, t, "relative"));
+}
+
+static void erofs_image(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        make_block(&x, "sda", "8:0\n", "pci");
+        fake_file(&x.fake, "proc/1/mountinfo",
+                  "20 1 8:0 / / rw - ext4 /dev/sda rw\n21 20 0:40 / /a rw - erofs /images/a ro\n"
+                  "22 20 0:41 / /b rw - erofs relative ro\n23 20 8:0 / /c rw - erofs /dev/sda ro\n");
+        scan(&x, source_filesystem_scan);
+        check_edges(&x, "file:8:0:/images/a>fs:8:0i fs:0:40>file:8:0:/images/ai fs:8:0>block:8:0p");
+}
+
+#define DEVTMPFS "20 1 0:5 / /dev rw - devtmpfs devtmpfs rw\n21 20 0:6 / /dev/shm rw - tmpfs tmpfs rw\n"
+
+static void vduse(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        make_block(&x, "vdd", "254:48\n", "virtual/vduse/vd0/vd0/virtio5");
+        make_block(&x, "vde", "254:64\n", "virtual/vduse/vd01/vd01/virtio6");
+        fake_file(&x.fake, "proc/1/mountinfo", DEVTMPFS);
+        make_holder(&x, 30, "server", "/dev/vduse/vd0", 20);
+        make_holder(&x, 31, "control", "/dev/vduse/control", 20);
+        scan(&x, source_vduse_scan);
+        check_edges(&x, "block:254:48>process:30:7p");
+        CHECK(x.scan.unserved); /* the other one */
+}
+
+static void watchers(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        make_dm(&x, "dm-0", "253:0\n", "mpatha\n", "mpath-3600\n");
+        make_dm(&x, "dm-1", "253:1\n", "vg-pool-tpool\n", "LVM-x-tpool\n");
+        make_dm(&x, "dm-2", "253:2\n", "vg-plain\n", "LVM-y\n");
+        make_dm(&x, "dm-3", "253:3\n", "by-hand\n", "\n");
+        CHECK(probe_cache_load(&x.probes, "dm 253:0 0=multipath 8:0\ndm 253:1 0=thin-pool\ndm 253:2 0=linear\ndm 253:3 0=snapshot\n") == 0);
+        fake_file(&x.fake, "proc/1/mountinfo", DEVTMPFS);
+        make_holder(&x, 30, "multipathd", "/dev/mapper/control", 20);
+        make_holder(&x, 31, "dmeventd", "/dev/mapper/control", 20);
+        make_holder(&x, 32, "lvm", "/dev/mapper/control", 20);
+        make_holder(&x, 33, "multipathd", "/home/mapper/control", 99); /* a file of that name */
+        scan(&x, source_dm_scan);
+        check_edges(&x, "block:253:0>!process:30:7u block:253:0>block:8:0p block:253:1>!process:31:7i");
+}
+
+TEST_MAIN(TEST(ext4_journal), TEST(xfs_log), TEST(names), TEST(erofs_image), TEST(vduse), TEST(watchers))
