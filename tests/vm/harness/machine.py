@@ -90,6 +90,8 @@ class Machine:
             # All guests come from one saved state: the generation id has
             # each of them draw its own random numbers.
             "-device", "virtio-rng-pci", "-device", "vmgenid,guid=auto",
+            # A 9p server outside of the guest. QEMU's own tiny tree: nothing of this machine.
+            "-fsdev", "synth,id=outside", "-device", "virtio-9p-pci,fsdev=outside,mount_tag=outside",
             *_drive("root", disk, "qcow2"), *_drive("payload", payload, "raw", "read-only=on"),
         ]
         for number, path in enumerate(data_disks, 1):

@@ -7,7 +7,9 @@ and nothing may be there that the machine has not. Prints each difference; exit
 status 1 if there is one.
 """
 
+import glob
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -29,6 +31,7 @@ class Graph:
     def __init__(self):
         document = json.loads(output("stackctl", "--json=short", "status"))
         self.layers = {layer["id"]: layer for layer in document["layers"]}
+        self.processes = document["processes"]
         self.blocks = {layer["device"]: layer for layer in self.layers.values() if layer["kind"] == "block"}
         self.filesystems = {layer["device"]: layer for layer in self.layers.values() if layer["kind"] == "filesystem"}
 
@@ -68,8 +71,8 @@ def lsblk(graph):
         if device not in known:
             differ(f"lsblk: does not know {layer['name']} ({device})")
         for lower in graph.lower(layer):
-            # Loop files, zram's backing device and the container of an md array are more than lsblk tells.
-            if lower.startswith("block:") and (device, lower[6:]) not in parents and not layer["name"].startswith(("zram", "md")):
+            # zram's backing device, the container of an md array and what a SCSI target exports are more than lsblk tells.
+            if lower.startswith("block:") and (device, lower[6:]) not in parents and not layer["name"].startswith(("zram", "md", "sd")):
                 differ(f"lsblk: does not know that {layer['name']} stands on {lower}")
 
 
@@ -119,7 +122,7 @@ def losetup(graph):
 
 
 def dmsetup(graph):
-    for line in output("dmsetup", "deps", "-o", "devno").splitlines():
+    for line in output("dmsetup", "--manglename=none", "deps", "-o", "devno").splitlines():
         match = re.match(r"(.+): \d+ dependenc\S+\s*:\s*(.*)", line)
         if not match:
             continue
@@ -129,7 +132,7 @@ def dmsetup(graph):
             continue
         for major, minor in re.findall(r"\((\d+), (\d+)\)", match[2]):
             check_edge(graph, "dmsetup", upper, f"{major}:{minor}")
-    for line in output("dmsetup", "table").splitlines():
+    for line in output("dmsetup", "--manglename=none", "table").splitlines():
         match = re.match(r"(.+): \d+ \d+ (\S+)", line)
         layer = match and next((l for l in graph.blocks.values() if l["label"] == match[1]), None)
         if match and (not layer or match[2] not in layer["type"].removeprefix("dm-").split(",")):
@@ -148,9 +151,87 @@ def btrfs(graph):
             differ(f"btrfs: a file system on {names}, the graph has {members}")
 
 
+def below(graph, layer):
+    """Everything below a layer."""
+    found, todo = set(), [layer["id"]]
+    while todo:
+        for identity in graph.lower(graph.layers[todo.pop()]) - found:
+            found.add(identity)
+            if identity in graph.layers:
+                todo.append(identity)
+    return found
+
+
+def lvs(graph):
+    if not any(layer["label"] for layer in graph.blocks.values()):
+        return
+    report = json.loads(output("lvs", "--all", "--reportformat=json", "--options=vg_name,lv_name,lv_kernel_major,lv_kernel_minor,devices"))
+    volumes = report["report"][0]["lv"]
+    active = {(lv["vg_name"], lv["lv_name"].strip("[]")): f"{lv['lv_kernel_major']}:{lv['lv_kernel_minor']}"
+              for lv in volumes if lv["lv_kernel_major"] not in ("", "-1")}
+    for lv in volumes:
+        upper = active.get((lv["vg_name"], lv["lv_name"].strip("[]")))
+        if upper and upper not in graph.blocks:
+            differ(f"lvs: {lv['vg_name']}/{lv['lv_name']} is not in the graph")
+        # "/dev/vdb(0)", or another volume: "pool_tdata(0)"; what the kernel has in between is not lvs's business.
+        for name in re.findall(r"([^,()]+)\(\d+\)", lv["devices"]) if upper in graph.blocks else ():
+            lower = active.get((lv["vg_name"], name)) or \
+                next((device for device, layer in graph.blocks.items() if layer["name"] == os.path.basename(os.path.realpath(name))), None)
+            if lower and f"block:{lower}" not in below(graph, graph.blocks[upper]):
+                differ(f"lvs: {lv['lv_name']} is on {name} ({lower}), the graph has {below(graph, graph.blocks[upper])}")
+
+
+def mdadm(graph):
+    for device, layer in graph.blocks.items():
+        if layer["type"] != "md":
+            continue
+        text = output("mdadm", "--detail", "--export", f"/dev/{layer['name']}", check=False)
+        members = {os.path.basename(os.path.realpath(path)) for path in re.findall(r"MD_DEVICE_\S+_DEV=(\S+)", text)}
+        have = {graph.layers[i]["name"] for i in graph.lower(layer) if graph.layers[i]["type"] != "md"}
+        if members != have:
+            differ(f"mdadm: {layer['name']} ({device}) is on {members}, the graph has {have}")
+
+
+def nbd(graph):
+    connected = {path.rpartition("/")[2] for path in glob.glob("/sys/block/nbd*")
+                 if subprocess.run(["nbd-client", "-c", f"/dev/{path.rpartition('/')[2]}"], stdout=subprocess.DEVNULL, check=False).returncode == 0}
+    ours = {layer["name"] for layer in graph.blocks.values() if layer["type"] == "nbd"}
+    if connected != ours:
+        differ(f"nbd-client: {connected} are connected, the graph has {ours}")
+
+
+def targetcli(graph):
+    """Each backstore's file or device, where it comes back to this machine, and nothing else, is below a SCSI disk."""
+    if not shutil.which("targetcli") or not glob.glob("/sys/kernel/config/target/core/*/*/udev_path"):
+        return
+    backing = set(re.findall(r"\[(/\S+) \(", output("targetcli", "ls", "/backstores")))
+    backing = {os.path.realpath(path) if path.startswith("/dev/") else path for path in backing}
+    ours = set()
+    for layer in graph.blocks.values():
+        for lower in (graph.layers[i] for i in graph.lower(layer) if layer["name"].startswith("sd") and not layer["type"] == "partition"):
+            ours.add(lower["path"] or f"/dev/{lower['name']}")
+    if backing != ours:
+        differ(f"targetcli: {backing}, the graph has {ours}")
+
+
+def existence(graph):
+    """No file that nothing stands on, no process that is gone."""
+    for layer in graph.layers.values():
+        if layer["kind"] == "file" and not layer["upper"]:
+            differ(f"{layer['path']} is in the graph for nobody")
+    for process in graph.processes:
+        try:
+            with open(f"/proc/{process['pid']}/stat", encoding="utf-8", errors="replace") as file:
+                start = int(file.read().rpartition(")")[2].split()[19])
+        except OSError:
+            start = None
+        if start != process["start"]:
+            differ(f"process {process['pid']} ({process['comm']}) does not exist")
+
+
 def main():
     graph = Graph()
-    for oracle in lsblk, findmnt, swaps, losetup, dmsetup, btrfs:
+    for oracle in lsblk, findmnt, swaps, losetup, dmsetup, btrfs, lvs, mdadm, nbd, targetcli, existence:
         oracle(graph)
     print(f"oracles: {len(graph.layers)} layers, {len(differences)} differences")
     sys.exit(bool(differences))
