@@ -15,6 +15,7 @@
 
 typedef struct Backing {
         const Mount *mount;
+        dev_t detached; /* of a file system that is mounted nowhere any more */
         uint64_t inode;
         Certainty certainty;
         const char *evidence;
@@ -45,12 +46,39 @@ static void find_backing(Scan *s, const Block *b, Backing *ret) {
                 };
                 return;
         }
+        if (major(device) != 0 && block_table_find_device(&s->blocks, device)) {
+                *ret = (Backing) { .detached = device, .inode = inode };
+                return;
+        }
         /* btrfs gives each subvolume a device number of its own, which no mount shows. */
         if (ret->mount && streq(ret->mount->type, "btrfs")) {
                 ret->inode = inode;
                 ret->certainty = CERTAINTY_UNIQUE;
         } else
                 ret->mount = NULL; /* a detached mount, or one of a namespace we cannot see */
+}
+
+/* Unmounted lazily, a file system lives on for as long as it is used: it is there, on its device, in no table. sysfs
+ * tells of some types. */
+static int add_detached(Scan *s, FactSet *f, dev_t device) {
+        static const char *const types[] = { "ext4", "xfs", "f2fs" };
+        _cleanup_node_fact_ NodeFact n = { .kind = NODE_FILESYSTEM, .id = filesystem_id(device) };
+        const Block *b = block_table_find_device(&s->blocks, device);
+        _cleanup_free_ char *id = filesystem_id(device), *lower = block_id(device);
+        const char *type = "unknown";
+        int r;
+
+        for (size_t i = 0; i < ELEMENTSOF(types); i++)
+                if (sysroot_exists(s->root, AREA_SYS, PATH("fs/%s/%s", types[i], b->name)))
+                        type = types[i];
+        n.type = strdup(type);
+        n.name = strdup(b->name);
+        n.device = text_format("%u:%u", major(device), minor(device));
+        n.incomplete = strdup("it is mounted nowhere that can be seen, and still in use");
+        if (!id || !lower || !n.id || !n.type || !n.name || !n.device || !n.incomplete)
+                return -ENOMEM;
+        r = factset_add_node(f, &n);
+        return r < 0 ? r : factset_add_edge(f, id, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0, "LOOP_GET_STATUS64");
 }
 
 static int add_loop(Scan *s, FactSet *f, const Block *b) {
@@ -61,7 +89,14 @@ static int add_loop(Scan *s, FactSet *f, const Block *b) {
         if (!upper)
                 return -ENOMEM;
         find_backing(s, b, &backing);
-        if (!backing.mount) {
+        if (backing.detached) {
+                const Mount nowhere = { .device = backing.detached };
+
+                r = add_detached(s, f, backing.detached);
+                if (r >= 0)
+                        r = scan_add_file(f, &nowhere, backing.inode, b->backing_file, b->size, CERTAINTY_PROVEN,
+                                          "LOOP_GET_STATUS64", &file);
+        } else if (!backing.mount) {
                 _cleanup_node_fact_ NodeFact n = { .kind = NODE_FILE };
 
                 file = text_format("file:%s:%s", b->name, b->backing_file);

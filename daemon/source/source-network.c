@@ -53,10 +53,21 @@ static int add_kernel_export(Scan *s, FactSet *f, const char *id, const Mount *m
                                         "/proc/1/mountinfo: source, /proc/fs/nfsd/exports") : -ENOMEM;
 }
 
+/* A 9p mount names the tree that it asked the server for. What the server makes of the name is its own affair. */
+static int add_9p_tree(Scan *s, FactSet *f, const char *id, const Mount *m) {
+        _cleanup_free_ char *tree = option(m->options, "aname"), *lower = NULL;
+        const Mount *below = tree && tree[0] == '/' ? mount_table_resolve(&s->mounts, 0, tree) : NULL;
+
+        if (!below || below->device == m->device)
+                return 0;
+        lower = filesystem_id(below->device);
+        return lower ? factset_add_edge(f, id, lower, ROLE_BACKING, CERTAINTY_INFERRED, 0, "/proc/1/mountinfo: aname") : -ENOMEM;
+}
+
 static int add_tcp(Scan *s, FactSet *f, const char *id, const Mount *m, const char *address, uint16_t port, bool nfs) {
         const char *evidence = PATH("/proc/1/mountinfo: %.64s port %u, /proc/1/net/tcp", address, port);
         SocketAddress server;
-        bool kernel = false;
+        bool kernel = false, process = false;
         int r;
 
         if (socket_address_parse(address, port, &server) < 0)
@@ -69,15 +80,21 @@ static int add_tcp(Scan *s, FactSet *f, const char *id, const Mount *m, const ch
                 far = socket_table_peer(&s->sockets, near);
                 if (!far)
                         continue;
-                kernel |= !process_table_owner(&s->processes, far->inode);
+                if (process_table_owner(&s->processes, far->inode))
+                        process = true;
+                else
+                        kernel = true;
                 r = scan_add_socket_owners(s, f, id, far, ROLE_BACKING, CERTAINTY_PROVEN, 0, evidence);
                 if (r < 0)
                         return r;
         }
-        return kernel && nfs ? add_kernel_export(s, f, id, m) : 0;
+        if (!nfs)
+                return process ? add_9p_tree(s, f, id, m) : 0;
+        return kernel ? add_kernel_export(s, f, id, m) : 0;
 }
 
 static int add_unix(Scan *s, FactSet *f, const char *id, const Mount *m) {
+        bool found = false;
         int r;
 
         for (size_t i = 0; i < s->sockets.n; i++) {
@@ -88,8 +105,9 @@ static int add_unix(Scan *s, FactSet *f, const char *id, const Mount *m) {
                 r = scan_add_socket_owners(s, f, id, far, ROLE_BACKING, CERTAINTY_PROVEN, 0, "/proc/1/mountinfo: source, sock_diag");
                 if (r < 0)
                         return r;
+                found = true;
         }
-        return 0;
+        return found ? add_9p_tree(s, f, id, m) : 0;
 }
 
 static int add_mount(Scan *s, FactSet *f, const Mount *m) {

@@ -153,6 +153,25 @@ static void erofs_image(void) {
         check_edges(&x, "file:8:0:/images/a>fs:8:0i fs:0:40>file:8:0:/images/ai fs:8:0>block:8:0p");
 }
 
+/* What holds a loop device's file lives on when it is mounted nowhere any more. */
+static void detached(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        make_block(&x, "sda", "8:0\n", "pci");
+        make_block(&x, "loop0", "7:0\n", "virtual");
+        make_block(&x, "loop1", "7:1\n", "virtual");
+        fake_file(&x.fake, "sys/devices/virtual/block/loop0/loop/backing_file", "/image\n");
+        fake_file(&x.fake, "sys/devices/virtual/block/loop1/loop/backing_file", "/fuse\n");
+        fake_file(&x.fake, "sys/fs/xfs/sda/x", "");
+        fake_file(&x.fake, "proc/1/mountinfo", "20 1 0:30 / / rw - tmpfs tmpfs rw\n");
+        CHECK(probe_cache_load(&x.probes, "loop 7:0 0=8:0 12\nloop 7:1 0=0:99 12\n") == 0);
+        scan(&x, source_loop_scan);
+        check_edges(&x, "block:7:0>file:8:0:12p block:7:1>file:loop1:/fusep file:8:0:12>fs:8:0p fs:8:0>block:8:0p");
+        for (size_t i = 0; i < x.facts->n_nodes; i++)
+                CHECK(x.facts->nodes[i].kind == NODE_FILE || (streq(x.facts->nodes[i].type, "xfs") && x.facts->nodes[i].incomplete));
+}
+
 #define DEVTMPFS "20 1 0:5 / /dev rw - devtmpfs devtmpfs rw\n21 20 0:6 / /dev/shm rw - tmpfs tmpfs rw\n"
 
 static void vduse(void) {
@@ -187,4 +206,4 @@ static void watchers(void) {
         check_edges(&x, "block:253:0>!process:30:7u block:253:0>block:8:0p block:253:1>!process:31:7i");
 }
 
-TEST_MAIN(TEST(ext4_journal), TEST(xfs_log), TEST(names), TEST(erofs_image), TEST(vduse), TEST(watchers))
+TEST_MAIN(TEST(ext4_journal), TEST(xfs_log), TEST(names), TEST(erofs_image), TEST(detached), TEST(vduse), TEST(watchers))
