@@ -13,7 +13,7 @@ help:
 	@echo 'make run        build a nested storage stack here, and watch stackd protect it (root)'
 	@echo 'make test       every test: gcc, clang with sanitizers, guests (root, or the guests fail)'
 	@echo 'make check      what needs no guest, with gcc and fewer rounds: under two minutes'
-	@echo 'make vm-test    the scenarios in guests; SCENARIO=name for one of them (root)'
+	@echo 'make vm-test    the scenarios in guests; SCENARIO=name for one of them, SUITE=bookworm|trixie|sid (root)'
 	@echo 'make bench      measure'
 	@echo 'make install    install; DESTDIR= as ever'
 	@echo 'make deps       install the packages that all of these need (root, Debian 12 or 13)'
@@ -35,7 +35,7 @@ check:
 	@tests/run --quick gcc
 
 vm-test:
-	@tests/run guest $(if $(SCENARIO),--scenario $(SCENARIO))
+	@tests/run guest $(if $(SUITE),--suite $(SUITE)) $(foreach name,$(SCENARIO),--scenario $(name))
 
 bench: all
 	@meson test -C build --benchmark --no-rebuild --verbose --num-processes 1
