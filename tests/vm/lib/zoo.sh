@@ -9,7 +9,7 @@ _agrees() {
         stackd_settled
         until python3 "/usr/lib/stackd-vm/lib/$2" "${@:3}" >/run/zoo-differences 2>&1; do
                 if ((SECONDS >= deadline)); then
-                        cat /run/zoo-differences
+                        cat /run/zoo-differences >&2
                         fail "the graph is not what $1 says"
                 fi
                 stackd_settled

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <linux/ublk_cmd.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define DEPTH 16U
@@ -101,7 +103,7 @@ static bool ring_take(Ring *r, struct io_uring_cqe *ret) {
         return true;
 }
 
-static void control_add(Ring *r, int control, unsigned operation, uint32_t id, void *buffer, size_t size, uint64_t data) {
+static int control_run(Ring *r, int control, unsigned operation, uint32_t id, void *buffer, size_t size, uint64_t data) {
         struct ublksrv_ctrl_cmd c = {
                 .dev_id = id,
                 .queue_id = UINT16_MAX,
@@ -109,14 +111,9 @@ static void control_add(Ring *r, int control, unsigned operation, uint32_t id, v
                 .len = (uint16_t) size,
                 .data = { data },
         };
-
-        ring_add(r, control, operation, operation, &c, sizeof(c));
-}
-
-static int control_run(Ring *r, int control, unsigned operation, uint32_t id, void *buffer, size_t size) {
         struct io_uring_cqe done;
 
-        control_add(r, control, operation, id, buffer, size, 0);
+        ring_add(r, control, operation, operation, &c, sizeof(c));
         ring_enter(r, true);
         while (!ring_take(r, &done))
                 ring_enter(r, true);
@@ -180,6 +177,26 @@ static void serve(Ring *r, int device, int file, const struct ublksrv_io_desc *d
         }
 }
 
+/* Commands to the driver as a whole are carried out by a worker of the kernel's, which stays a thread of whoever gave
+ * them for as long as that lives: a child does. */
+static pid_t control_child(void (*commands)(Ring *r, int control, uint32_t id, uint64_t number), uint32_t id, uint64_t number) {
+        pid_t pid = fork();
+
+        if (pid < 0)
+                die("fork", errno);
+        if (pid == 0) {
+                int control = open("/dev/ublk-control", O_RDWR | O_CLOEXEC);
+                Ring ring = {};
+
+                if (control < 0)
+                        die("/dev/ublk-control", errno);
+                ring_open(&ring);
+                commands(&ring, control, id, number);
+                _exit(0);
+        }
+        return pid;
+}
+
 static void add_device(Ring *r, int control, uint32_t id, uint64_t size) {
         struct ublksrv_ctrl_dev_info info = {
                 .nr_hw_queues = 1,
@@ -201,8 +218,27 @@ static void add_device(Ring *r, int control, uint32_t id, uint64_t size) {
                 },
         };
 
-        check("UBLK_CMD_ADD_DEV", control_run(r, control, UBLK_CMD_ADD_DEV, id, &info, sizeof(info)));
-        check("UBLK_CMD_SET_PARAMS", control_run(r, control, UBLK_CMD_SET_PARAMS, id, &params, sizeof(params)));
+        check("UBLK_CMD_ADD_DEV", control_run(r, control, UBLK_CMD_ADD_DEV, id, &info, sizeof(info), 0));
+        check("UBLK_CMD_SET_PARAMS", control_run(r, control, UBLK_CMD_SET_PARAMS, id, &params, sizeof(params), 0));
+}
+
+/* Reads the partition table before it ends: that is for the server to serve. */
+static void start_device(Ring *r, int control, uint32_t id, uint64_t server) {
+        check("UBLK_CMD_START_DEV", control_run(r, control, UBLK_CMD_START_DEV, id, NULL, 0, server));
+}
+
+static void delete_device(Ring *r, int control, uint32_t id, uint64_t number) {
+        (void) number;
+        check("UBLK_CMD_STOP_DEV", control_run(r, control, UBLK_CMD_STOP_DEV, id, NULL, 0, 0));
+        check("UBLK_CMD_DEL_DEV", control_run(r, control, UBLK_CMD_DEL_DEV, id, NULL, 0, 0));
+}
+
+static int wait_for(pid_t pid) {
+        int status;
+
+        if (waitpid(pid, &status, 0) < 0)
+                die("waitpid", errno);
+        return status == 0 ? 0 : 1;
 }
 
 static int open_device(uint32_t id) {
@@ -217,19 +253,17 @@ static int open_device(uint32_t id) {
 }
 
 static int run(uint32_t id, const char *path) {
-        int control = open("/dev/ublk-control", O_RDWR | O_CLOEXEC), file = open(path, O_RDWR | O_CLOEXEC), device;
-        Ring control_ring = {}, ring = {};
+        int file = open(path, O_RDWR | O_CLOEXEC), device;
         const struct ublksrv_io_desc *descriptors;
+        Ring ring = {};
         struct stat st;
         char *buffers;
 
-        if (control < 0)
-                die("/dev/ublk-control", errno);
         if (file < 0 || fstat(file, &st) < 0)
                 die(path, errno);
-        ring_open(&control_ring);
+        if (wait_for(control_child(add_device, id, (uint64_t) st.st_size)) != 0)
+                return 1;
         ring_open(&ring);
-        add_device(&control_ring, control, id, (uint64_t) st.st_size);
         device = open_device(id);
         descriptors = map(device, DEPTH * sizeof(struct ublksrv_io_desc), UBLKSRV_CMD_BUF_OFFSET, PROT_READ);
         buffers = aligned_alloc(4096, (size_t) DEPTH * BUFFER_SIZE);
@@ -238,22 +272,9 @@ static int run(uint32_t id, const char *path) {
         for (unsigned tag = 0; tag < DEPTH; tag++)
                 fetch(&ring, device, UBLK_IO_FETCH_REQ, tag, 0, buffers);
         ring_enter(&ring, false);
-        /* Reads the partition table before it ends: not to be waited for here. */
-        control_add(&control_ring, control, UBLK_CMD_START_DEV, id, NULL, 0, (uint64_t) getpid());
-        ring_enter(&control_ring, false);
+        (void) signal(SIGCHLD, SIG_IGN);
+        (void) control_child(start_device, id, (uint64_t) getpid());
         serve(&ring, device, file, descriptors, buffers);
-        return 0;
-}
-
-static int delete(uint32_t id) {
-        int control = open("/dev/ublk-control", O_RDWR | O_CLOEXEC);
-        Ring ring = {};
-
-        if (control < 0)
-                die("/dev/ublk-control", errno);
-        ring_open(&ring);
-        check("UBLK_CMD_STOP_DEV", control_run(&ring, control, UBLK_CMD_STOP_DEV, id, NULL, 0));
-        check("UBLK_CMD_DEL_DEV", control_run(&ring, control, UBLK_CMD_DEL_DEV, id, NULL, 0));
         return 0;
 }
 
@@ -261,7 +282,7 @@ int main(int argc, char **argv) {
         if (argc == 4 && strcmp(argv[1], "serve") == 0)
                 return run((uint32_t) strtoul(argv[2], NULL, 10), argv[3]);
         if (argc == 3 && strcmp(argv[1], "delete") == 0)
-                return delete((uint32_t) strtoul(argv[2], NULL, 10));
+                return wait_for(control_child(delete_device, (uint32_t) strtoul(argv[2], NULL, 10), 0));
         fprintf(stderr, "usage: ublk-server serve ID FILE | delete ID\n");
         return 2;
 }

@@ -133,9 +133,7 @@ TABLE
 oracles
 
 step "who serves is marked, who only recovers is left alone"
-wait_for 20 "is_marked $(pgrep -ox diod) && is_marked $(pgrep -ox mdmon) && is_marked $(pgrep -ox qemu-storage-da)"
-# Its thread; a worker of the kernel's for its io_uring comes and goes.
-wait_for 20 "flags_of $(pgrep -ox ublk-server) | grep -qx '$(pgrep -ox ublk-server) $IO_FLUSHER'"
+wait_for 20 "is_marked $(pgrep -ox ublk-server) && is_marked $(pgrep -ox diod) && is_marked $(pgrep -ox mdmon) && is_marked $(pgrep -ox qemu-storage-da)"
 assert_unmarked "$(pgrep -ox multipathd)"
 
 step "down"
