@@ -101,6 +101,7 @@ gone() {
 down() {
         local step
         for step; do
+                echo "$step"
                 "down_$step"
                 oracles >/dev/null
         done
