@@ -70,7 +70,7 @@ static int add_btrfs_members(Scan *s, FactSet *f, const char *id, const Mount *m
 /* EROFS reads an image file without a loop device in between (Linux 6.12, fs/erofs/super.c). Its path is as whoever
  * mounted it wrote it, perhaps relative, perhaps renamed since. */
 static int add_image(Scan *s, FactSet *f, const char *id, const Mount *m) {
-        const Mount *below = m->source[0] == '/' ? mount_table_resolve(&s->mounts, m->space, m->source) : NULL;
+        const Mount *below = mount_table_resolve(&s->mounts, m->space, m->source);
         _cleanup_free_ char *file = NULL;
         int r;
 

@@ -181,11 +181,14 @@ static void vduse(void) {
         make_block(&x, "vdd", "254:48\n", "virtual/vduse/vd0/vd0/virtio5");
         make_block(&x, "vde", "254:64\n", "virtual/vduse/vd01/vd01/virtio6");
         fake_file(&x.fake, "proc/1/mountinfo", DEVTMPFS);
+        make_block(&x, "vdf", "254:80\n", "virtual/vduse/vd02/vd02/virtio7");
         make_holder(&x, 30, "server", "/dev/vduse/vd0", 20);
         make_holder(&x, 31, "control", "/dev/vduse/control", 20);
+        make_holder(&x, 32, "server", "/dev/vduse/vd01", 20);
         scan(&x, source_vduse_scan);
-        check_edges(&x, "block:254:48>process:30:7p");
-        CHECK(x.scan.unserved); /* the other one */
+        CHECK(x.scan.processes.n == 2);
+        check_edges(&x, "block:254:48>process:30:7p block:254:64>process:32:7p");
+        CHECK(x.scan.unserved); /* the third */
 }
 
 static void watchers(void) {
@@ -196,7 +199,8 @@ static void watchers(void) {
         make_dm(&x, "dm-1", "253:1\n", "vg-pool-tpool\n", "LVM-x-tpool\n");
         make_dm(&x, "dm-2", "253:2\n", "vg-plain\n", "LVM-y\n");
         make_dm(&x, "dm-3", "253:3\n", "by-hand\n", "\n");
-        CHECK(probe_cache_load(&x.probes, "dm 253:0 0=multipath 8:0\ndm 253:1 0=thin-pool\ndm 253:2 0=linear\ndm 253:3 0=snapshot\n") == 0);
+        make_dm(&x, "dm-4", "253:4\n", "vg-origin\n", "LVM-z\n");
+        CHECK(probe_cache_load(&x.probes, "dm 253:0 0=multipath 8:0\ndm 253:1 0=thin-pool\ndm 253:2 0=linear\ndm 253:3 0=snapshot\ndm 253:4 0=snapshot-origin\n") == 0);
         fake_file(&x.fake, "proc/1/mountinfo", DEVTMPFS);
         make_holder(&x, 30, "multipathd", "/dev/mapper/control", 20);
         make_holder(&x, 31, "dmeventd", "/dev/mapper/control", 20);
