@@ -17,6 +17,7 @@
 #include "daemon/child.h"
 #include "daemon/executor.h"
 #include "daemon/manager.h"
+#include "daemon/observe.h"
 #include "daemon/source/scan.h"
 
 #define DEBOUNCE_USEC (5U * 1000)
@@ -27,6 +28,7 @@
 #define RETRY_FIRST_USEC (100U * 1000)
 #define RETRY_MAX 8U
 #define CAPTURE_PASSES_MAX 5U
+#define RECONCILE_USEC (10ULL * 60 * 1000 * 1000) /* memory grows, and settings change, without an event */
 
 typedef struct Watch {
         pid_t pid;
@@ -65,12 +67,14 @@ struct Manager {
         Graph *graph;
         Analysis analysis;
         HazardList hazards;
+        const Policy *policy;
+        State state;
         Ledger ledger;
         Executor *executor;
         BusServer *bus;
 
         sd_device_monitor *monitor;
-        sd_event_source *mounts_source, *swaps_source, *pass_timer, *retry_timer, *settle_timer;
+        sd_event_source *mounts_source, *swaps_source, *pass_timer, *retry_timer, *settle_timer, *reconcile_timer;
         int mounts_fd, swaps_fd;
         Watch **watches;
         size_t n_watches, watches_capacity;
@@ -159,6 +163,9 @@ static void manager_update_watches(Manager *m) {
                 m->watches[i]->wanted = false;
         for (size_t i = 0; i < m->scan.processes.n + m->scan.n_served + m->ledger.n; i++) {
                 size_t a = m->scan.processes.n, b = a + m->scan.n_served;
+
+                if (i >= b && m->ledger.records[i - b].pid == 0)
+                        continue;
                 pid_t pid = i < a ? m->scan.processes.holders[i].pid : i < b ? m->scan.served[i - a].pid : m->ledger.records[i - b].pid;
                 uint64_t start = i < a ? m->scan.processes.holders[i].start : i < b ? m->scan.served[i - a].start : m->ledger.records[i - b].start;
 
@@ -249,6 +256,18 @@ static void on_probe_done(int status _unused_, const char *output, void *userdat
 
 /* ---- a pass ---- */
 
+static int manager_observe(Manager *m) {
+        State state;
+        int r;
+
+        r = observe(&m->scan, m->graph, m->policy, &state);
+        if (r < 0)
+                return r;
+        state_done(&m->state);
+        m->state = state;
+        return 0;
+}
+
 static int manager_pass(Manager *m) {
         unsigned tables = m->dirty;
         int r;
@@ -280,6 +299,8 @@ static int manager_pass(Manager *m) {
         r = analysis_update(&m->analysis, &m->changes);
         if (r >= 0)
                 r = hazard_list_find(&m->hazards, &m->analysis, m->graph);
+        if (r >= 0)
+                r = manager_observe(m);
         if (r < 0)
                 return r;
         if (m->bus)
@@ -378,21 +399,60 @@ static void manager_forget_ended(Manager *m) {
                 uint64_t start = 0;
                 int r;
 
+                if (record->pid == 0)
+                        continue;
                 r = process_read_start(m->root, record->pid, &start);
                 if (r == -ESRCH || (r >= 0 && start != record->start))
-                        (void) ledger_remove(&m->ledger, record->kind, record->pid, record->start);
+                        (void) ledger_remove(&m->ledger, record->kind, record->target, record->key);
         }
+}
+
+static PlanInput manager_plan_input(Manager *m, const RecordView *done) {
+        return (PlanInput) {
+                .analysis = &m->analysis,
+                .graph = m->graph,
+                .policy = m->policy,
+                .state = &m->state,
+                .done = done,
+                .complete = !m->scan.incomplete,
+        };
+}
+
+static void plan_keep(Plan *p, bool (*keeps)(const Action *a, const void *argument), const void *argument) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < p->n; i++)
+                if (keeps(&p->actions[i], argument))
+                        p->actions[kept++] = p->actions[i];
+                else
+                        action_done(&p->actions[i]);
+        p->n = kept;
+}
+
+static bool is_no_mark(const Action *a, const void *argument _unused_) {
+        return a->kind != ACTION_IO_FLUSHER;
+}
+
+static int on_reconcile(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
+        manager_request_pass(userdata, 0);
+        return 0;
 }
 
 static void manager_carry_out(Manager *m) {
         _cleanup_(plan_done) Plan p = {};
         RecordView done;
+        PlanInput in;
 
         manager_forget_ended(m);
         done = ledger_view(&m->ledger);
-        if (m->options.flags_unknown || plan_make(&p, &m->analysis, m->graph, &done, !m->scan.incomplete) < 0)
+        in = manager_plan_input(m, &done);
+        if (plan_make(&p, &in) < 0)
                 return;
+        if (m->options.flags_unknown)
+                plan_keep(&p, is_no_mark, NULL);
         executor_run(m->executor, &p, false);
+        if (m->ledger.n > 0)
+                (void) arm(m, &m->reconcile_timer, now_usec(m) + RECONCILE_USEC, on_reconcile);
 }
 
 /* ---- requests ---- */
@@ -406,21 +466,16 @@ static int on_settle_timeout(sd_event_source *source _unused_, uint64_t usec _un
         return 0;
 }
 
+/* What came of what was planned; of what could not even be tried, the plan itself tells. */
 static void waiter_answer(Manager *m, Waiter *w) {
-        const Plan *history = executor_history(m->executor);
         Plan result = {};
 
-        for (size_t i = 0; i < w->plan.n; i++)
-                for (size_t k = 0; k < history->n; k++) {
-                        Action copy;
+        for (size_t i = 0; i < w->plan.n; i++) {
+                const Action *a = &w->plan.actions[i], *last = a->state == ACTION_FAILED ? a : executor_last(m->executor, a);
 
-                        if (!streq(history->actions[k].target, w->plan.actions[i].target))
-                                continue;
-                        if (action_copy(&history->actions[k], &copy) < 0)
-                                continue;
-                        if (ARRAY_APPEND(result.actions, result.n, result.capacity, copy) < 0)
-                                action_done(&copy);
-                }
+                if (last)
+                        (void) plan_append_copy(&result, last);
+        }
         w->done(0, &result, w->userdata);
         plan_done(&result);
         plan_done(&w->plan);
@@ -471,60 +526,70 @@ static int request_settle(void *manager, RequestDone done, void *userdata) {
         return waiter_add(manager, false, NULL, done, userdata);
 }
 
-static int plan_filter(Plan *p, char *const *ids) {
-        size_t kept = 0;
+static bool is_for_ids(const Action *a, const void *argument) {
+        char *const *ids = argument;
 
-        for (size_t i = 0; i < p->n; i++)
-                if (!ids || strv_contains(ids, p->actions[i].target))
-                        p->actions[kept++] = p->actions[i];
-                else
-                        action_done(&p->actions[i]);
-        p->n = kept;
-        return 0;
+        /* What several need goes along with any of them. */
+        return !ids || !a->subject[0] || strv_contains(ids, a->subject);
 }
 
 static int request_plan(void *manager, char *const *ids, Plan *ret) {
         Manager *m = manager;
         RecordView done = ledger_view(&m->ledger);
+        PlanInput in = manager_plan_input(m, &done);
         int r;
 
-        r = plan_make(ret, &m->analysis, m->graph, &done, !m->scan.incomplete);
-        return r < 0 ? r : plan_filter(ret, ids);
+        r = plan_make(ret, &in);
+        if (r >= 0)
+                plan_keep(ret, is_for_ids, ids);
+        return r;
 }
 
-static int append_failed(Manager *m, Plan *to) {
-        const Plan *history = executor_history(m->executor);
+/* What was tried and failed is still to be done; it is told once, with the reason. */
+static int append_planned(Manager *m, Plan *to) {
+        _cleanup_(plan_done) Plan planned = {};
+        int r;
 
-        for (size_t i = 0; i < history->n; i++) {
-                const Action *a = &history->actions[i];
-                int r = 0;
+        r = request_plan(m, NULL, &planned);
+        for (size_t i = 0; r >= 0 && i < planned.n; i++) {
+                const Action *a = &planned.actions[i], *last = executor_last(m->executor, a);
+                bool failed = last && last->state == ACTION_FAILED && last->undo == a->undo && streq(last->to, a->to);
 
-                if (a->state == ACTION_FAILED && graph_find(m->graph, a->target))
-                        r = plan_append_copy(to, a);
-                if (r < 0)
-                        return r;
+                r = plan_append_copy(to, failed ? last : a);
         }
-        return 0;
+        return r;
 }
 
 static int request_actions(void *manager, Plan *ret) {
-        _cleanup_(plan_done) Plan actions = {}, planned = {};
+        _cleanup_(plan_done) Plan actions = {};
         Manager *m = manager;
         RecordView done = ledger_view(&m->ledger);
+        PlanInput in = manager_plan_input(m, &done);
         int r;
 
-        r = plan_make_in_force(&actions, &m->analysis, m->graph, &done);
+        r = plan_make_in_force(&actions, &in);
         if (r >= 0)
-                r = append_failed(m, &actions);
-        if (r >= 0)
-                r = request_plan(m, NULL, &planned);
-        for (size_t i = 0; r >= 0 && i < planned.n; i++)
-                r = plan_append_copy(&actions, &planned.actions[i]);
+                r = append_planned(m, &actions);
         if (r < 0)
                 return r;
         *ret = actions;
         actions = (Plan) {};
         return 0;
+}
+
+/* An administrator wants it in spite of what someone else has set: that is the original from now on. */
+static int manager_forget_foreign(Manager *m, char *const *ids) {
+        _cleanup_(plan_done) Plan p = {};
+        int r;
+
+        r = request_plan(m, ids, &p);
+        for (size_t i = 0; r >= 0 && i < p.n; i++) {
+                const Action *a = &p.actions[i];
+
+                if (a->state == ACTION_FAILED)
+                        r = ledger_remove(&m->ledger, a->kind, a->target, a->key);
+        }
+        return r;
 }
 
 static int request_apply(void *manager, char *const *ids, RequestDone done, void *userdata) {
@@ -538,6 +603,8 @@ static int request_apply(void *manager, char *const *ids, RequestDone done, void
         if (r >= 0)
                 r = ledger_hold(&m->ledger, ids, false);
         if (r >= 0)
+                r = manager_forget_foreign(m, ids);
+        if (r >= 0)
                 r = request_plan(m, ids, &p);
         if (r < 0)
                 return r;
@@ -549,6 +616,7 @@ static int request_revert(void *manager, char *const *ids, RequestDone done, voi
         _cleanup_(plan_done) Plan p = {};
         Manager *m = manager;
         RecordView view;
+        PlanInput in;
         int r;
 
         r = manager_become_writer(m);
@@ -557,7 +625,8 @@ static int request_revert(void *manager, char *const *ids, RequestDone done, voi
         if (r < 0)
                 return r;
         view = ledger_view(&m->ledger);
-        r = plan_make_revert(&p, m->graph, &view, ids);
+        in = manager_plan_input(m, &view);
+        r = plan_make_revert(&p, &in, ids);
         if (r < 0)
                 return r;
         executor_run(m->executor, &p, true);
@@ -747,9 +816,11 @@ Manager *manager_free(Manager *m) {
         sd_event_source_disable_unref(m->pass_timer);
         sd_event_source_disable_unref(m->retry_timer);
         sd_event_source_disable_unref(m->settle_timer);
+        sd_event_source_disable_unref(m->reconcile_timer);
         fd_close(m->mounts_fd);
         fd_close(m->swaps_fd);
         ledger_done(&m->ledger);
+        state_done(&m->state);
         hazard_list_done(&m->hazards);
         graph_changes_done(&m->changes);
         graph_free(m->graph);
