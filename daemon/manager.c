@@ -526,6 +526,10 @@ static int request_settle(void *manager, RequestDone done, void *userdata) {
         return waiter_add(manager, false, NULL, done, userdata);
 }
 
+static int request_finish(void *manager, RequestDone done, void *userdata) {
+        return waiter_add(manager, true, NULL, done, userdata);
+}
+
 static bool is_for_ids(const Action *a, const void *argument) {
         char *const *ids = argument;
 
@@ -859,6 +863,7 @@ static int manager_open_bus(Manager *m) {
         static const BusRequests requests = {
                 .rescan = request_rescan,
                 .settle = request_settle,
+                .finish = request_finish,
                 .plan = request_plan,
                 .actions = request_actions,
                 .apply = request_apply,

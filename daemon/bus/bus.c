@@ -180,9 +180,11 @@ static int pending_submit(Pending *p) {
                 pending_free(p);
                 return r;
         }
-        if (p->kind == PENDING_REFRESH)
+        if (p->kind == PENDING_REFRESH) {
                 b->requests.rescan(b->manager);
-        r = b->requests.settle(b->manager, changes ? on_settled : on_ready, p);
+                r = b->requests.finish(b->manager, on_ready, p);
+        } else
+                r = b->requests.settle(b->manager, changes ? on_settled : on_ready, p);
         if (r < 0) {
                 r = reply_error(p->call, r, "do that");
                 pending_free(p);

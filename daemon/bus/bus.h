@@ -26,6 +26,7 @@ typedef void (*RequestDone)(int result, const Plan *actions, void *userdata);
 typedef struct BusRequests {
         void (*rescan)(void *manager); /* read everything anew: some changes have no event */
         int (*settle)(void *manager, RequestDone done, void *userdata);
+        int (*finish)(void *manager, RequestDone done, void *userdata); /* the same, and what is under way has ended */
         int (*plan)(void *manager, char *const *ids, Plan *ret);
         /* What is in force, what has failed, and what is to be done. */
         int (*actions)(void *manager, Plan *ret);
