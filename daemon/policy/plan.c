@@ -5,9 +5,6 @@
 #include "common/text.h"
 #include "daemon/policy/plan.h"
 
-/* The policy until there are policy files: every entitled process that is certainly below a reclaim layer is
- * marked. */
-#define RULE_LOWER_LAYER "built-in:lower-layer"
 #define RULE_UNDO "built-in:undo"
 #define RULE_REVERT "stackctl revert"
 
@@ -85,7 +82,7 @@ static int append(Plan *p, Action *action) {
         return r;
 }
 
-static int add_mark(Plan *p, Analysis *a, Graph *g, Node *n, const char *from, ActionState state) {
+static int add_mark(Plan *p, Analysis *a, Graph *g, Node *n, const Setting *setting, const char *from, ActionState state) {
         const NodeFact *f = n->fact;
         _cleanup_free_ Node **path = NULL;
         size_t n_path, n_ids = 0;
@@ -98,7 +95,7 @@ static int add_mark(Plan *p, Analysis *a, Graph *g, Node *n, const char *from, A
                 .name = strdup(f->comm),
                 .from = strdup(from),
                 .to = strdup("all"),
-                .rule = strdup(RULE_LOWER_LAYER),
+                .rule = strdup(setting->source),
         };
         int r;
 
@@ -130,14 +127,29 @@ static int add_undo(Plan *p, const Record *record, const NodeFact *f, const char
         return append(p, &action);
 }
 
-static bool is_wanted(const Node *n) {
-        return node_is_backing(n) && n->analysis.depth_certain > 0 && n->fact->entitled && !n->fact->refusal;
+/* The setting that asks for it, or NULL. */
+static const Setting *find_asking(const Policy *policy, const Node *n) {
+        const Setting *settings[_SETTING_KIND_MAX], *s;
+
+        if (!node_is_entitled(n))
+                return NULL;
+        policy_decide(policy, n, settings);
+        s = settings[SETTING_IO_FLUSHER];
+        return s && s->mode == SETTING_VALUE && s->number ? s : NULL;
+}
+
+static const Setting *find_wanted(const Policy *policy, const Node *n) {
+        return node_is_backing(n) && n->analysis.depth_certain > 0 && !n->fact->refusal ? find_asking(policy, n) : NULL;
 }
 
 /* Below something by a guess is not reason enough to mark, nor to take a mark away. Some threads of a process that
  * marks itself were marked before we came; which they were is not known any more, and it needs them marked. */
-static bool is_unwanted(const Node *n, const Record *record) {
-        return !(n && n->analysis.depth > 0) && streq(record->from, "none");
+static const char *why_unwanted(const Policy *policy, const Node *n, const Record *record) {
+        if (!streq(record->from, "none"))
+                return NULL;
+        if (!(n && n->analysis.depth > 0))
+                return "nothing that reclaim writes to is above it any more";
+        return find_asking(policy, n) ? NULL : "no policy asks for it any more";
 }
 
 static bool is_held(const RecordView *v, const char *id) {
@@ -166,28 +178,34 @@ static bool record_is_held(const RecordView *v, const Record *record) {
         return id && is_held(v, id);
 }
 
-int plan_make(Plan *ret, Analysis *a, Graph *g, const RecordView *done, bool complete) {
+int plan_make(Plan *ret, Analysis *a, Graph *g, const Policy *policy, const RecordView *done, bool complete) {
         _cleanup_(plan_done) Plan p = {};
         size_t position = 0;
         Node *n;
         int r;
 
         while ((n = graph_next(g, &position))) {
-                if (node_kind(n) != NODE_PROCESS || !is_wanted(n) || is_held(done, n->id) ||
-                    n->fact->threads_io_flusher == n->fact->threads)
+                const Setting *setting;
+
+                if (node_kind(n) != NODE_PROCESS || is_held(done, n->id) || n->fact->threads_io_flusher == n->fact->threads)
                         continue;
-                r = add_mark(&p, a, g, n, flags_to_string(n->fact), ACTION_PLANNED);
+                setting = find_wanted(policy, n);
+                if (!setting)
+                        continue;
+                r = add_mark(&p, a, g, n, setting, flags_to_string(n->fact), ACTION_PLANNED);
                 if (r < 0)
                         return r;
         }
         for (size_t i = 0; i < done->n; i++) {
                 const Record *record = &done->records[i];
+                const char *why;
 
                 n = record_node(g, record);
+                why = why_unwanted(policy, n, record);
                 if (record_is_held(done, record))
                         r = add_undo(&p, record, n ? n->fact : NULL, RULE_REVERT, "an administrator asked for it");
-                else if (complete && is_unwanted(n, record))
-                        r = add_undo(&p, record, n ? n->fact : NULL, RULE_UNDO, "nothing that reclaim writes to is above it any more");
+                else if (complete && why)
+                        r = add_undo(&p, record, n ? n->fact : NULL, RULE_UNDO, why);
                 else
                         continue;
                 if (r < 0)
@@ -224,17 +242,18 @@ int plan_make_revert(Plan *ret, Graph *g, const RecordView *done, char *const *i
         return 0;
 }
 
-int plan_make_in_force(Plan *ret, Analysis *a, Graph *g, const RecordView *done) {
+int plan_make_in_force(Plan *ret, Analysis *a, Graph *g, const Policy *policy, const RecordView *done) {
         _cleanup_(plan_done) Plan p = {};
         int r;
 
         for (size_t i = 0; i < done->n; i++) {
                 const Record *record = &done->records[i];
                 Node *n = record_node(g, record);
+                const Setting *setting = n ? find_wanted(policy, n) : NULL;
 
-                if (!n || !is_wanted(n) || is_held(done, n->id) || n->fact->threads_io_flusher < n->fact->threads)
+                if (!setting || is_held(done, n->id) || n->fact->threads_io_flusher < n->fact->threads)
                         continue;
-                r = add_mark(&p, a, g, n, record->from, ACTION_APPLIED);
+                r = add_mark(&p, a, g, n, setting, record->from, ACTION_APPLIED);
                 if (r < 0)
                         return r;
         }

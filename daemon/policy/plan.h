@@ -4,6 +4,7 @@
 /* What is to be done: desired against actual, as data. Printing a plan and carrying it out use the same. */
 
 #include "daemon/analysis/depth.h"
+#include "daemon/policy/policy.h"
 
 typedef enum ActionKind {
         ACTION_IO_FLUSHER,
@@ -62,12 +63,12 @@ const char *action_state_to_string(ActionState state);
 /* The actions that lead from the state in the graph to the desired one: first what protects, then what is
  * to be undone. 'complete': everything could be read, so that what the graph does not hold does not exist;
  * else nothing is undone but what an administrator holds. */
-int plan_make(Plan *ret, Analysis *a, Graph *g, const RecordView *done, bool complete);
+int plan_make(Plan *ret, Analysis *a, Graph *g, const Policy *policy, const RecordView *done, bool complete);
 /* The actions that undo everything recorded of the given ids; ids NULL means all. */
 int plan_make_revert(Plan *ret, Graph *g, const RecordView *done, char *const *ids);
 
 /* What was done and is as it should be, with the reasons that hold for it now. */
-int plan_make_in_force(Plan *ret, Analysis *a, Graph *g, const RecordView *done);
+int plan_make_in_force(Plan *ret, Analysis *a, Graph *g, const Policy *policy, const RecordView *done);
 int plan_append_copy(Plan *p, const Action *a);
 
 int action_copy(const Action *a, Action *ret);

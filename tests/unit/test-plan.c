@@ -50,7 +50,7 @@ static size_t make(World *w, Action *ret) {
         CHECK(graph_replace(w->graph, 0, facts, &changes) == 0);
         CHECK(analysis_update(&w->analysis, &changes) == 0);
         graph_changes_done(&changes);
-        CHECK(plan_make(&plan, &w->analysis, w->graph, &w->done, !w->incomplete) == 0);
+        CHECK(plan_make(&plan, &w->analysis, w->graph, NULL, &w->done, !w->incomplete) == 0);
         n = plan.n;
         if (n > 0 && ret) {
                 *ret = plan.actions[0];
