@@ -18,13 +18,12 @@
 #include "daemon/executor.h"
 #include "daemon/manager.h"
 #include "daemon/observe.h"
+#include "daemon/reload.h"
 #include "daemon/source/scan.h"
 
 #define DEBOUNCE_USEC (5U * 1000)
-#define PROBE_DEADLINE_USEC (1000U * 1000) /* for one question; slow machines need more than one thinks */
 #define SLOW_PROBE_DEADLINE_USEC (30U * 1000 * 1000)
 #define STUCK_PROBES_MAX 4U
-#define SETTLE_MAX_USEC (2U * 1000 * 1000)
 #define RETRY_FIRST_USEC (100U * 1000)
 #define RETRY_MAX 8U
 #define CAPTURE_PASSES_MAX 5U
@@ -67,11 +66,12 @@ struct Manager {
         Graph *graph;
         Analysis analysis;
         HazardList hazards;
-        const Policy *policy;
         State state;
         Ledger ledger;
         Executor *executor;
         BusServer *bus;
+        Configuration configuration;
+        Reload *reload;
 
         sd_device_monitor *monitor;
         sd_event_source *mounts_source, *swaps_source, *pass_timer, *retry_timer, *settle_timer, *reconcile_timer;
@@ -198,7 +198,7 @@ static void manager_start_probe(Manager *m, ProbePace pace) {
         ChildSpec spec = {
                 .run = run_probe,
                 .pass_fd = -1,
-                .deadline_usec = pace == PROBE_SLOW ? SLOW_PROBE_DEADLINE_USEC : PROBE_DEADLINE_USEC,
+                .deadline_usec = pace == PROBE_SLOW ? SLOW_PROBE_DEADLINE_USEC : m->configuration.settings.probe_timeout_usec,
                 .done = on_probe_done,
                 .userdata = run,
         };
@@ -260,7 +260,7 @@ static int manager_observe(Manager *m) {
         State state;
         int r;
 
-        r = observe(&m->scan, m->graph, m->policy, &state);
+        r = observe(&m->scan, m->graph, m->configuration.policy, &state);
         if (r < 0)
                 return r;
         state_done(&m->state);
@@ -297,6 +297,8 @@ static int manager_pass(Manager *m) {
         }
         probe_cache_expire(&m->probes);
         r = analysis_update(&m->analysis, &m->changes);
+        if (r >= 0)
+                r = policy_grant(m->configuration.policy, m->graph, &m->changes);
         if (r >= 0)
                 r = hazard_list_find(&m->hazards, &m->analysis, m->graph);
         if (r >= 0)
@@ -350,7 +352,7 @@ static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, voi
                 manager_update_watches(m);
                 manager_look_again(m);
                 manager_start_probes(m);
-                if (manager_is_service(m))
+                if (manager_is_service(m) && m->configuration.settings.apply)
                         manager_carry_out(m);
         }
         manager_answer_waiters(m);
@@ -411,7 +413,7 @@ static PlanInput manager_plan_input(Manager *m, const RecordView *done) {
         return (PlanInput) {
                 .analysis = &m->analysis,
                 .graph = m->graph,
-                .policy = m->policy,
+                .policy = m->configuration.policy,
                 .state = &m->state,
                 .done = done,
                 .complete = !m->scan.incomplete,
@@ -484,12 +486,12 @@ static void waiter_answer(Manager *m, Waiter *w) {
 
 static void manager_answer_waiters(Manager *m) {
         Waiter *list = m->waiters, *next;
-        uint64_t now = now_usec(m);
+        uint64_t now = now_usec(m), settle = m->configuration.settings.settle_timeout_usec;
 
         m->waiters = NULL;
         for (Waiter *w = list; w; w = next) {
                 bool ready = w->for_jobs ? !executor_is_busy(m->executor) && manager_is_settled(m)
-                                         : manager_is_settled(m) || (m->passed && now >= w->since + SETTLE_MAX_USEC);
+                                         : manager_is_settled(m) || (m->passed && now >= w->since + settle);
 
                 next = w->next;
                 if (ready)
@@ -500,7 +502,7 @@ static void manager_answer_waiters(Manager *m) {
                 }
         }
         if (m->waiters)
-                (void) arm(m, &m->settle_timer, now + SETTLE_MAX_USEC, on_settle_timeout);
+                (void) arm(m, &m->settle_timer, now + settle, on_settle_timeout);
 }
 
 static int waiter_add(Manager *m, bool for_jobs, Plan *plan, RequestDone done, void *userdata) {
@@ -641,6 +643,53 @@ static const char *request_trouble(void *manager) {
         Manager *m = manager;
 
         return m->trouble;
+}
+
+/* ---- configuration ---- */
+
+static void on_configuration(void *userdata) {
+        Manager *m = userdata;
+
+        if (manager_is_service(m) && !m->options.debug)
+                log_set_max_level(m->configuration.settings.log_level);
+        if (m->passed)
+                manager_request_pass(m, 0);
+}
+
+static int on_hangup(sd_event_source *source _unused_, const struct signalfd_siginfo *info _unused_, void *userdata) {
+        Manager *m = userdata;
+
+        return reload_request(m->reload, NULL, NULL);
+}
+
+static int manager_load_configuration(Manager *m) {
+        int r;
+
+        r = reload_new(m->event, m->options.root, &m->configuration, on_configuration, m, &m->reload);
+        if (r >= 0)
+                r = reload_run(m->reload);
+        if (r >= 0 && manager_is_service(m))
+                r = sd_event_add_signal(m->event, NULL, SIGHUP | SD_EVENT_SIGNAL_PROCMASK, on_hangup, m);
+        return r;
+}
+
+static int request_reload(void *manager, BusReloadDone done, void *userdata) {
+        Manager *m = manager;
+
+        return m->reload ? reload_request(m->reload, done, userdata) : -EOPNOTSUPP;
+}
+
+static int request_remarks(void *manager, const Remarks **ret) {
+        Manager *m = manager;
+
+        *ret = &m->configuration.remarks;
+        return m->configuration.refused;
+}
+
+static int request_configuration(void *manager, char **ret) {
+        Manager *m = manager;
+
+        return configuration_describe(&m->configuration, ret);
 }
 
 /* ---- capture ---- */
@@ -787,6 +836,7 @@ int manager_new(sd_event *event, const ManagerOptions *options, Manager **ret) {
         m->options = *options;
         m->mounts_fd = m->swaps_fd = -1;
         m->ledger = LEDGER_NULL;
+        m->configuration = CONFIGURATION_NULL;
         m->graph = graph_new();
         if (!m->graph)
                 return -ENOMEM;
@@ -806,6 +856,8 @@ Manager *manager_free(Manager *m) {
                 strv_free(m->probe_runs[pace].questions);
         }
         executor_free(m->executor);
+        reload_free(m->reload);
+        configuration_done(&m->configuration);
         for (Waiter *w = m->waiters, *next; w; w = next) {
                 next = w->next;
                 plan_done(&w->plan);
@@ -869,6 +921,9 @@ static int manager_open_bus(Manager *m) {
                 .apply = request_apply,
                 .revert = request_revert,
                 .trouble = request_trouble,
+                .reload = request_reload,
+                .remarks = request_remarks,
+                .configuration = request_configuration,
         };
         BusView view = { .graph = m->graph, .analysis = &m->analysis, .hazards = &m->hazards };
 
@@ -909,6 +964,9 @@ int manager_start(Manager *m) {
                 m->passed = true;
                 return manager_serve(m);
         }
+        r = m->options.capture_fd < 0 ? manager_load_configuration(m) : 0;
+        if (r < 0)
+                return r;
         m->scan.root = m->root;
         m->scan.probes = &m->probes;
         if (m->options.root) {

@@ -22,6 +22,8 @@ typedef struct BusView {
  * negative errno. */
 typedef void (*RequestDone)(int result, const Plan *actions, void *userdata);
 
+typedef void (*BusReloadDone)(int result, void *userdata);
+
 /* What may be asked of the manager; a non-negative return means that 'done' will be called. */
 typedef struct BusRequests {
         void (*rescan)(void *manager); /* read everything anew: some changes have no event */
@@ -32,6 +34,10 @@ typedef struct BusRequests {
         int (*actions)(void *manager, Plan *ret);
         int (*apply)(void *manager, char *const *ids, RequestDone done, void *userdata);
         int (*revert)(void *manager, char *const *ids, RequestDone done, void *userdata);
+        int (*reload)(void *manager, BusReloadDone done, void *userdata);
+        /* What is wrong with the configuration; positive where something was not taken for that. */
+        int (*remarks)(void *manager, const Remarks **ret);
+        int (*configuration)(void *manager, char **ret_json);
         const char *(*trouble)(void *manager); /* why the view cannot be trusted at all, or NULL */
 } BusRequests;
 

@@ -146,7 +146,7 @@ static json_object *describe_process(const Node *n) {
         put(o, "swap_max", text(f->swap_max));
         put(o, "oom_score_adj", json_object_new_int(f->oom_score_adj));
         put(o, "role", text(edge_role_to_string(node_is_backing(n) ? ROLE_BACKING : ROLE_ERROR_PATH)));
-        put(o, "entitled", json_object_new_boolean(f->entitled));
+        put(o, "entitled", json_object_new_boolean(node_is_entitled(n)));
         put(o, "protected", json_object_new_boolean(f->threads > 0 && f->threads_io_flusher == f->threads &&
                                                     f->memory_min_effective > 0));
         put(o, "refusal", text(f->refusal));

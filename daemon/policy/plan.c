@@ -7,7 +7,6 @@
 #include "daemon/policy/reservation.h"
 #include "daemon/policy/want.h"
 
-#define RULE_LOWER_LAYER "built-in:lower-layer"
 #define RULE_UNDO "built-in:undo"
 #define RULE_REVERT "stackctl revert"
 
@@ -58,7 +57,7 @@ static int add_want(Plan *p, const PlanInput *in, const Want *w, const char *fro
                 .place = copy(w->place),
                 .from = copy(from),
                 .to = strdup(w->to),
-                .rule = strdup(w->setting && w->setting->source ? w->setting->source : RULE_LOWER_LAYER),
+                .rule = strdup(w->setting->source),
                 .reason = reason_of(in, w),
                 .error = error,
         };

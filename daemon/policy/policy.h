@@ -4,6 +4,7 @@
 /* What administrators and the shipped defaults want: rules in an order, of which the first that matches a
  * process or a layer holds for it, whole. Reading files is not done here: the parser is given their text. */
 
+#include "common/remarks.h"
 #include "daemon/graph/graph.h"
 
 typedef enum SettingKind {
@@ -18,10 +19,12 @@ typedef enum SettingKind {
         SETTING_WRITEBACK_MAX_RATIO,    /* [Writeback] MaxRatio=         no, per cent */
         SETTING_WRITEBACK_MAX_BYTES,    /* [Writeback] MaxBytes=         no, bytes */
         SETTING_WRITEBACK_STRICT_LIMIT, /* [Writeback] StrictLimit=      keep, yes, no */
+        SETTING_ENTITLED,               /* [Process] Entitled=           yes, no */
         _SETTING_KIND_MAX,
 } SettingKind;
 
-/* What a setting asks for. */
+/* What a setting asks for. "no" is SETTING_KEEP, but for IOFlusher=, Entitled=, DirectIO= and StrictLimit=, for which
+ * it is the number 0. */
 typedef enum SettingMode {
         SETTING_UNSET, /* not said: the same as SETTING_KEEP */
         SETTING_KEEP,  /* stackd has nothing to do with it */
@@ -39,5 +42,36 @@ typedef struct Setting {
 typedef struct Policy Policy;
 
 /* What holds for 'n', a process or a layer: its service's own [X-Stackd] settings, and where that says nothing the
- * first rule that matches. Elements are NULL where nothing is said; they belong to the policy. */
+ * first rule that matches. Elements are NULL where nothing is said; they belong to the policy. Without a policy
+ * (NULL) it is what the shipped 90-default.policy says. */
 void policy_decide(const Policy *p, const Node *n, const Setting *ret[_SETTING_KIND_MAX]);
+
+/* Entitles the processes that a policy names (Node.granted), and no others any more. Those for which that is new
+ * are added to 'changes'. 0 or -ENOMEM. */
+int policy_grant(const Policy *p, Graph *g, GraphChanges *changes);
+
+/* ---- making one ---- */
+
+/* One file, or drop-in. Borrowed. */
+typedef struct PolicyText {
+        const char *path, *text;
+} PolicyText;
+
+Policy *policy_new(void);
+Policy *policy_free(Policy *p);
+DEFINE_TRIVIAL_CLEANUP_FUNC(Policy *, policy_free);
+
+/* The lines of a passwd(5), for User=: to be added before the rules. 0 or -ENOMEM. */
+int policy_add_users(Policy *p, const char *passwd);
+
+/* A .policy file and its drop-ins, in their order, after those added before. What cannot be understood is
+ * remarked on and left out. 0 or -ENOMEM. */
+int policy_add_rule(Policy *p, const PolicyText *texts, size_t n, Remarks *remarks);
+
+/* Only remarks on one text of these. 0 or -ENOMEM. */
+int policy_check_text(const PolicyText *text, Remarks *remarks);
+
+/* The [X-Stackd] sections of one file that speaks for services: the unit 'name' ("x.service", "x@.service"), or, with the
+ * file name of the drop-in, those in the directory NAME.d ("x.service", "x-.service", "service"). Of two with the same
+ * names the first one added holds. 0 or -ENOMEM. */
+int policy_add_unit(Policy *p, const char *name, const char *drop_in, const PolicyText *text, Remarks *remarks);

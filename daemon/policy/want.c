@@ -48,7 +48,7 @@ int want_list_add(WantList *l, Want *want) {
 Standing process_standing(const PlanInput *in, const Node *n) {
         if (node_kind(n) != NODE_PROCESS || record_view_holds(in->done, n->id))
                 return STANDING_NONE;
-        if (node_is_backing(n) && n->analysis.depth_certain > 0 && n->fact->entitled)
+        if (node_is_backing(n) && n->analysis.depth_certain > 0 && node_is_entitled(n))
                 return STANDING_CERTAIN;
         return n->analysis.depth > 0 ? STANDING_UNCERTAIN : STANDING_NONE;
 }

@@ -101,7 +101,7 @@ static void process(World *w, pid_t pid, const char *cgroup, bool mounted) {
 static void cgroup(World *w, const char *path, uint64_t min, uint64_t used) {
         CgroupState c = {
                 .path = strdup(path), .described = true, .min = min, .max = UINT64_MAX, .high = UINT64_MAX, .used = used, .processes = 1,
-                .has_swap_max = true, .swap_max = UINT64_MAX, .preference = strdup("none"),
+                .has_swap_max = true, .swap_max = UINT64_MAX, .preference = strdup("omit"),
         };
 
         CHECK(state_add_cgroup(&w->state, &c) == 0);

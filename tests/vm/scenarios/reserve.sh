@@ -68,7 +68,7 @@ FUSE_UNIT_OPTIONS=(--slice=system-deep.slice)
 fuse_up single
 unit=$DEEP/$(fuse_unit single)
 server=$(main_pid "$(fuse_unit single)")
-wait_for 20 'reserved "$unit" && is_marked "$server" && [[ $(score_of "$server") == -900 ]]'
+wait_for 20 'reserved "$unit" && is_marked "$server" && [[ $(score_of "$server") == -500 ]]'
 stackd_settled
 carried "$unit"
 first=$(memory_min "$unit")
@@ -77,7 +77,7 @@ assert_eq "$(process_field "$server" .memory_min_effective)" "$first" "what is i
 assert_eq "$(process_field "$server" .protected)" true protected
 assert_eq "$(systemctl show --property=MemoryMin --value "$(fuse_unit single)")" "$first" "what systemd knows"
 assert_eq "$(action memory-min "unit:$(fuse_unit single)" '"\(.state) \(.from) \(.to)"')" "applied 0 $first"
-assert_eq "$(action oom-score "$(process_field "$server" .id)" '"\(.state) \(.from) \(.to)"')" "applied 0 -900"
+assert_eq "$(action oom-score "$(process_field "$server" .id)" '"\(.state) \(.from) \(.to)"')" "applied 0 -500"
 
 step "again: nothing changes, not after daemon-reload, a restart, kill -9"
 made=$(changes_made)
@@ -89,13 +89,13 @@ stackd_settled
 kill -KILL "$(main_pid stackd.service)"
 wait_for 20 'systemctl --quiet is-active stackd.service && stackctl status >/dev/null'
 stackd_settled
-assert_eq "$(memory_min "$unit") $(score_of "$server")" "$first -900"
+assert_eq "$(memory_min "$unit") $(score_of "$server")" "$first -500"
 assert_eq "$(changes_made)" "$made" "changes made"
 carried "$unit"
 
 step "a deeper nesting reserves more"
 fuse_inner_up single
-wait_for 20 '(($(memory_min "$unit") > first))'
+wait_for 20 '(($(memory_min "$unit") > first)) && [[ $(score_of "$server") == -900 ]]'
 stackd_settled
 assert_eq "$(process_field "$server" .depth)" 2
 carried "$unit"
@@ -117,19 +117,19 @@ rm "$(fuse_mount single)/swap.img"
 
 step "someone else's change is left alone, and said"
 systemctl set-property --runtime "$(fuse_unit single)" MemoryMin=1M
-choom -n -500 -p "$server" >/dev/null
+choom -n -300 -p "$server" >/dev/null
 stackd_settled
-assert_eq "$(memory_min "$unit") $(score_of "$server")" "1048576 -500"
+assert_eq "$(memory_min "$unit") $(score_of "$server")" "1048576 -300"
 status=0
 stackctl plan >/run/plan 2>&1 || status=$?
 cat /run/plan
 assert_eq "$status" 1 "status of plan"
 grep -q 'memory-min of .* would not change: someone else has set it to 1048576 meanwhile' /run/plan
-grep -q 'oom-score of .* would not change: someone else has set it to -500 meanwhile' /run/plan
+grep -q 'oom-score of .* would not change: someone else has set it to -300 meanwhile' /run/plan
 stackctl revert "$server" >/run/revert
 cat /run/revert
 grep -q 'it is 1048576, which someone else has set meanwhile, and is left so' /run/revert
-assert_eq "$(memory_min "$unit") $(score_of "$server")" "1048576 -500"
+assert_eq "$(memory_min "$unit") $(score_of "$server")" "1048576 -300"
 assert_unmarked "$server"
 
 step "applied again, what was left is what an undo restores"
@@ -137,7 +137,7 @@ stackctl apply "$server"
 (($(memory_min "$unit") > 1048576))
 assert_eq "$(score_of "$server")" -900
 stackctl revert "$server"
-assert_eq "$(memory_min "$unit") $(score_of "$server")" "1048576 -500"
+assert_eq "$(memory_min "$unit") $(score_of "$server")" "1048576 -300"
 assert_eq "$(grep -c MemoryMin=1048576 "$(traces | grep "$(fuse_unit single)")")" 1 "their drop-in"
 choom -n 0 -p "$server" >/dev/null
 stackctl apply "$server" >/dev/null
@@ -171,7 +171,7 @@ for signal in KILL SEGV; do
         server=$(main_pid again.service)
         kill "-$signal" "$server"
         wait_for 20 '[[ $(systemctl show --property=MainPID --value again.service) != @(0|"$server") ]] && mountpoint --quiet /mnt/again'
-        wait_for 20 'is_marked "$(main_pid again.service)" && [[ $(score_of "$(main_pid again.service)") == -900 ]] && reserved "$unit"'
+        wait_for 20 'is_marked "$(main_pid again.service)" && [[ $(score_of "$(main_pid again.service)") == -500 ]] && reserved "$unit"'
         stackd_settled
         carried "$unit"
 done
