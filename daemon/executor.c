@@ -228,10 +228,13 @@ static void log_mark(const Action *a) {
                 log_info("%s %s[%d]: %s", a->undo ? "Took the IO_FLUSHER mark off" : "Marked as IO_FLUSHER", a->name, a->pid, a->reason);
 }
 
-static void log_deed(const Action *a) {
+/* What is stale will be planned anew, and is no failure of anybody. */
+static void log_deed(const Action *a, bool stale) {
         const char *kind = action_kind_to_string(a->kind), *space = a->key[0] ? " " : "";
 
-        if (a->state == ACTION_FAILED)
+        if (stale)
+                log_info("Did not set %s%s%s of %s to %s: %s", kind, space, a->key, a->name, a->to, a->error ?: "it has changed");
+        else if (a->state == ACTION_FAILED)
                 log_warning("Cannot set %s%s%s of %s to %s: %s", kind, space, a->key, a->name, a->to, a->error ?: "out of memory");
         else if (a->error)
                 log_info("Did not restore %s%s%s of %s: %s", kind, space, a->key, a->name, a->error);
@@ -243,7 +246,8 @@ static void log_deed(const Action *a) {
 static void start_waiting_jobs(Executor *x);
 
 /* The job is over; its action tells how. Frees it. */
-static void job_finish(Job *j, bool gone, bool refused) {
+static void job_finish(Job *j, DeedStatus status) {
+        bool gone = status == DEED_GONE;
         Executor *x = j->executor;
         Action *a = &j->action;
 
@@ -251,12 +255,12 @@ static void job_finish(Job *j, bool gone, bool refused) {
         if (gone || a->state != ACTION_FAILED)
                 failure_forget(x, a);
         else
-                failure_note(x, a, refused);
+                failure_note(x, a, status == DEED_REFUSED);
         if (!gone) {
                 if (a->kind == ACTION_IO_FLUSHER)
                         log_mark(a);
                 else
-                        log_deed(a);
+                        log_deed(a, status == DEED_STALE);
                 history_put(x, a);
                 *a = (Action) {};
         }
@@ -283,7 +287,7 @@ static void mark_finish(Job *j, int status, const MarkOutcome *o) {
         /* Nothing is left to be undone. A failed attempt may have changed some threads. */
         if (gone || (a->undo && status == 0))
                 (void) ledger_remove(x->ledger, a->kind, a->target, a->key);
-        job_finish(j, gone, false);
+        job_finish(j, gone ? DEED_GONE : DEED_DONE);
 }
 
 static void on_marker_done(int status, const char *output, void *userdata) {
@@ -396,7 +400,7 @@ static void deed_finish(Job *j, const DeedResult *result) {
                 /* Somebody else has changed it since it was looked at; before that it was ours, or it was not. */
                 settle_record(j, result->status == DEED_STALE ? (j->before ? j->before->set : a->from) : result->value);
         }
-        job_finish(j, gone, result->status == DEED_REFUSED);
+        job_finish(j, result->status);
 }
 
 static void on_deed_done(int status, const char *output, void *userdata) {

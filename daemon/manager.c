@@ -524,6 +524,10 @@ static void request_rescan(void *manager) {
         manager_request_pass(manager, TABLE_ALL);
 }
 
+static void request_look(void *manager) {
+        manager_request_pass(manager, 0);
+}
+
 static int request_settle(void *manager, RequestDone done, void *userdata) {
         return waiter_add(manager, false, NULL, done, userdata);
 }
@@ -914,6 +918,7 @@ static void on_executor(void *userdata) {
 static int manager_open_bus(Manager *m) {
         static const BusRequests requests = {
                 .rescan = request_rescan,
+                .look = request_look,
                 .settle = request_settle,
                 .finish = request_finish,
                 .plan = request_plan,

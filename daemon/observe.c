@@ -196,14 +196,6 @@ static int observe_process(const Scan *scan, State *s, const Node *n) {
         return 0;
 }
 
-static bool protection_is_recursive(const MountTable *t) {
-        for (size_t i = 0; i < t->n; i++)
-                if (t->mounts[i].space == 0 && streq(t->mounts[i].type, "cgroup2") && t->mounts[i].options &&
-                    strstr(t->mounts[i].options, "memory_recursiveprot"))
-                        return true;
-        return false;
-}
-
 static uint64_t memory_total(const Sysroot *s) {
         _cleanup_free_ char *text = NULL;
         unsigned long long kib;
@@ -214,7 +206,7 @@ static uint64_t memory_total(const Sysroot *s) {
 }
 
 int observe(const Scan *scan, Graph *g, const Policy *policy, State *ret) {
-        State s = { .recursive_protection = protection_is_recursive(&scan->mounts), .memory_total = memory_total(scan->root) };
+        State s = { .recursive_protection = scan->recursive_protection, .memory_total = memory_total(scan->root) };
         size_t position = 0;
         Node *n;
         int r = 0;

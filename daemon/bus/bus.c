@@ -223,8 +223,11 @@ static int pending_submit(Pending *p) {
         if (p->kind == PENDING_REFRESH) {
                 b->requests.rescan(b->manager);
                 r = b->requests.finish(b->manager, on_ready, p);
-        } else
+        } else {
+                if (changes || p->kind == PENDING_PLAN)
+                        b->requests.look(b->manager);
                 r = b->requests.settle(b->manager, changes ? on_settled : on_ready, p);
+        }
         if (r < 0) {
                 r = reply_error(p->call, r, "do that");
                 pending_free(p);

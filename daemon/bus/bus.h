@@ -27,6 +27,7 @@ typedef void (*BusReloadDone)(int result, void *userdata);
 /* What may be asked of the manager; a non-negative return means that 'done' will be called. */
 typedef struct BusRequests {
         void (*rescan)(void *manager); /* read everything anew: some changes have no event */
+        void (*look)(void *manager);   /* look again at what is known: some settings change without an event */
         int (*settle)(void *manager, RequestDone done, void *userdata);
         int (*finish)(void *manager, RequestDone done, void *userdata); /* the same, and what is under way has ended */
         int (*plan)(void *manager, char *const *ids, Plan *ret);

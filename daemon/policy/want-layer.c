@@ -60,22 +60,27 @@ static int want_writeback(WantList *l, Node *n, const Reading *reading, const Se
         return 0;
 }
 
+/* Of several words for one setting the last one counts, as with mount(8). */
 static int want_mount_reading(WantList *l, Node *n, const Reading *reading, const Setting *setting) {
         _cleanup_strv_free_ char **words = mount_options_split(setting->text);
         bool superblock = startswith(reading->target, "fs:");
-        int r = 0;
+        const char *last = NULL;
+        MountOption found;
 
         if (!words)
                 return -ENOMEM;
-        for (char **word = words; r >= 0 && *word; word++) {
+        for (char **word = words; *word; word++) {
                 MountOption option;
 
                 if (mount_option_find(n->fact->type, *word, &option) < 0 || !streq(option.key, reading->key) ||
                     (option.scope == MOUNT_SCOPE_SUPERBLOCK) != superblock)
                         continue;
-                r = want_value(l, n, ACTION_MOUNT_OPTION, reading, setting, mount_option_wanted(n->fact->type, &option, *word));
+                last = *word;
+                found = option;
         }
-        return r;
+        if (!last)
+                return 0;
+        return want_value(l, n, ACTION_MOUNT_OPTION, reading, setting, mount_option_wanted(n->fact->type, &found, last));
 }
 
 /* Options that are asked for and cannot be had. */

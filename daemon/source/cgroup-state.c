@@ -144,3 +144,34 @@ int cgroup_state_read(const Sysroot *s, const char *path, State *state) {
         }
         return 0;
 }
+
+static bool children_claim(const Sysroot *s, const char *path) {
+        _cleanup_strv_free_ char **names = NULL;
+        uint64_t min;
+
+        if (sysroot_list(s, AREA_SYS, PATH("fs/cgroup%s", path), &names) < 0)
+                return true;
+        for (char **name = names; *name; name++)
+                if (!is_attribute(*name) && read_bytes(s, PATH("%s/%s", path, *name), "memory.min", &min) >= 0 && min > 0)
+                        return true;
+        return false;
+}
+
+/* Up to the first ancestor that has something: all between must be of those whose children claim nothing. */
+uint64_t cgroup_inherited_min(const Sysroot *s, const char *path) {
+        _cleanup_free_ char *p = strdup(path);
+        uint64_t effective = 0, min;
+
+        for (char *slash; p && (slash = strrchr(p, '/')) && slash != p;) {
+                *slash = 0;
+                if (read_bytes(s, p, "memory.min", &min) < 0)
+                        return 0;
+                if (effective > 0)
+                        effective = MIN(effective, min);
+                else if (children_claim(s, p))
+                        return 0;
+                else
+                        effective = min;
+        }
+        return effective;
+}

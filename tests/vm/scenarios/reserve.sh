@@ -45,7 +45,7 @@ reserved() {
 
 # traces: what systemd has been told at run time, and is not of a unit that is there anyway.
 traces() {
-        find /run/systemd/system.control /run/systemd/transient -name '50-*.conf' 2>/dev/null | sort
+        find /run/systemd/system.control /run/systemd/transient -name '50-*.conf' 2>/dev/null | sort || :
 }
 
 # changes_made: by stackd's own account.
