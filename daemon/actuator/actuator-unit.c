@@ -136,8 +136,34 @@ int cgroup_read_preference(const Sysroot *s, const char *cgroup, char **ret) {
         return *ret ? 0 : -ENOMEM;
 }
 
-static int unit_read(Deed *d, char **ret) {
+/* systemd knows the preference at once, and tells the cgroup, where systemd-oomd looks, only when it has something
+ * else to do with it (seen with 257): this says the same. */
+static int write_preference(const Sysroot *s, const char *cgroup, const char *preference) {
+        static const char *const names[] = { "omit", "avoid" };
+        _cleanup_close_ int fd = sysroot_open_at(s, AREA_SYS, PATH("fs/cgroup%s", cgroup), O_RDONLY | O_DIRECTORY);
+
+        if (fd < 0)
+                return fd;
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                const char *attribute = PATH("user.oomd_%s", names[i]);
+
+                if (streq(names[i], preference) ? fsetxattr(fd, attribute, "1", 1, 0) < 0
+                                                : fremovexattr(fd, attribute) < 0 && errno != ENODATA)
+                        return -errno;
+        }
+        return 0;
+}
+
+/* Where the unit is now: "" while it does not run. */
+static int find_cgroup(Deed *d, const char *unit, const char *interface, char **ret) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r;
+
+        r = sd_bus_get_property_string(d->bus, MANAGER, unit, interface, "ControlGroup", &error, ret);
+        return r < 0 ? bus_failure(d, &error, r) : 0;
+}
+
+static int unit_read(Deed *d, char **ret) {
         _cleanup_free_ char *unit = NULL, *interface = NULL, *cgroup = NULL;
         const Property *p = property_of(d->action);
         int r;
@@ -148,9 +174,9 @@ static int unit_read(Deed *d, char **ret) {
         interface = unit_interface(unit_name(d->action));
         if (!interface)
                 return -ENOMEM;
-        r = sd_bus_get_property_string(d->bus, MANAGER, unit, interface, "ControlGroup", &error, &cgroup);
+        r = find_cgroup(d, unit, interface, &cgroup);
         if (r < 0)
-                return bus_failure(d, &error, r);
+                return r;
         /* What is reserved there would be reserved for something else than what needs it. */
         if (!d->action->undo && d->action->place && !streq(cgroup, d->action->place))
                 return -ENOENT;
@@ -170,7 +196,7 @@ static int append_value(sd_bus_message *m, const Property *p, const char *value)
         return sd_bus_message_append(m, "(sv)", p->name, "t", number);
 }
 
-static int unit_write(Deed *d, const char *value) {
+static int set_property(Deed *d, const char *value) {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         const char *name = unit_name(d->action);
@@ -193,6 +219,23 @@ static int unit_write(Deed *d, const char *value) {
                 return r;
         r = sd_bus_call(d->bus, m, CALL_TIMEOUT_USEC, &error, NULL);
         return r < 0 ? bus_failure(d, &error, r) : 0;
+}
+
+static int unit_write(Deed *d, const char *value) {
+        _cleanup_free_ char *unit = NULL, *interface = NULL, *cgroup = NULL;
+        int r;
+
+        r = set_property(d, value);
+        if (r < 0 || property_of(d->action)->file)
+                return r;
+        r = find_unit(d, &unit);
+        if (r < 0)
+                return r;
+        interface = unit_interface(unit_name(d->action));
+        if (!interface)
+                return -ENOMEM;
+        r = find_cgroup(d, unit, interface, &cgroup);
+        return r < 0 || !cgroup[0] ? r : write_preference(d->root, cgroup, value);
 }
 
 static const char *drop_in(char buffer[PATH_TEXT_SIZE], size_t i, const Action *a) {

@@ -79,6 +79,12 @@ assert_eq "$(systemctl show --property=MemoryMin --value "$(fuse_unit single)")"
 assert_eq "$(action memory-min "unit:$(fuse_unit single)" '"\(.state) \(.from) \(.to)"')" "applied 0 $first"
 assert_eq "$(action oom-score "$(process_field "$server" .id)" '"\(.state) \(.from) \(.to)"')" "applied 0 -500"
 
+preference() {
+        python3 -c 'import os, sys; print(*[x for x in os.listxattr(sys.argv[1]) if x.startswith("user.oomd")])' "$CGROUP/$unit"
+}
+assert_eq "$(preference)" user.oomd_avoid
+assert_eq "$(systemctl show --property=ManagedOOMPreference --value "$(fuse_unit single)")" avoid
+
 step "again: nothing changes, not after daemon-reload, a restart, kill -9"
 made=$(changes_made)
 stackctl apply
@@ -131,6 +137,8 @@ cat /run/revert
 grep -q 'it is 1048576, which someone else has set meanwhile, and is left so' /run/revert
 assert_eq "$(memory_min "$unit") $(score_of "$server")" "1048576 -300"
 assert_unmarked "$server"
+assert_eq "$(preference)" ""
+assert_eq "$(systemctl show --property=ManagedOOMPreference --value "$(fuse_unit single)")" none
 
 step "applied again, what was left is what an undo restores"
 stackctl apply "$server"
