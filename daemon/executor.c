@@ -252,7 +252,7 @@ static void job_finish(Job *j, DeedStatus status) {
         Action *a = &j->action;
 
         job_unlink(j);
-        if (gone || a->state != ACTION_FAILED)
+        if (gone ? a->undo || a->pid > 0 : a->state != ACTION_FAILED)
                 failure_forget(x, a);
         else
                 failure_note(x, a, status == DEED_REFUSED);
@@ -391,8 +391,11 @@ static void deed_finish(Job *j, const DeedResult *result) {
 
         if (result->status == DEED_DONE || result->status == DEED_LEFT)
                 deed_succeed(j, result);
-        else if (gone)
+        else if (gone && a->undo)
                 (void) ledger_remove(x->ledger, a->kind, a->target, a->key);
+        else if (gone)
+                /* It may have gone after it was changed, and leave a trace: that is for an undo to find out. */
+                (void) (j->before ? ledger_put(x->ledger, j->before) : 0);
         else {
                 a->state = ACTION_FAILED;
                 a->error = result->status == DEED_STALE ? text_format("it is %s by now", result->value ?: "?")
@@ -516,7 +519,6 @@ static int add_job(Executor *x, const Action *action) {
         Job *j = calloc(1, sizeof(Job));
         int r;
 
-        forget_ended(x);
         if (!j)
                 return -ENOMEM;
         j->executor = x;
@@ -534,7 +536,29 @@ static int add_job(Executor *x, const Action *action) {
         return 0;
 }
 
+static bool is_planned(const Plan *plan, const Action *a) {
+        for (size_t i = 0; i < plan->n; i++)
+                if (action_same_object(&plan->actions[i], a))
+                        return true;
+        return false;
+}
+
+/* What is not to be done any more cannot fail any more: units and devices come and go. */
+static void forget_unplanned(Executor *x, const Plan *plan) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < x->n_failures; i++)
+                if (x->failures[i].action.pid == 0 && !is_planned(plan, &x->failures[i].action))
+                        action_done(&x->failures[i].action);
+                else
+                        x->failures[kept++] = x->failures[i];
+        x->n_failures = kept;
+}
+
 void executor_run(Executor *x, const Plan *plan, bool at_once) {
+        forget_ended(x);
+        if (!at_once)
+                forget_unplanned(x, plan);
         for (size_t i = 0; i < plan->n; i++) {
                 const Action *a = &plan->actions[i];
 

@@ -28,7 +28,8 @@ int executor_new(
 Executor *executor_free(Executor *x);
 DEFINE_TRIVIAL_CLEANUP_FUNC(Executor *, executor_free);
 
-/* Starts what is planned and not under way. What failed before has to wait unless 'at_once'. */
+/* Starts what is planned and not under way. What failed before has to wait unless 'at_once'; if not,
+ * the plan is all there is to do. */
 void executor_run(Executor *x, const Plan *plan, bool at_once);
 bool executor_is_busy(const Executor *x);
 

@@ -57,9 +57,10 @@ static int open_bus(Deed *d) {
         r = sd_bus_open_system(&d->bus);
         if (r >= 0)
                 r = sd_bus_set_method_call_timeout(d->bus, CALL_TIMEOUT_USEC);
-        if (r < 0)
-                d->trouble = text_format("the system bus cannot be reached, and so not systemd, whose unit this is: %s", strerror(-r));
-        return r;
+        if (r >= 0)
+                return 0;
+        d->trouble = text_format("the system bus cannot be reached, and so not systemd, whose unit this is: %s", strerror(-r));
+        return -ENOTCONN; /* what is missing is the bus, not the unit */
 }
 
 /* Takes over what the error says. */
@@ -178,8 +179,12 @@ static int unit_read(Deed *d, char **ret) {
         if (r < 0)
                 return r;
         /* What is reserved there would be reserved for something else than what needs it. */
-        if (!d->action->undo && d->action->place && !streq(cgroup, d->action->place))
-                return -ENOENT;
+        if (!d->action->undo && d->action->place && !streq(cgroup, d->action->place)) {
+                if (!cgroup[0])
+                        return -ENOENT;
+                d->trouble = text_format("systemd has the unit in %s, and not in %s", cgroup, d->action->place);
+                return -EBUSY;
+        }
         if (!cgroup[0])
                 return read_configured(d, p, unit, interface, ret);
         return p->file ? sysroot_read(d->root, AREA_SYS, PATH("fs/cgroup%s/%s", cgroup, p->file), ret)

@@ -208,14 +208,30 @@ int plan_make(Plan *ret, const PlanInput *in) {
         return 0;
 }
 
+/* A service that was restarted has another process than the one for which it was done. */
+static bool is_unit_of(const PlanInput *in, const Action *a, char *const *ids) {
+        const char *unit = startswith(a->target, "unit:"), *why;
+
+        for (; unit && *ids; ids++) {
+                Node *n = graph_find(in->graph, *ids);
+                _cleanup_free_ char *name = NULL;
+                size_t length;
+
+                if (n && node_kind(n) == NODE_PROCESS && n->fact->cgroup && unit_of_cgroup(n->fact->cgroup, &name, &length, &why) >= 0 &&
+                    streq(name, unit))
+                        return true;
+        }
+        return false;
+}
+
 /* A slice has no process of its own: what it carries is undone, or becomes less, with what is below it. */
-static bool is_part_of_revert(const Action *a, char *const *ids) {
+static bool is_part_of_revert(const PlanInput *in, const Action *a, char *const *ids) {
         uint64_t from, to;
 
         if (!a->subject[0])
                 return a->undo || (a->state == ACTION_PLANNED && a->from && memory_from_string(a->from, &from) >= 0 &&
                                    memory_from_string(a->to, &to) >= 0 && to < from);
-        return a->undo && (!ids || strv_contains(ids, a->subject));
+        return a->undo && (!ids || strv_contains(ids, a->subject) || is_unit_of(in, a, ids));
 }
 
 int plan_make_revert(Plan *ret, const PlanInput *in, char *const *ids) {
@@ -224,7 +240,7 @@ int plan_make_revert(Plan *ret, const PlanInput *in, char *const *ids) {
 
         r = plan_make(&all, in);
         for (size_t i = 0; r >= 0 && i < all.n; i++)
-                if (is_part_of_revert(&all.actions[i], ids))
+                if (is_part_of_revert(in, &all.actions[i], ids))
                         r = plan_append_copy(&p, &all.actions[i]);
         if (r < 0)
                 return r;
