@@ -177,7 +177,6 @@ static int observe_layer(const Scan *scan, State *s, const Node *n, const Policy
 }
 
 static int observe_process(const Scan *scan, State *s, const Node *n) {
-        _cleanup_free_ char *preference = NULL;
         CgroupState *c;
         int r;
 
