@@ -416,7 +416,8 @@ static PlanInput manager_plan_input(Manager *m, const RecordView *done) {
                 .policy = m->configuration.policy,
                 .state = &m->state,
                 .done = done,
-                .complete = !m->scan.incomplete,
+                /* An open question may be about what something stands on. */
+                .complete = !m->scan.incomplete && !manager_is_probing(m),
         };
 }
 

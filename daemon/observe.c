@@ -163,7 +163,7 @@ static int observe_layer(const Scan *scan, State *s, const Node *n, const Policy
         bool filesystem = node_kind(n) == NODE_FILESYSTEM, block = node_kind(n) == NODE_BLOCK;
         int r = 0;
 
-        if ((!filesystem && !block) || !layer_is_stacked(n))
+        if ((!filesystem && !block) || layer_standing(n) == STANDING_NONE)
                 return 0;
         policy_decide(policy, n, settings);
         if (setting_is_set(settings[SETTING_WRITEBACK_MAX_RATIO]) || setting_is_set(settings[SETTING_WRITEBACK_MAX_BYTES]) ||

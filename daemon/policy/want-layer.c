@@ -27,6 +27,7 @@ static Want layer_want(Node *n, ActionKind kind, const char *target, const char 
                 .name = layer_name(n),
                 .setting = setting,
                 .reason = layer_reason(n),
+                .only_keep = layer_standing(n) != STANDING_CERTAIN,
         };
 }
 
@@ -113,7 +114,7 @@ static int want_reading(WantList *l, const PlanInput *in, const Reading *reading
         const Setting *settings[_SETTING_KIND_MAX] = {};
         const Setting *options, *direct;
 
-        if (!n || !n->fact || !layer_is_stacked(n) || record_view_holds(in->done, n->id))
+        if (!n || !n->fact || layer_standing(n) == STANDING_NONE || record_view_holds(in->done, n->id))
                 return 0;
         policy_decide(in->policy, n, settings);
         options = settings[SETTING_MOUNT_OPTIONS];
@@ -135,7 +136,7 @@ int want_layers(WantList *l, const PlanInput *in) {
         while (r >= 0 && (n = graph_next(in->graph, &position))) {
                 const Setting *settings[_SETTING_KIND_MAX] = {};
 
-                if (node_kind(n) != NODE_FILESYSTEM || !layer_is_stacked(n) || record_view_holds(in->done, n->id))
+                if (node_kind(n) != NODE_FILESYSTEM || layer_standing(n) == STANDING_NONE || record_view_holds(in->done, n->id))
                         continue;
                 policy_decide(in->policy, n, settings);
                 r = want_refused_options(l, n, settings[SETTING_MOUNT_OPTIONS]);

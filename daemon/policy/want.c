@@ -54,13 +54,13 @@ Standing process_standing(const PlanInput *in, const Node *n) {
 }
 
 /* A layer that has nothing of a stack above or below it is an ordinary one. */
-bool layer_is_stacked(const Node *n) {
+Standing layer_standing(const Node *n) {
         if (n->analysis.depth_certain > 0 || n->analysis.height > 0)
-                return true;
+                return STANDING_CERTAIN;
         for (size_t i = 0; i < n->n_lower; i++)
                 if (node_kind(n->lower[i]->lower) == NODE_PROCESS)
-                        return true;
-        return false;
+                        return STANDING_CERTAIN;
+        return n->analysis.depth > 0 ? STANDING_UNCERTAIN : STANDING_NONE;
 }
 
 bool setting_is_set(const Setting *s) {

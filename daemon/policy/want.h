@@ -42,7 +42,7 @@ typedef enum Standing {
 } Standing;
 
 Standing process_standing(const PlanInput *in, const Node *n);
-bool layer_is_stacked(const Node *n);
+Standing layer_standing(const Node *n);
 bool setting_is_set(const Setting *s);
 
 int want_processes(WantList *l, const PlanInput *in);
