@@ -6,7 +6,7 @@
 #include "daemon/graph/state.h"
 
 /* What reclaim must not take from a unit, in bytes: what it uses that reclaim could take or would have to write
- * to swap (memory.stat: anon, shmem, file_mapped, kernel), a quarter of that more for each level of depth, and
+ * to swap (memory.stat: anon, shmem, file_mapped, kernel; and what is in swap already), a quarter of that more for each level of depth, and
  * 16 MiB for each level, for what is allocated while I/O of that level is under way; rounded up to whole MiB.
  * Never more than 'cap'. */
 uint64_t reservation_size(uint64_t used, unsigned depth, uint64_t cap);

@@ -50,6 +50,7 @@ static unsigned count_lines(const char *text) {
 
 static int read_all(const Sysroot *s, CgroupState *c) {
         _cleanup_free_ char *stat = NULL, *processes = NULL;
+        uint64_t swapped;
         int r;
 
         r = read_bytes(s, c->path, "memory.min", &c->min);
@@ -66,6 +67,9 @@ static int read_all(const Sysroot *s, CgroupState *c) {
         if (r < 0)
                 return r;
         c->used = used_memory(stat);
+        /* It is the unit's all the same, and must find room when it is needed. */
+        if (read_bytes(s, c->path, "memory.swap.current", &swapped) >= 0)
+                c->used += swapped;
         c->has_swap_max = read_bytes(s, c->path, "memory.swap.max", &c->swap_max) >= 0;
         if (sysroot_read(s, AREA_SYS, PATH("fs/cgroup%s/cgroup.procs", c->path), &processes) >= 0)
                 c->processes = count_lines(processes);

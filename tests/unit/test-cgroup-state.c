@@ -45,6 +45,19 @@ static void chain(void) {
         state_done(&s);
 }
 
+/* What was swapped out is needed too. */
+static void swapped(void) {
+        _cleanup_fake_root_ FakeRoot f = machine();
+        State s = {};
+
+        fake_file(&f, "sys/fs/cgroup/system.slice/a.service/memory.swap.current", "5000\n");
+        fake_file(&f, "sys/fs/cgroup/system.slice/a.service/memory.swap.max", "max\n");
+        CHECK(cgroup_state_read(f.root, "/system.slice/a.service", &s) == 0);
+        CHECK(state_find_cgroup(&s, "/system.slice/a.service")->used == 6234);
+        CHECK(state_find_cgroup(&s, "/system.slice/a.service")->has_swap_max);
+        state_done(&s);
+}
+
 /* Before Linux 5.18 the kernel's share is not summed up. */
 static void old_statistics(void) {
         _cleanup_fake_root_ FakeRoot f = machine();
@@ -86,4 +99,4 @@ static void handed_down(void) {
         CHECK(cgroup_inherited_min(f.root, "/system.slice/a.service/inner") == 0);
 }
 
-TEST_MAIN(TEST(chain), TEST(old_statistics), TEST(what_is_not_there), TEST(handed_down))
+TEST_MAIN(TEST(chain), TEST(swapped), TEST(old_statistics), TEST(what_is_not_there), TEST(handed_down))
