@@ -12,7 +12,7 @@
 #include "cli/verb.h"
 #include "common/text.h"
 
-/* Tabs are for the eye, and harmless. */
+/* Tabs as blanks: they are what people indent with. */
 static void print_line(Output *o, const char *untrusted) {
         for (const char *rest = untrusted;; rest++) {
                 size_t n = strcspn(rest, "\t");
@@ -23,7 +23,7 @@ static void print_line(Output *o, const char *untrusted) {
                 rest += n;
                 if (!*rest)
                         break;
-                output_raw(o, "\t");
+                output_raw(o, "        ");
         }
         output_raw(o, "\n");
 }
