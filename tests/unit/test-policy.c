@@ -107,7 +107,7 @@ static void conditions_on_depth(void) {
 /* It would hold for more than is meant. */
 static void half_understood_conditions_match_nothing(void) {
         static const char *const wrong[] = { "Depth=x", "Depth=3-1", "Depth=-", "Dephts=1", "Process=\"sshfs", "Process=!", "Depth=1--2",
-                                             "Depth=99999999999999999999" };
+                                             "Depth=99999999999999999999", "Unit", "=x", "Unit=\xff", "[Match", "[]" };
 
         for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
                 _cleanup_free_ char *text = text_format("[Match]\nProcess=sshfs\n%s\n[Process]\nIOFlusher=no\n", wrong[i]);
