@@ -966,13 +966,13 @@ int manager_start(Manager *m) {
         r = executor_new(m->event, m->options.marker, m->root, &m->ledger, on_executor, m, &m->executor);
         if (r < 0)
                 return r;
+        r = m->options.capture_fd < 0 ? manager_load_configuration(m) : 0;
+        if (r < 0)
+                return r;
         if (m->trouble) {
                 m->passed = true;
                 return manager_serve(m);
         }
-        r = m->options.capture_fd < 0 ? manager_load_configuration(m) : 0;
-        if (r < 0)
-                return r;
         m->scan.root = m->root;
         m->scan.probes = &m->probes;
         if (m->options.root) {

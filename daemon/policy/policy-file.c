@@ -50,7 +50,10 @@ static int read_rule_line(Rule *rule, const Ini *i, IniKind kind, const char *pa
         unsigned speaks_of;
 
         if (kind == INI_ERROR) {
-                remark(remarks, true, path, i->line, "%s", i->error);
+                bool match = !i->section || !i->section[0] || streq(i->section, "Match"); /* or may be one */
+
+                remark(remarks, true, path, i->line, "%s%s", i->error, match ? "; none of this policy is used" : "");
+                rule->match_wrong |= match;
                 return 0;
         }
         speaks_of = setting_section(i->section);
