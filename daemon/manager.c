@@ -171,7 +171,7 @@ static void manager_update_watches(Manager *m) {
 
                 r = watch_add(m, pid, start);
                 if (r == -ESRCH && i < b)
-                        manager_request_pass(m, TABLE_PROCESSES); /* it went while we looked */
+                        m->scan.unserved = true; /* it went while we looked */
                 else if (r < 0 && r != -ESRCH)
                         log_warning("Cannot watch process %d: %s", pid, strerror(-r));
         }
@@ -315,21 +315,25 @@ static int manager_pass(Manager *m) {
 static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
         Manager *m = userdata;
 
+        (void) probe_cache_want_hung(&m->probes);
         manager_request_pass(m, m->scan.incomplete ? TABLE_ALL : TABLE_PROCESSES);
         return 0;
 }
 
 /* Something must be served by a process, and nobody holds its device: the descriptor is on its way from one
  * process to another. Or something could not be read just now. No event tells when that is over; look again, less
- * and less often, a few times. */
+ * and less often, a few times, and for as long as storage hangs. */
 static void manager_look_again(Manager *m) {
-        if (!m->scan.unserved && !m->scan.incomplete) {
+        bool hung = probe_cache_has_hung(&m->probes);
+
+        if (!m->scan.unserved && !m->scan.incomplete && !hung) {
                 m->unserved_tries = 0;
                 return;
         }
-        if (m->unserved_tries >= RETRY_MAX)
+        if (m->unserved_tries >= RETRY_MAX && !hung)
                 return;
-        (void) arm(m, &m->retry_timer, now_usec(m) + (RETRY_FIRST_USEC << m->unserved_tries++), on_retry);
+        (void) arm(m, &m->retry_timer, now_usec(m) + (RETRY_FIRST_USEC << MIN(m->unserved_tries, RETRY_MAX)), on_retry);
+        m->unserved_tries += m->unserved_tries < RETRY_MAX;
 }
 
 static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {

@@ -10,7 +10,7 @@
 #include "daemon/capture/scrub.h"
 
 /* A LIO disk's wwid is this and the first digits of its backstore's serial, filled up with zeros
- * (source-tcmu.c): both must go on matching. */
+ * (lio-backstores.h): wherever it is written, it must go on matching. */
 #define NAA_LIO "6001405"
 #define NAA_DIGITS 25
 #define NAA_DIGITS_MIN 17
@@ -161,13 +161,6 @@ int scrub_identifier(Scrubber *s, char *text) {
         return scrub_part(s, rest, strlen(rest));
 }
 
-/* "T10 VPD Unit Serial Number: SERIAL" */
-static int scrub_serial(Scrubber *s, char *text) {
-        char *colon = strrchr(text, ':');
-
-        return scrub_identifier(s, colon ? colon + 1 + strspn(colon + 1, " ") : text);
-}
-
 /* The maker's prefix tells what the device is, as does what follows the two ids of LVM ("-tpool"). */
 static int scrub_dm_uuid(Scrubber *s, char *text) {
         static const char *const prefixes[] = { "CRYPT-", "LUKS1-", "LUKS2-", "PLAIN-", "VERITY-", "INTEGRITY-", "TEMP-", "LVM-", "mpath-", "dmz-" };
@@ -215,11 +208,19 @@ static int scrub_options(Scrubber *s, char *text) {
         return 0;
 }
 
-/* "/dev/disk/by-id/..." is made of serial numbers. */
-static int scrub_device(Scrubber *s, char *text) {
-        char *id = startswith(text, "/dev/disk/by-id/");
+/* "lio MAJ:MIN DISKSEQ naa.6001405...=core/HBA_N/NAME path:/dev/disk/by-id/..." */
+static int scrub_probes(Scrubber *s, char *text) {
+        static const char *const places[] = { "naa." NAA_LIO, "path:/dev/disk/by-id/" };
+        int r = 0;
 
-        return id ? scrub_part(s, id, strlen(id)) : scrub_options(s, text);
+        for (char *p = text; r >= 0 && *p; p++)
+                for (size_t i = 0; r >= 0 && i < ELEMENTSOF(places); i++) {
+                        char *rest = startswith(p, places[i]);
+
+                        if (rest)
+                                r = scrub_part(s, rest, strcspn(rest, " =\n"));
+                }
+        return r;
 }
 
 /* The file system's UUID is a directory's name: "sys/fs/btrfs/UUID/...". */
@@ -245,11 +246,10 @@ static int scrub_one(Scrubber *s, Captured *c) {
                 { "/wwid", scrub_identifier },
                 { "/serial", scrub_identifier },
                 { "/unique_id", scrub_identifier },
-                { "/vpd_unit_serial", scrub_serial },
                 { "/boot_id", scrub_identifier },
                 { "/mountinfo", scrub_options },
                 { "/nfsd/exports", scrub_options },
-                { "/udev_path", scrub_device },
+                { "/stackd/probes", scrub_probes },
         };
         int r;
 

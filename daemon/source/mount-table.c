@@ -141,12 +141,47 @@ static int build_indices(MountTable *t) {
         return 0;
 }
 
-/* Each distinct mount namespace is read once, through whichever process is met first. */
+/* Through the table of a process that has changed its root only what lies below that root is seen. */
+static bool is_at_root(const Sysroot *s, int pid) {
+        _cleanup_free_ char *root = NULL;
+
+        return sysroot_readlink(s, AREA_PROC, PATH("%d/root", pid), &root) < 0 || streq(root, "/");
+}
+
+/* Reads the mount namespace of a process unless it has been read. 1: left for later. */
+static int read_namespace_of(const Sysroot *s, int pid, bool any_root, MountTable *t, Hashmap *seen, char ***links, size_t *n_links) {
+        _cleanup_free_ char *link = NULL;
+        int r;
+
+        r = sysroot_peek_link(s, AREA_PROC, PATH("%d/ns/mnt", pid), &link);
+        if (r < 0) {
+                t->incomplete |= !error_is_gone(r);
+                return 0;
+        }
+        if (hashmap_get(seen, link))
+                return 0;
+        if (!any_root && !is_at_root(s, pid))
+                return 1;
+        r = read_namespace(s, PATH("%d/mountinfo", pid), t);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0) { /* the process is gone, or a zombie (EINVAL); another one of its namespace may follow */
+                t->incomplete |= !error_is_gone(r) && r != -EINVAL;
+                return 0;
+        }
+        sysroot_record_link(s, AREA_PROC, PATH("%d/ns/mnt", pid), link);
+        r = strv_append(links, n_links, link);
+        return r < 0 ? r : hashmap_put(seen, (*links)[*n_links - 1], (*links)[*n_links - 1]);
+}
+
+/* Each distinct mount namespace is read once, through whichever process is met first that sees all of it, or
+ * else through any. */
 static int read_other_namespaces(const Sysroot *s, MountTable *t) {
         _cleanup_(hashmap_freep) Hashmap *seen = hashmap_new();
         _cleanup_strv_free_ char **links = NULL;
         _cleanup_free_ int *pids = NULL;
         size_t n_pids, n_links = 0;
+        bool left = false;
         char *first = NULL;
         int r;
 
@@ -161,38 +196,15 @@ static int read_other_namespaces(const Sysroot *s, MountTable *t) {
         }
         _cleanup_free_ char *own = first;
         r = hashmap_put(seen, own, own);
-        if (r < 0)
-                return r;
-        r = sysroot_list_numbers(s, AREA_PROC, ".", &pids, &n_pids);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < n_pids; i++) {
-                _cleanup_free_ char *link = NULL;
-                int pid = pids[i];
-
-                r = sysroot_peek_link(s, AREA_PROC, PATH("%d/ns/mnt", pid), &link);
-                if (r < 0) {
-                        t->incomplete |= !error_is_gone(r);
-                        continue;
-                }
-                if (hashmap_get(seen, link))
-                        continue;
-                r = read_namespace(s, PATH("%d/mountinfo", pid), t);
-                if (r == -ENOMEM)
-                        return r;
-                if (r < 0) { /* the process is gone, or a zombie (EINVAL); another one of its namespace may follow */
-                        t->incomplete |= !error_is_gone(r) && r != -EINVAL;
-                        continue;
-                }
-                sysroot_record_link(s, AREA_PROC, PATH("%d/ns/mnt", pid), link);
-                r = strv_append(&links, &n_links, link);
-                if (r < 0)
-                        return r;
-                r = hashmap_put(seen, links[n_links - 1], links[n_links - 1]);
-                if (r < 0)
-                        return r;
+        if (r >= 0)
+                r = sysroot_list_numbers(s, AREA_PROC, ".", &pids, &n_pids);
+        for (size_t i = 0; r >= 0 && i < n_pids; i++) {
+                r = read_namespace_of(s, pids[i], false, t, seen, &links, &n_links);
+                left |= r > 0;
         }
-        return 0;
+        for (size_t i = 0; r >= 0 && left && i < n_pids; i++)
+                r = read_namespace_of(s, pids[i], true, t, seen, &links, &n_links);
+        return r < 0 ? r : 0;
 }
 
 int mount_table_read(const Sysroot *s, MountTable *ret) {

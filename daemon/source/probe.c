@@ -11,6 +11,7 @@
 #include "common/file.h"
 #include "common/text.h"
 #include "daemon/source/fuse-iterator.h"
+#include "daemon/source/lio-backstores.h"
 #include "daemon/source/probe.h"
 
 static void probe_free(Probe *p) {
@@ -81,11 +82,34 @@ const char *probe_cache_get(ProbeCache *c, const char *question, bool *ret_hung)
                 }
         }
         if (ret_hung)
-                *ret_hung = p && p->state == PROBE_HUNG;
+                *ret_hung = p && p->hung;
         if (!p)
                 return NULL;
         p->round = c->round;
         return p->answer;
+}
+
+bool probe_cache_has_hung(const ProbeCache *c) {
+        size_t position = 0;
+        Probe *p;
+
+        while ((p = hashmap_next(c->probes, &position)))
+                if (p->hung)
+                        return true;
+        return false;
+}
+
+bool probe_cache_want_hung(ProbeCache *c) {
+        size_t position = 0;
+        bool any = false;
+        Probe *p;
+
+        while ((p = hashmap_next(c->probes, &position)))
+                if (p->state == PROBE_HUNG) {
+                        p->state = PROBE_WANTED;
+                        any = true;
+                }
+        return any;
 }
 
 static ProbePace question_pace(const char *question) {
@@ -127,6 +151,7 @@ int probe_cache_answer(ProbeCache *c, const char *question, const char *answer) 
         free(p->answer);
         p->answer = copy;
         p->state = answer ? PROBE_ANSWERED : PROBE_HUNG;
+        p->hung = !answer;
         return 0;
 }
 
@@ -143,7 +168,7 @@ int probe_cache_save(const ProbeCache *c, char **ret) {
         while ((p = hashmap_next(c->probes, &position))) {
                 _cleanup_free_ char *line = NULL;
 
-                if (p->state == PROBE_WANTED)
+                if (p->state == PROBE_WANTED && !p->hung)
                         continue; /* nobody to ask */
                 line = text_format("%s=%s\n", p->question, p->answer ?: "?");
                 if (!line || strv_append(&lines, &n, line) < 0)
@@ -300,7 +325,7 @@ static int ask_fuse_servers(char **ret) {
 
 static int ask(const char *question, char **ret) {
         _cleanup_free_ char *copy = strdup(question);
-        char *state = NULL, *kind, *number;
+        char *state = NULL, *kind, *number, *wwid;
         dev_t device;
         int r;
 
@@ -315,6 +340,10 @@ static int ask(const char *question, char **ret) {
         r = text_to_devno(number, &device);
         if (r < 0)
                 return r;
+        (void) strtok_r(NULL, " ", &state); /* the disk sequence number */
+        wwid = strtok_r(NULL, " ", &state);
+        if (streq(kind, LIO_KIND) && wwid)
+                return lio_ask(wwid, ret);
         return streq(kind, "loop") ? ask_loop(device, ret) : streq(kind, "dm") ? ask_dm(device, ret) : -EINVAL;
 }
 

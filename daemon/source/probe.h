@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Answers that only an ioctl gives, and that may therefore wait for hung storage: where a loop device's
- * backing file lies (LOOP_GET_STATUS64 asks the file system that holds it), and a device-mapper table; and
- * one that takes long in any case: which process serves which FUSE connection, by a BPF program. Sources look
+/* Answers for which one may have to wait for hung storage: where a loop device's backing file lies
+ * (LOOP_GET_STATUS64 asks the file system that holds it), a device-mapper table, the backstores of a disk of
+ * LIO (configfs); and one that takes long in any case: which process serves which FUSE connection, by a BPF program. Sources look
  * answers up here; what is not known yet is noted as wanted and asked in a child process that the manager
  * supervises. The facts are derived again when answers have come.
  *
- * Questions are texts, "loop MAJ:MIN DISKSEQ", "dm MAJ:MIN DISKSEQ", "fuse-servers DIGEST", and so are the
- * answers:
+ * Questions are texts, "loop MAJ:MIN DISKSEQ", "dm MAJ:MIN DISKSEQ", "lio MAJ:MIN DISKSEQ WWID",
+ * "fuse-servers DIGEST", and so are the answers:
  *     loop:         "MAJ:MIN INODE", the live st_dev and st_ino of the backing file
  *     dm:           "TARGET[,TARGET...] [MAJ:MIN ...]", target types and devices that the table names
+ *     lio:          daemon/source/lio-backstores.h
  *     fuse-servers: daemon/source/fuse-servers.h
  * or "!ERRNO" where the question failed. */
 
@@ -22,7 +23,7 @@ typedef enum ProbeState {
         PROBE_WANTED,
         PROBE_ASKED,
         PROBE_ANSWERED, /* also with an error */
-        PROBE_HUNG,     /* gave no answer in time; not asked again before something changes */
+        PROBE_HUNG,     /* gave no answer in time */
 } ProbeState;
 
 /* Those of one pace are asked one after the other, and never wait for those of the other. */
@@ -36,6 +37,7 @@ typedef struct Probe {
         char *question;
         char *answer;
         ProbeState state;
+        bool hung; /* the last time that it was asked */
         unsigned round; /* of the last scan that wanted it */
 } Probe;
 
@@ -56,6 +58,11 @@ void probe_cache_expire(ProbeCache *c);
 const char *probe_cache_get(ProbeCache *c, const char *question, bool *ret_hung);
 /* What begins with the text ("loop 7:0 ") is to be asked anew. */
 void probe_cache_forget(ProbeCache *c, const char *prefix);
+
+/* What gave no answer in time is to be asked again: no event tells that storage has come back. Meanwhile it still
+ * counts as hung. Whether there was any. */
+bool probe_cache_want_hung(ProbeCache *c);
+bool probe_cache_has_hung(const ProbeCache *c);
 
 /* All wanted questions of that pace, now marked as asked; the caller owns the array. *ret may be NULL for
  * none. */

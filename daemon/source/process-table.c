@@ -137,13 +137,39 @@ static bool md_array(const char *path, char ret[32]) {
         return true;
 }
 
+/* The descriptors of a process. A main thread that has exited (pthread_exit() in main()) has none; the others
+ * share theirs. */
+static int list_files(const Sysroot *s, pid_t pid, FilesPlace *ret_place, int **ret, size_t *ret_n) {
+        _cleanup_free_ int *tids = NULL;
+        size_t n_tids;
+        int r;
+
+        snprintf(ret_place->path, sizeof(ret_place->path), "%d", pid);
+        r = sysroot_list_numbers(s, AREA_PROC, PATH("%d/fd", pid), ret, ret_n);
+        if (r < 0 || *ret_n > 0 || sysroot_list_numbers(s, AREA_PROC, PATH("%d/task", pid), &tids, &n_tids) < 0)
+                return r;
+        for (size_t i = 0; i < n_tids; i++) {
+                _cleanup_free_ int *fds = NULL;
+                size_t n;
+
+                if (tids[i] == pid || sysroot_list_numbers(s, AREA_PROC, PATH("%d/task/%d/fd", pid, tids[i]), &fds, &n) < 0 || n == 0)
+                        continue;
+                snprintf(ret_place->path, sizeof(ret_place->path), "%d/task/%d", pid, tids[i]);
+                free(*ret);
+                *ret = TAKE_PTR(fds);
+                *ret_n = n;
+                break;
+        }
+        return 0;
+}
+
 /* What fdinfo says of a descriptor. -ENOENT when it was closed meanwhile. */
-static int read_fdinfo(const Sysroot *s, pid_t pid, int fd, OpenFile *file, int64_t *connection) {
+static int read_fdinfo(const Sysroot *s, const FilesPlace *place, int fd, OpenFile *file, int64_t *connection) {
         _cleanup_free_ char *text = NULL;
         uint64_t value;
         int r;
 
-        r = sysroot_read(s, AREA_PROC, PATH("%d/fdinfo/%d", pid, fd), &text);
+        r = sysroot_read(s, AREA_PROC, PATH("%s/fdinfo/%d", place->path, fd), &text);
         if (r < 0)
                 return r;
         file->fd = fd;
@@ -163,8 +189,8 @@ static int read_fdinfo(const Sysroot *s, pid_t pid, int fd, OpenFile *file, int6
 
 /* Whether a descriptor is a character device. Opened as a path only, which asks no file system, and looked at only
  * if it is (still) on the mount that is known to be a tmpfs. */
-static bool is_node(const Sysroot *s, pid_t pid, int fd, int mount_id) {
-        _cleanup_close_ int own = sysroot_open_at(s, AREA_PROC, PATH("%d/fd/%d", pid, fd), O_PATH);
+static bool is_node(const Sysroot *s, const FilesPlace *place, int fd, int mount_id) {
+        _cleanup_close_ int own = sysroot_open_at(s, AREA_PROC, PATH("%s/fd/%d", place->path, fd), O_PATH);
         _cleanup_free_ char *text = NULL;
         struct stat st;
         uint64_t id;
@@ -175,7 +201,7 @@ static bool is_node(const Sysroot *s, pid_t pid, int fd, int mount_id) {
 
 /* A device node is on devtmpfs, where only root makes files, or, in containers, on a tmpfs, where anybody can make
  * a file of that name. An array's state is written by mdmon, and may be read by anybody. */
-static bool is_genuine(const Sysroot *s, const MountTable *mounts, pid_t pid, const OpenFile *file) {
+static bool is_genuine(const Sysroot *s, const MountTable *mounts, const FilesPlace *place, const OpenFile *file) {
         const Mount *m = mount_table_find_id(mounts, file->mount_id);
 
         if (!m)
@@ -183,19 +209,27 @@ static bool is_genuine(const Sysroot *s, const MountTable *mounts, pid_t pid, co
         if (streq(m->type, "sysfs"))
                 return (file->flags & O_ACCMODE) != O_RDONLY;
         if (streq(m->type, "tmpfs"))
-                return !sysroot_is_machine(s) || is_node(s, pid, file->fd, file->mount_id);
+                return !sysroot_is_machine(s) || is_node(s, place, file->fd, file->mount_id);
         return streq(m->type, "devtmpfs");
 }
 
-static int take_holder(const Sysroot *s, const MountTable *mounts, pid_t pid, int fd, const char *device, ProcessTable *t) {
-        Holder h = { .pid = pid, .fd = fd };
+static int take_holder(
+                const Sysroot *s,
+                const MountTable *mounts,
+                pid_t pid,
+                const FilesPlace *place,
+                int fd,
+                const char *device,
+                ProcessTable *t) {
+
+        Holder h = { .pid = pid, .place = *place, .fd = fd };
         OpenFile file = {};
         int r;
 
-        r = read_fdinfo(s, pid, fd, &file, &h.fuse_connection);
+        r = read_fdinfo(s, place, fd, &file, &h.fuse_connection);
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
-        if (!is_genuine(s, mounts, pid, &file))
+        if (!is_genuine(s, mounts, place, &file))
                 return 0;
         r = process_read_start(s, pid, &h.start);
         if (r < 0)
@@ -210,8 +244,8 @@ static int take_holder(const Sysroot *s, const MountTable *mounts, pid_t pid, in
         return r;
 }
 
-static int take_socket(const Sysroot *s, pid_t pid, int fd, uint64_t inode, ProcessTable *t) {
-        OwnedSocket o = { .pid = pid, .fd = fd, .inode = inode };
+static int take_socket(const Sysroot *s, pid_t pid, const FilesPlace *place, int fd, uint64_t inode, ProcessTable *t) {
+        OwnedSocket o = { .pid = pid, .place = *place, .fd = fd, .inode = inode };
         int r;
 
         /* One process's follow one another. */
@@ -234,10 +268,11 @@ static uint64_t socket_inode(const char *link) {
 
 static int scan_process(const Sysroot *s, const MountTable *mounts, bool sockets, pid_t pid, ProcessTable *t) {
         _cleanup_free_ int *fds = NULL;
+        FilesPlace place;
         size_t n, taken;
         int r;
 
-        r = sysroot_list_numbers(s, AREA_PROC, PATH("%d/fd", pid), &fds, &n);
+        r = list_files(s, pid, &place, &fds, &n);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < n; i++) {
@@ -246,7 +281,7 @@ static int scan_process(const Sysroot *s, const MountTable *mounts, bool sockets
                 const char *device;
                 char array[32];
 
-                r = sysroot_peek_link(s, AREA_PROC, PATH("%d/fd/%d", pid, fds[i]), &link);
+                r = sysroot_peek_link(s, AREA_PROC, PATH("%s/fd/%d", place.path, fds[i]), &link);
                 if (r < 0) {
                         if (r == -ENOENT)
                                 continue;
@@ -257,9 +292,9 @@ static int scan_process(const Sysroot *s, const MountTable *mounts, bool sockets
                 if (!socket && !device)
                         continue;
                 taken = t->n + t->n_sockets;
-                r = socket ? take_socket(s, pid, fds[i], socket_inode(link), t) : take_holder(s, mounts, pid, fds[i], device, t);
+                r = socket ? take_socket(s, pid, &place, fds[i], socket_inode(link), t) : take_holder(s, mounts, pid, &place, fds[i], device, t);
                 if (r >= 0 && t->n + t->n_sockets > taken)
-                        sysroot_record_link(s, AREA_PROC, PATH("%d/fd/%d", pid, fds[i]), link);
+                        sysroot_record_link(s, AREA_PROC, PATH("%s/fd/%d", place.path, fds[i]), link);
                 if (r < 0)
                         return r;
         }
@@ -318,16 +353,16 @@ int process_read_files(const Sysroot *s, pid_t pid, OpenFiles *ret) {
         size_t n;
         int r;
 
-        r = sysroot_list_numbers(s, AREA_PROC, PATH("%d/fd", pid), &fds, &n);
+        r = list_files(s, pid, &files.place, &fds, &n);
         if (r < 0)
                 return not_there(r);
         for (size_t i = 0; i < n; i++) {
                 OpenFile file = {};
                 char *link = NULL;
 
-                r = sysroot_readlink(s, AREA_PROC, PATH("%d/fd/%d", pid, fds[i]), &link);
+                r = sysroot_readlink(s, AREA_PROC, PATH("%s/fd/%d", files.place.path, fds[i]), &link);
                 if (r >= 0 && link[0] == '/')
-                        r = read_fdinfo(s, pid, fds[i], &file, NULL);
+                        r = read_fdinfo(s, &files.place, fds[i], &file, NULL);
                 else if (r >= 0)
                         r = -ENOENT;
                 if (r >= 0) {
@@ -467,6 +502,16 @@ static int read_cgroup(const Sysroot *s, pid_t pid, NodeFact *f) {
         return f->cgroup[0] == '/' ? read_reservation(s, f) : 0;
 }
 
+/* A job of cron or at, or a shell of sshd, runs in the service's unit where there is no session manager, and is
+ * its user's all the same: pam_loginuid(8) wrote that down, once and for good. -1: nobody logged in. */
+static bool is_of_login(const Sysroot *s, pid_t pid) {
+        _cleanup_free_ char *text = NULL;
+        uint64_t login;
+
+        return sysroot_read(s, AREA_PROC, PATH("%d/loginuid", pid), &text) >= 0 && text_to_u64(text, 10, &login) >= 0 &&
+                login != 0 && login != UINT32_MAX;
+}
+
 int process_read_fact(const Sysroot *s, pid_t pid, uint64_t start, NodeFact *ret) {
         _cleanup_node_fact_ NodeFact f = { .kind = NODE_PROCESS, .pid = pid, .start = start };
         _cleanup_free_ char *text = NULL, *score = NULL;
@@ -496,7 +541,7 @@ int process_read_fact(const Sysroot *s, pid_t pid, uint64_t start, NodeFact *ret
         (void) sysroot_readlink(s, AREA_PROC, PATH("%d/exe", pid), &f.exe);
         if (sysroot_read(s, AREA_PROC, PATH("%d/oom_score_adj", pid), &score) >= 0)
                 f.oom_score_adj = atoi(score);
-        f.entitled = root || (f.cgroup && cgroup_path_is_system_service(f.cgroup));
+        f.entitled = root || (f.cgroup && cgroup_path_is_system_service(f.cgroup) && !is_of_login(s, pid));
         /* Everything above was read of one and the same process only if it is still that one now. */
         r = process_read_start(s, pid, &now);
         if (r < 0)

@@ -9,10 +9,17 @@
 #include "daemon/source/mount-table.h"
 #include "daemon/sysroot.h"
 
+/* Where below /proc a process's open files are: "PID", or, when its main thread has exited and others go on,
+ * "PID/task/TID". */
+typedef struct FilesPlace {
+        char path[32];
+} FilesPlace;
+
 /* An open descriptor of a serving device. */
 typedef struct Holder {
         pid_t pid;
         uint64_t start;
+        FilesPlace place;
         int fd;
         char *device; /* base name below /dev: "fuse", "uio0" */
         /* From fdinfo where the kernel prints it (fuse_connection), else -1: then which connection it
@@ -24,6 +31,7 @@ typedef struct Holder {
 typedef struct OwnedSocket {
         pid_t pid;
         uint64_t start;
+        FilesPlace place;
         int fd;
         uint64_t inode;
 } OwnedSocket;
@@ -65,6 +73,7 @@ typedef struct OpenFile {
 } OpenFile;
 
 typedef struct OpenFiles {
+        FilesPlace place;
         OpenFile *files;
         size_t n, capacity;
 } OpenFiles;

@@ -185,7 +185,7 @@ int scan_add_socket_owners(
                 if (o->inode != socket->inode)
                         continue;
                 r = scan_add_server(s, f, upper, o->pid, o->start, role, certainty, alternative,
-                                    PATH("%s, /proc/%d/fd/%d", evidence, o->pid, o->fd));
+                                    PATH("%s, /proc/%s/fd/%d", evidence, o->place.path, o->fd));
                 if (r < 0)
                         return r;
         }

@@ -125,7 +125,7 @@ static int assign_told(Scan *s, FactSet *f, Match *m) {
                         if (m->connections[k].number != (uint64_t) h->fuse_connection)
                                 continue;
                         r = add_edge(s, f, &m->connections[k], h, CERTAINTY_PROVEN, 0,
-                                     PATH("/proc/%d/fdinfo/%d: fuse_connection", h->pid, h->fd));
+                                     PATH("/proc/%s/fdinfo/%d: fuse_connection", h->place.path, h->fd));
                         if (r < 0)
                                 return r;
                 }
@@ -204,7 +204,7 @@ static int assign_asked(Scan *s, FactSet *f, Match *m) {
                         if (m->connections[k].number != told->connection)
                                 continue;
                         r = add_edge(s, f, &m->connections[k], h, CERTAINTY_PROVEN, 0,
-                                     PATH("BPF task_file iterator: /proc/%d/fd/%d", h->pid, h->fd));
+                                     PATH("BPF task_file iterator: /proc/%s/fd/%d", h->place.path, h->fd));
                         if (r < 0)
                                 return r;
                         note_assigned(m, h->pid);
@@ -299,7 +299,7 @@ static int assign_server(Scan *s, FactSet *f, Match *m, size_t number) {
                         continue;
                 r = add_edge(s, f, c, h, own && unique ? CERTAINTY_UNIQUE : CERTAINTY_INFERRED,
                              own && !unique && servers <= connections ? (unsigned) number + 1 : 0,
-                             PATH("/proc/%d/fd/%d -> /dev/fuse%s", h->pid, h->fd,
+                             PATH("/proc/%s/fd/%d -> /dev/fuse%s", h->place.path, h->fd,
                                   own && unique ? ", the only one left" : ", one of several that are open"));
                 if (r < 0)
                         return r;

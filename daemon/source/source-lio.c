@@ -2,127 +2,17 @@
 /* A SCSI disk that LIO on this machine exports (over tcm_loop, iSCSI or any other fabric), and what is behind it: the
  * process that handles a user-space backstore (tcmu), or a file or device that the kernel itself uses.
  *
- * disk -> backstore by the disk's identity: a LIO disk's wwid is "naa.6001405" followed by the first 25
- * hexadecimal digits of the backstore's unit serial (drivers/target/target_core_spc.c). The other way, over
- * configfs links of the fabric, lists directories that stay locked while a LUN is being added, that is, while
- * the kernel waits for the very process that may hang; so it is not gone.
+ * disk -> backstore: lio-backstores.h, by a probe.
  * backstore -> process by the uio device, named tcm-user/HBA/NAME/CONFIG, that the handler holds open;
  * backstore -> file by udev_path, which is a path as it was when the backstore was made. */
-#include <ctype.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "common/file.h"
 #include "common/text.h"
+#include "daemon/source/lio-backstores.h"
 #include "daemon/source/scan.h"
-
-#define NAA_PREFIX "naa.6001405"
-#define NAA_DIGITS 25
-
-typedef struct Backstore {
-        char *uio;  /* "uio0", or ... */
-        char *path; /* ... of a file or device */
-        char *wwid; /* of the disks that it is exported as */
-        char *place; /* "core/HBA_N/NAME" */
-} Backstore;
-
-typedef struct Backstores {
-        Backstore *items;
-        size_t n, capacity;
-} Backstores;
-
-static void backstore_done(Backstore *b) {
-        free(b->uio);
-        free(b->path);
-        free(b->wwid);
-        free(b->place);
-}
-
-static void backstores_done(Backstores *l) {
-        for (size_t i = 0; i < l->n; i++)
-                backstore_done(&l->items[i]);
-        free(l->items);
-}
-
-static int serial_to_wwid(const char *serial, char **ret) {
-        char digits[] = "0000000000000000000000000"; /* what a shorter serial is filled up with */
-        size_t n = 0;
-
-        memset(digits, '0', NAA_DIGITS); /* what a short serial set by hand leaves */
-        for (; *serial && n < NAA_DIGITS; serial++)
-                if (isxdigit((unsigned char) *serial))
-                        digits[n++] = (char) tolower((unsigned char) *serial);
-        *ret = text_format("%s%s", NAA_PREFIX, digits);
-        return *ret ? 0 : -ENOMEM;
-}
-
-/* Completes a backstore and adds it; takes its strings over, also on failure. */
-static int add_backstore(Scan *s, Backstores *l, Backstore *b) {
-        _cleanup_free_ char *serial = NULL;
-        int r;
-
-        r = b->place && (b->uio || b->path) ? 0 : -ENOMEM;
-        if (r >= 0)
-                r = sysroot_read(s->root, AREA_SYS, PATH("kernel/config/target/%s/wwn/vpd_unit_serial", b->place), &serial);
-        if (r >= 0)
-                r = serial_to_wwid(strrchr(serial, ':') ? strrchr(serial, ':') + 1 : serial, &b->wwid);
-        if (r >= 0)
-                r = ARRAY_APPEND(l->items, l->n, l->capacity, *b);
-        if (r < 0)
-                backstore_done(b);
-        if (r == -ENOMEM)
-                return r;
-        s->incomplete |= r < 0 && !error_is_gone(r);
-        return 0;
-}
-
-static int read_user_backstores(Scan *s, Backstores *l) {
-        _cleanup_strv_free_ char **names = NULL;
-        int r;
-
-        r = sysroot_list(s->root, AREA_SYS, "class/uio", &names);
-        for (char **name = names; r >= 0 && *name; name++) {
-                _cleanup_free_ char *text = NULL;
-                char *state = NULL, *hba, *store;
-
-                if (sysroot_read(s->root, AREA_SYS, PATH("class/uio/%s/name", *name), &text) < 0 || !startswith(text, "tcm-user/"))
-                        continue;
-                (void) strtok_r(text, "/", &state);
-                hba = strtok_r(NULL, "/", &state);
-                store = strtok_r(NULL, "/", &state);
-                if (!hba || !store)
-                        continue;
-                r = add_backstore(s, l, &(Backstore) { .uio = strdup(*name), .place = text_format("core/user_%s/%s", hba, store) });
-        }
-        return r;
-}
-
-static int read_kernel_backstores(Scan *s, Backstores *l) {
-        _cleanup_strv_free_ char **hbas = NULL;
-        int r;
-
-        r = sysroot_list(s->root, AREA_SYS, "kernel/config/target/core", &hbas);
-        for (char **hba = hbas; r >= 0 && *hba; hba++) {
-                _cleanup_strv_free_ char **stores = NULL;
-
-                if (!startswith(*hba, "fileio_") && !startswith(*hba, "iblock_"))
-                        continue;
-                r = sysroot_list(s->root, AREA_SYS, PATH("kernel/config/target/core/%s", *hba), &stores);
-                for (char **store = stores; r >= 0 && *store; store++) {
-                        Backstore b = { .place = text_format("core/%s/%s", *hba, *store) };
-
-                        if (!b.place)
-                                return -ENOMEM;
-                        if (sysroot_read(s->root, AREA_SYS, PATH("kernel/config/target/%s/udev_path", b.place), &b.path) < 0) {
-                                backstore_done(&b); /* hba_info and the like */
-                                continue;
-                        }
-                        r = add_backstore(s, l, &b);
-                }
-        }
-        return r;
-}
 
 static int add_path(Scan *s, FactSet *f, const char *disk, const Backstore *b, Certainty certainty) {
         const Block *device = block_table_find_path(&s->blocks, b->path);
@@ -152,7 +42,7 @@ static int add_servers(Scan *s, FactSet *f, const char *disk, const char *name, 
                         continue;
                 r = scan_add_server(s, f, disk, h->pid, h->start, ROLE_BACKING, certainty, 0,
                                     PATH("/sys/class/block/%s/device/wwid = %s/wwn/vpd_unit_serial, /sys/class/uio/%s/name, "
-                                          "/proc/%d/fd/%d", name, b->place, b->uio, h->pid, h->fd));
+                                          "/proc/%s/fd/%d", name, b->place, b->uio, h->place.path, h->fd));
                 if (r < 0)
                         return r;
                 found = true;
@@ -161,45 +51,55 @@ static int add_servers(Scan *s, FactSet *f, const char *disk, const char *name, 
         return 0;
 }
 
-static int add_disk(Scan *s, FactSet *f, const Block *b, const Backstores *stores) {
-        _cleanup_free_ char *wwid = NULL, *id = NULL;
-        size_t matches = 0;
+/* A disk of LIO has such an identity; other targets of this machine do not use it. */
+static int read_wwid(Scan *s, const Block *b, char **ret) {
+        const char *digits;
         int r;
 
         if (b->parent || !strstr(b->directory, "/host"))
-                return 0;
-        r = sysroot_read(s->root, AREA_SYS, PATH("%s/device/wwid", b->directory), &wwid);
+                return -ENODEV;
+        r = sysroot_read(s->root, AREA_SYS, PATH("%s/device/wwid", b->directory), ret);
         if (r < 0) {
                 s->incomplete |= !error_is_gone(r) && r != -EINVAL; /* which means that it has none */
+                return r;
+        }
+        digits = startswith(*ret, LIO_WWID_PREFIX);
+        return digits && digits[strspn(digits, "0123456789abcdef")] == 0 ? 0 : -ENODEV;
+}
+
+static int add_disk(Scan *s, FactSet *f, const Block *b) {
+        _cleanup_(backstores_done) Backstores stores = {};
+        _cleanup_free_ char *wwid = NULL, *id = NULL;
+        const char *answer;
+        bool hung = false;
+        int r;
+
+        if (read_wwid(s, b, &wwid) < 0)
+                return 0;
+        answer = probe_cache_get(s->probes, PATH(LIO_KIND " %u:%u %llu %s", major(b->device), minor(b->device),
+                                                 (unsigned long long) b->diskseq, wwid), &hung);
+        if (!answer || answer[0] == '!') {
+                s->incomplete = true;
                 return 0;
         }
         id = block_id(b->device);
         if (!id)
                 return -ENOMEM;
-        for (size_t i = 0; i < stores->n; i++)
-                matches += streq(stores->items[i].wwid, wwid);
-        for (size_t i = 0; i < stores->n; i++) {
-                if (!streq(stores->items[i].wwid, wwid))
-                        continue;
+        r = lio_parse(answer, &stores);
+        for (size_t i = 0; r >= 0 && i < stores.n; i++) {
                 /* The serial can be set by hand, twice the same. */
-                Certainty certainty = matches == 1 ? CERTAINTY_PROVEN : CERTAINTY_INFERRED;
+                Certainty certainty = stores.n == 1 ? CERTAINTY_PROVEN : CERTAINTY_INFERRED;
 
-                r = stores->items[i].uio ? add_servers(s, f, id, b->name, &stores->items[i], certainty)
-                                         : add_path(s, f, id, &stores->items[i], certainty);
-                if (r < 0)
-                        return r;
+                r = stores.items[i].uio ? add_servers(s, f, id, b->name, &stores.items[i], certainty)
+                                        : add_path(s, f, id, &stores.items[i], certainty);
         }
-        return 0;
+        return r;
 }
 
 int source_lio_scan(Scan *s, FactSet *f) {
-        _cleanup_(backstores_done) Backstores stores = {};
-        int r;
+        int r = 0;
 
-        r = read_user_backstores(s, &stores);
-        if (r >= 0)
-                r = read_kernel_backstores(s, &stores);
-        for (size_t i = 0; r >= 0 && stores.n > 0 && i < s->blocks.n; i++)
-                r = add_disk(s, f, &s->blocks.blocks[i], &stores);
+        for (size_t i = 0; r >= 0 && s->probes && i < s->blocks.n; i++)
+                r = add_disk(s, f, &s->blocks.blocks[i]);
         return r;
 }

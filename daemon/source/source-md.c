@@ -39,7 +39,7 @@ static int add_monitor(Scan *s, FactSet *f, const char *id, const Block *b) {
                 if (!streq(h->device, b->name))
                         continue;
                 r = scan_add_server(s, f, id, h->pid, h->start, ROLE_BACKING, CERTAINTY_PROVEN, 0,
-                                    PATH("/proc/%d/fd/%d -> md/array_state", h->pid, h->fd));
+                                    PATH("/proc/%s/fd/%d -> md/array_state", h->place.path, h->fd));
                 if (r < 0)
                         return r;
         }

@@ -41,7 +41,7 @@ static int add_by_client(Scan *s, FactSet *f, const char *block, const Block *b,
                 }
                 servers += process_table_owner(&s->processes, peer->inode) != NULL;
                 r = scan_add_socket_owners(s, f, block, peer, ROLE_BACKING, CERTAINTY_PROVEN, 0,
-                                           PATH("%s, peer of /proc/%d/fd/%d", evidence, client, o->fd));
+                                           PATH("%s, peer of /proc/%s/fd/%d", evidence, o->place.path, o->fd));
                 if (r < 0)
                         return r;
         }

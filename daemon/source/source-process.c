@@ -37,9 +37,16 @@ static int add_device(Scan *s, FactSet *f, const Served *served, const char *pro
         return strv_contains(served->uppers, lower) ? 0 : factset_add_edge(f, process, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0, evidence);
 }
 
-static int add_file(Scan *s, FactSet *f, const Served *served, const char *process, const OpenFile *file) {
+static int add_file(
+                Scan *s,
+                FactSet *f,
+                const Served *served,
+                const char *process,
+                const FilesPlace *place,
+                const OpenFile *file) {
+
         const Mount *m = mount_table_find_id(&s->mounts, file->mount_id);
-        const char *evidence = PATH("/proc/%d/fd/%d", served->pid, file->fd);
+        const char *evidence = PATH("/proc/%s/fd/%d", place->path, file->fd);
         bool writable = (file->flags & O_ACCMODE) != O_RDONLY && !(file->flags & O_PATH);
         bool data = writable && !(file->flags & O_APPEND);
         _cleanup_free_ char *lower = NULL;
@@ -62,7 +69,7 @@ static int add_file(Scan *s, FactSet *f, const Served *served, const char *proce
                         return -ENOMEM;
         } else {
                 r = scan_add_file(f, m, file->inode, file->path, 0, CERTAINTY_PROVEN,
-                                  PATH("/proc/%d/fdinfo/%d: mnt_id", served->pid, file->fd), &lower);
+                                  PATH("/proc/%s/fdinfo/%d: mnt_id", place->path, file->fd), &lower);
                 if (r < 0)
                         return r;
         }
@@ -93,7 +100,7 @@ static int add_process(Scan *s, FactSet *f, const Served *served) {
                 return -ENOMEM;
         r = factset_add_node(f, &n);
         for (size_t i = 0; r >= 0 && i < files.n; i++)
-                r = add_file(s, f, served, id, &files.files[i]);
+                r = add_file(s, f, served, id, &files.place, &files.files[i]);
         return r;
 }
 

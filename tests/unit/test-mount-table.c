@@ -73,6 +73,24 @@ static void other_namespaces(void) {
         mount_table_done(&t);
 }
 
+/* A process that has changed its root sees less than another of its namespace; its table is better than none. */
+static void changed_roots(void) {
+        _cleanup_fake_root_ FakeRoot f = fake_root_make();
+        MountTable t = {};
+
+        fake_file(&f, "proc/1/mountinfo", M(20, 1, "/"));
+        fake_link(&f, "proc/1/ns/mnt", "mnt:[1]");
+        for (int pid = 7; pid <= 9; pid++) {
+                fake_file(&f, PATH("proc/%d/mountinfo", pid), pid == 8 ? M(30, 1, "/") M(31, 30, "/a") : pid == 7 ? M(32, 30, "/") : M(40, 39, "/"));
+                fake_link(&f, PATH("proc/%d/ns/mnt", pid), pid < 9 ? "mnt:[2]" : "mnt:[3]");
+                fake_link(&f, PATH("proc/%d/root", pid), pid == 8 ? "/" : "/srv/jail");
+        }
+        CHECK(mount_table_read(f.root, &t) == 0);
+        CHECK(t.n == 4 && t.n_spaces == 3);
+        CHECK(mount_table_find_id(&t, 31) && !mount_table_find_id(&t, 32) && mount_table_find_id(&t, 40)->space == 2);
+        mount_table_done(&t);
+}
+
 /* The source of a tmpfs is whatever its user wrote there. */
 static void a_source_proves_nothing(void) {
         _cleanup_fake_root_ FakeRoot f = fake_root_make();
@@ -91,4 +109,4 @@ static void a_source_proves_nothing(void) {
         scan_done(&s);
 }
 
-TEST_MAIN(TEST(resolve), TEST(overmounts), TEST(an_initrd), TEST(nonsense), TEST(other_namespaces), TEST(a_source_proves_nothing))
+TEST_MAIN(TEST(resolve), TEST(overmounts), TEST(an_initrd), TEST(nonsense), TEST(other_namespaces), TEST(changed_roots), TEST(a_source_proves_nothing))

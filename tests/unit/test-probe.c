@@ -39,6 +39,12 @@ static void hung(void) {
         CHECK(probe_cache_answer(&c, Q, NULL) == 0);
         CHECK(!probe_cache_get(&c, Q, &hangs) && hangs);
         take(&c, 0);
+        /* While it is asked again it still counts as hung. */
+        CHECK(probe_cache_has_hung(&c) && probe_cache_want_hung(&c) && !probe_cache_want_hung(&c));
+        take(&c, 1);
+        CHECK(!probe_cache_get(&c, Q, &hangs) && hangs);
+        CHECK(probe_cache_answer(&c, Q, "linear 8:0") == 0);
+        CHECK(probe_cache_get(&c, Q, &hangs) && !hangs && !probe_cache_has_hung(&c));
         probe_cache_forget(&c, "dm 253:0 ");
         CHECK(!probe_cache_get(&c, Q, &hangs) && !hangs);
         take(&c, 1);

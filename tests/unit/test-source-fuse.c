@@ -10,7 +10,7 @@
 #include "tests/unit/tap.h"
 
 #define HOLDER(number, descriptor) \
-        { .pid = (number), .start = 1000 + (number), .fd = (descriptor), .device = fuse, .fuse_connection = -1 }
+        { .pid = (number), .place = { #number }, .start = 1000 + (number), .fd = (descriptor), .device = fuse, .fuse_connection = -1 }
 #define MOUNT(number, where) \
         { .id = 100 + (number), .device = (number), .root = slash, .target = where, .type = fuse, .source = none, .options = none }
 

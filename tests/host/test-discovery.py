@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Odd servers and mounts on this machine's own kernel, and whether stackd sees them.
+
+Usage: test-discovery.py STACKCTL STACKD
+"""
+
+import ctypes
+import json
+import os
+import pathlib
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+
+STACKCTL, STACKD = (os.path.abspath(p) for p in sys.argv[1:3])
+ENVIRONMENT = dict(os.environ, STACKD_BINARY=STACKD, LC_ALL="C.UTF-8")
+LIBC = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNS, MS_PRIVATE, MS_REC, MNT_DETACH = 0x20000, 1 << 18, 1 << 14, 2
+FUSE_INIT, ENOSYS = 26, 38
+failures = number = 0
+
+
+class Skip(Exception):
+    """Why a case cannot be tried here."""
+
+
+def case(f):
+    """A test is a function: it fails with its AssertionError."""
+    global failures, number
+    number += 1
+    name = f.__doc__.strip().rstrip(".")
+    try:
+        f()
+        print(f"ok {number} - {name}")
+    except Skip as e:
+        print(f"ok {number} - {name} # SKIP {e}")
+    except (AssertionError, subprocess.SubprocessError, OSError) as e:
+        failures += 1
+        print(f"not ok {number} - {name}")
+        for text in f"{type(e).__name__}: {e}"[:4000].splitlines():
+            print("# " + text)
+    sys.stdout.flush()
+
+
+def check(result, what):
+    if result != 0:
+        raise OSError(ctypes.get_errno(), what)
+
+
+def status():
+    done = subprocess.run([STACKCTL, "--direct", "--json=short", "status"], stdin=subprocess.DEVNULL, capture_output=True,
+                          env=ENVIRONMENT, timeout=60, check=False)
+    assert done.returncode in (0, 1), done.stderr.decode(errors="replace")
+    return json.loads(done.stdout)
+
+
+def serve(device):
+    """Answers what a mount needs, and nothing else."""
+    while True:
+        try:
+            request = os.read(device, 1 << 17)
+        except OSError:
+            return
+        _, opcode, unique = struct.unpack_from("<IIQ", request)
+        if opcode == FUSE_INIT:
+            body = struct.pack("<IIIIHHIIHHI28x", 7, 31, 0, 0, 0, 0, 1 << 16, 1, 1, 0, 0)
+            os.write(device, struct.pack("<IiQ", 16 + len(body), 0, unique) + body)
+        else:
+            os.write(device, struct.pack("<IiQ", 16, -ENOSYS, unique))
+
+
+class Child:
+    """A forked child that says "ready" once it stands, and is killed at the end."""
+
+    def __init__(self, run):
+        told, tells = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(told)
+            try:
+                run(lambda: os.write(tells, b"ready"))
+            except BaseException as e:       # pylint: disable=broad-exception-caught
+                os.write(tells, str(e).encode())
+            os._exit(1)
+        os.close(tells)
+        try:
+            answer = os.read(told, 4096)
+        finally:
+            os.close(told)
+        if answer != b"ready":
+            self.__exit__()
+            raise OSError(answer.decode() or "the child has died")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+def require_root():
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        raise Skip("needs root and /dev/fuse")
+
+
+def exited_main_thread():
+    """A server whose main thread has exited is found by the files of another."""
+    require_root()
+    with tempfile.TemporaryDirectory() as place:
+        def run(ready):
+            device = os.open("/dev/fuse", os.O_RDWR)
+            check(LIBC.mount(b"odd", place.encode(), b"fuse", 0,
+                             f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()), "mount")
+            leader = os.getpid()
+
+            def go():
+                while not pathlib.Path(f"/proc/{leader}/stat").read_text().rpartition(")")[2].startswith(" Z"):
+                    os.sched_yield()
+                ready()
+                serve(device)
+
+            threading.Thread(target=go).start()
+            LIBC.pthread_exit(None)
+
+        with Child(run) as child:
+            try:
+                assert not os.listdir(f"/proc/{child.pid}/fd")
+                seen = status()
+            finally:
+                LIBC.umount2(place.encode(), MNT_DETACH)
+        layer = next(layer for layer in seen["layers"] if place in layer["mounts"])
+        assert [p["pid"] for p in layer["processes"]] == [child.pid], layer
+        process = next(p for p in seen["processes"] if p["pid"] == child.pid)
+        assert process["depth"] == 1 and process["threads"] == 1, process
+
+
+def changed_root():
+    """A mount namespace is seen whole although its first process has changed its root."""
+    require_root()
+    with tempfile.TemporaryDirectory() as place:
+        for name in ("jail", "outside"):
+            os.mkdir(f"{place}/{name}")
+
+        def leave(ready, jailed):
+            check(LIBC.unshare(CLONE_NEWNS), "unshare")
+            check(LIBC.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "make private")
+            check(LIBC.mount(b"hidden", f"{place}/outside".encode(), b"tmpfs", 0, None), "mount")
+            told, tells = os.pipe()
+            free = os.fork()                                # the second of the namespace sees all of it
+            if free == 0:
+                LIBC.prctl(1, signal.SIGKILL)
+                os.write(tells, b".")
+                signal.pause()
+            os.read(told, 1)
+            if jailed:
+                os.chroot(f"{place}/jail")
+            ready()
+            signal.pause()
+
+        def devices(jailed):
+            with Child(lambda ready: leave(ready, jailed)):
+                return [layer for layer in status()["layers"] if layer["type"] == "tmpfs" and layer["name"] == "hidden"]
+
+        assert len(devices(False)) == 1, "not even without a changed root"
+        assert len(devices(True)) == 1
+
+
+def main():
+    cases = [exited_main_thread, changed_root]
+    print(f"1..{len(cases)}")
+    for f in cases:
+        case(f)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
