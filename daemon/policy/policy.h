@@ -16,9 +16,9 @@ typedef enum SettingKind {
         SETTING_OOMD_PREFERENCE,        /* [OOM] ManagedPreference=      no, avoid, omit */
         SETTING_MOUNT_OPTIONS,          /* [Mount] Options=              no, a list with commas */
         SETTING_DIRECT_IO,              /* [Block] DirectIO=             yes, no, keep */
-        SETTING_WRITEBACK_MAX_RATIO,    /* [Writeback] MaxRatio=         no, per cent */
+        SETTING_WRITEBACK_MAX_RATIO,    /* [Writeback] MaxRatio=         auto, no, per cent */
         SETTING_WRITEBACK_MAX_BYTES,    /* [Writeback] MaxBytes=         no, bytes */
-        SETTING_WRITEBACK_STRICT_LIMIT, /* [Writeback] StrictLimit=      keep, yes, no */
+        SETTING_WRITEBACK_STRICT_LIMIT, /* [Writeback] StrictLimit=      auto, keep, yes, no */
         SETTING_ENTITLED,               /* [Process] Entitled=           yes, no */
         _SETTING_KIND_MAX,
 } SettingKind;

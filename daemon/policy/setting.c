@@ -33,6 +33,13 @@ static int parse_boolean_or_keep(Setting *s, const char *value) {
         return 0;
 }
 
+static int parse_boolean_keep_or_auto(Setting *s, const char *value) {
+        if (!streq(value, "auto"))
+                return parse_boolean_or_keep(s, value);
+        s->mode = SETTING_AUTO;
+        return 0;
+}
+
 static int parse_bytes(Setting *s, const char *value) {
         if (is_no(value)) {
                 s->mode = SETTING_KEEP;
@@ -103,6 +110,13 @@ static int parse_ratio(Setting *s, const char *value) {
         return 0;
 }
 
+static int parse_ratio_or_auto(Setting *s, const char *value) {
+        if (!streq(value, "auto"))
+                return parse_ratio(s, value);
+        s->mode = SETTING_AUTO;
+        return 0;
+}
+
 /* They go to the kernel as they are: no blanks, nothing that does not print, no empty ones. */
 static int parse_options(Setting *s, const char *value) {
         if (is_no(value)) {
@@ -136,9 +150,9 @@ static const struct {
         [SETTING_OOMD_PREFERENCE] = { "OOM", "ManagedPreference", "ManagedOOMPreference", parse_preference, "takes no, avoid or omit" },
         [SETTING_MOUNT_OPTIONS] = { "Mount", "Options", NULL, parse_options, "takes no, or mount options with commas between them", true },
         [SETTING_DIRECT_IO] = { "Block", "DirectIO", NULL, parse_boolean_or_keep, "takes yes, no or keep" },
-        [SETTING_WRITEBACK_MAX_RATIO] = { "Writeback", "MaxRatio", NULL, parse_ratio, "takes no, or per cent from 0 to 100" },
+        [SETTING_WRITEBACK_MAX_RATIO] = { "Writeback", "MaxRatio", NULL, parse_ratio_or_auto, "takes auto, no, or per cent from 0 to 100" },
         [SETTING_WRITEBACK_MAX_BYTES] = { "Writeback", "MaxBytes", NULL, parse_bytes, "takes no, or bytes (64M)" },
-        [SETTING_WRITEBACK_STRICT_LIMIT] = { "Writeback", "StrictLimit", NULL, parse_boolean_or_keep, "takes yes, no or keep" },
+        [SETTING_WRITEBACK_STRICT_LIMIT] = { "Writeback", "StrictLimit", NULL, parse_boolean_keep_or_auto, "takes auto, yes, no or keep" },
 };
 
 unsigned setting_section(const char *section) {

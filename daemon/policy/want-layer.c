@@ -4,9 +4,48 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/hashmap.h"
 #include "common/text.h"
 #include "daemon/policy/mount-option.h"
 #include "daemon/policy/want.h"
+
+/* What "auto" means above a server that cannot be marked. Its writers are then throttled by what is dirty in
+ * their own file system, before they fill the machine's limit and have the server throttled, which alone can
+ * clean their pages. Without a share of less than 100 % strict_limit does nothing (mm/page-writeback.c). */
+#define EXPOSED_MAX_RATIO "10%"
+
+static bool is_exposing(const Node *n) {
+        return node_kind(n) == NODE_PROCESS && node_is_backing(n) && n->analysis.depth_certain > 0 &&
+                n->fact->threads_io_flusher < n->fact->threads && (n->fact->refusal || !node_is_entitled(n));
+}
+
+/* All that certainly stands on such a server, however far above, each with the server. */
+static int find_exposed(const PlanInput *in, Hashmap *exposed) {
+        _cleanup_free_ Node **pending = NULL;
+        size_t n = 0, capacity = 0, position = 0;
+        Node *server;
+        int r = 0;
+
+        while (r >= 0 && (server = graph_next(in->graph, &position))) {
+                if (is_exposing(server))
+                        r = ARRAY_APPEND(pending, n, capacity, server);
+                while (r >= 0 && n > 0) {
+                        Node *lower = pending[--n];
+
+                        for (size_t i = 0; r >= 0 && i < lower->n_upper; i++) {
+                                const Edge *e = lower->upper[i];
+
+                                if (edge_claim(e)->role != ROLE_BACKING || edge_claim(e)->certainty == CERTAINTY_INFERRED ||
+                                    hashmap_get(exposed, e->upper->id))
+                                        continue;
+                                r = hashmap_put(exposed, e->upper->id, server);
+                                if (r >= 0)
+                                        r = ARRAY_APPEND(pending, n, capacity, e->upper);
+                        }
+                }
+        }
+        return r;
+}
 
 static char *layer_reason(const Node *n) {
         return n->analysis.depth_certain > 0 ? text_format("%u layer%s that reclaim writes to above it", n->analysis.depth_certain,
@@ -48,14 +87,36 @@ static int want_value(WantList *l, Node *n, ActionKind kind, const Reading *read
         return w.actual ? want_list_add(l, &w) : (want_done(&w), -ENOMEM);
 }
 
-static int want_writeback(WantList *l, Node *n, const Reading *reading, const Setting **settings) {
+/* A server that cannot be marked is a reason to limit what may be dirty above it. */
+static int want_exposed(WantList *l, Node *n, const Reading *reading, const Setting *setting, const Node *server) {
+        bool strict = streq(reading->key, "strict_limit");
+        Want *w;
+        int r;
+
+        if (!server || (!strict && atoi(reading->value) < atoi(EXPOSED_MAX_RATIO)))
+                return 0;
+        r = want_value(l, n, ACTION_WRITEBACK_LIMIT, reading, setting, strdup(strict ? "1" : EXPOSED_MAX_RATIO));
+        if (r < 0)
+                return r;
+        w = want_list_find(l, ACTION_WRITEBACK_LIMIT, reading->target, reading->key);
+        free(w->reason);
+        w->reason = text_format("%s[%d] below it cannot be marked (%s), and must not be throttled by what is dirty here", server->fact->comm,
+                                server->fact->pid, server->fact->refusal ?: "an ordinary user's");
+        return w->reason ? 0 : -ENOMEM;
+}
+
+static int want_writeback(WantList *l, Node *n, const Reading *reading, const Setting **settings, const Node *server) {
         const Setting *ratio = settings[SETTING_WRITEBACK_MAX_RATIO], *bytes = settings[SETTING_WRITEBACK_MAX_BYTES];
         const Setting *strict = settings[SETTING_WRITEBACK_STRICT_LIMIT];
 
+        if (streq(reading->key, "strict_limit") && setting_is_set(strict) && strict->mode == SETTING_AUTO)
+                return want_exposed(l, n, reading, strict, server);
         if (streq(reading->key, "strict_limit"))
                 return !setting_is_set(strict) ? 0 : want_value(l, n, ACTION_WRITEBACK_LIMIT, reading, strict, strdup(strict->number ? "1" : "0"));
         if (setting_is_set(bytes))
                 return want_value(l, n, ACTION_WRITEBACK_LIMIT, reading, bytes, text_format("%lld bytes", (long long) bytes->number));
+        if (setting_is_set(ratio) && ratio->mode == SETTING_AUTO)
+                return want_exposed(l, n, reading, ratio, server);
         if (setting_is_set(ratio))
                 return want_value(l, n, ACTION_WRITEBACK_LIMIT, reading, ratio, text_format("%lld%%", (long long) ratio->number));
         return 0;
@@ -109,7 +170,7 @@ static int want_refused_options(WantList *l, Node *n, const Setting *setting) {
         return r;
 }
 
-static int want_reading(WantList *l, const PlanInput *in, const Reading *reading) {
+static int want_reading(WantList *l, const PlanInput *in, const Reading *reading, const Hashmap *exposed) {
         Node *n = graph_find(in->graph, reading->node);
         const Setting *settings[_SETTING_KIND_MAX] = {};
         const Setting *options, *direct;
@@ -120,19 +181,23 @@ static int want_reading(WantList *l, const PlanInput *in, const Reading *reading
         options = settings[SETTING_MOUNT_OPTIONS];
         direct = settings[SETTING_DIRECT_IO];
         if (startswith(reading->target, "bdi:"))
-                return want_writeback(l, n, reading, settings);
+                return want_writeback(l, n, reading, settings, hashmap_get(exposed, n->id));
         if (streq(reading->key, "dio"))
                 return !setting_is_set(direct) ? 0 : want_value(l, n, ACTION_DIRECT_IO, reading, direct, strdup(direct->number ? "yes" : "no"));
         return setting_is_set(options) && options->text && n->fact->type ? want_mount_reading(l, n, reading, options) : 0;
 }
 
 int want_layers(WantList *l, const PlanInput *in) {
+        _cleanup_(hashmap_freep) Hashmap *exposed = hashmap_new();
         size_t position = 0;
         Node *n;
-        int r = 0;
+        int r;
 
+        if (!exposed)
+                return -ENOMEM;
+        r = find_exposed(in, exposed);
         for (size_t i = 0; r >= 0 && i < in->state->n_readings; i++)
-                r = want_reading(l, in, &in->state->readings[i]);
+                r = want_reading(l, in, &in->state->readings[i], exposed);
         while (r >= 0 && (n = graph_next(in->graph, &position))) {
                 const Setting *settings[_SETTING_KIND_MAX] = {};
 

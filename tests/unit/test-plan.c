@@ -255,6 +255,73 @@ static void revert(void) {
         graph_free(w.graph);
 }
 
+/* The writeback actions for a file system above a server, with what its bdi says now, as "KEY=TO ...". */
+static char *writeback(const char *refusal, unsigned marked, const char *ratio, const char *strict) {
+        static const char text[] = "[Match]\nLayer=*\n[Writeback]\nMaxRatio=auto\nStrictLimit=auto\n";
+        _cleanup_(policy_freep) Policy *policy = policy_new();
+        _cleanup_graph_changes_ GraphChanges changes = {};
+        _cleanup_(graph_freep) Graph *g = graph_new();
+        _cleanup_(plan_done) Plan plan = {};
+        FactSet *facts = factset_new();
+        NodeFact fs = { .id = strdup("fs:0:9"), .kind = NODE_FILESYSTEM, .type = strdup("nfs4") };
+        NodeFact process = { .id = strdup(ID), .kind = NODE_PROCESS, .pid = 100, .start = 7, .entitled = true, .threads = 3,
+                             .threads_io_flusher = marked, .comm = strdup("server"), .refusal = refusal ? strdup(refusal) : NULL };
+        Reading readings[] = {
+                { .node = (char *) "fs:0:9", .target = (char *) "bdi:0:9:5", .key = (char *) "max_ratio", .value = (char *) ratio },
+                { .node = (char *) "fs:0:9", .target = (char *) "bdi:0:9:5", .key = (char *) "strict_limit", .value = (char *) strict },
+        };
+        State state = { .readings = readings, .n_readings = 2 };
+        Remarks remarks = {};
+        Analysis analysis = {};
+        RecordView done = {};
+        char *result = strdup("");
+
+        CHECK(policy && g && facts && result);
+        CHECK(policy_add_rule(policy, &(PolicyText) { "95-writeback.policy", text }, 1, &remarks) == 0 && remarks.n == 0);
+        CHECK(factset_add_node(facts, &process) == 0 && factset_add_node(facts, &fs) == 0);
+        CHECK(factset_add_edge(facts, "fs:0:9", ID, ROLE_BACKING, CERTAINTY_PROVEN, 0, "test") == 0);
+        CHECK(graph_replace(g, 0, facts, &changes) == 0 && analysis_update(&analysis, &changes) == 0);
+        CHECK(plan_make(&plan, &(PlanInput) { .analysis = &analysis, .graph = g, .state = &state, .policy = policy, .done = &done,
+                                              .complete = true }) == 0);
+        for (size_t i = 0; i < plan.n; i++) {
+                char *longer;
+
+                if (plan.actions[i].kind != ACTION_WRITEBACK_LIMIT)
+                        continue;
+                CHECK(endswith(plan.actions[i].rule, streq(plan.actions[i].key, "max_ratio") ? ":4" : ":5") && strstr(plan.actions[i].reason, "server[100]"));
+                longer = text_format("%s%s=%s ", result, plan.actions[i].key, plan.actions[i].to);
+                free(result);
+                result = longer;
+        }
+        return result;
+}
+
+/* Dirty pages are limited above a server that cannot be marked, and only there. */
+static void above_unmarked_servers(void) {
+        static const struct {
+                const char *refusal;
+                unsigned marked;
+                const char *ratio, *strict, *want;
+        } cases[] = {
+                { "no capability", 0, "100%", "0", "max_ratio=10% strict_limit=1 " },
+                { "no capability", 2, "100%", "0", "max_ratio=10% strict_limit=1 " },
+                { "no capability", 3, "100%", "0", "" }, /* it marks itself */
+                { NULL, 0, "100%", "0", "" },
+                { "no capability", 0, "1%", "1", "" }, /* as FUSE has it */
+                { "no capability", 0, "1%", "0", "strict_limit=1 " },
+                { "no capability", 0, "10%", "0", "strict_limit=1 " },
+                { "no capability", 0, "10.5%", "0", "max_ratio=10% strict_limit=1 " },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_free_ char *have = writeback(cases[i].refusal, cases[i].marked, cases[i].ratio, cases[i].strict);
+
+                if (!streq(have, cases[i].want))
+                        printf("# case %zu: have '%s', want '%s'\n", i, have, cases[i].want);
+                CHECK(streq(have, cases[i].want));
+        }
+}
+
 TEST_MAIN(TEST(what_is_certainly_below_is_marked),
           TEST(a_guess_is_not_enough),
           TEST(who_is_not_entitled_is_left_alone),
@@ -263,4 +330,5 @@ TEST_MAIN(TEST(what_is_certainly_below_is_marked),
           TEST(marks_of_its_own_stay),
           TEST(held),
           TEST(marks_come_first),
-          TEST(revert))
+          TEST(revert),
+          TEST(above_unmarked_servers))
