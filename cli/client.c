@@ -471,3 +471,39 @@ int client_act(Client *c, const char *method, char **ids, json_object **ret) {
                 return r;
         return reply_parse(reply, ret);
 }
+
+bool client_is_private(const Client *c) {
+        return c->daemon > 0;
+}
+
+int client_configuration(Client *c, json_object **ret) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        int r;
+
+        r = client_message(c, "DumpConfiguration", &m);
+        if (r >= 0)
+                r = client_call(c, "show the configuration", m, 1, &reply);
+        return r < 0 ? r : reply_parse(reply, ret);
+}
+
+int client_reload(Client *c, char ***ret_warnings, bool *ret_complete) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        _cleanup_strv_free_ char **warnings = NULL;
+        int complete, r;
+
+        r = client_message(c, "Reload", &m);
+        if (r >= 0 && c->daemon == 0)
+                r = sd_bus_message_set_allow_interactive_authorization(m, true);
+        if (r >= 0)
+                r = client_call(c, "reload the configuration", m, ACT_FACTOR, &reply);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_read_strv(reply, &warnings);
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "b", &complete);
+        if (r < 0)
+                return complain("stackd answered with something other than warnings. Do its version and stackctl's differ?");
+        *ret_warnings = TAKE_PTR(warnings);
+        *ret_complete = complete;
+        return 0;
+}

@@ -22,3 +22,10 @@ int client_describe(Client *c, const char *what, json_object **ret);
 int client_look_up(Client *c, char **operands, char ***ret_ids);
 /* "Plan", "Apply" or "Revert"; NULL or empty: everything. */
 int client_act(Client *c, const char *method, char **ids, json_object **ret);
+
+/* Whether the daemon is one of our own, which ends with us. */
+bool client_is_private(const Client *c);
+/* What configuration holds, line by line. */
+int client_configuration(Client *c, json_object **ret);
+/* Has it read again. The warnings are the caller's; 'complete': everything was taken. */
+int client_reload(Client *c, char ***ret_warnings, bool *ret_complete);

@@ -42,10 +42,25 @@ static bool action_failed(const Deed *d, json_object *action) {
 
 /* Whom it is about, as a human calls it. */
 static char *action_target(const Model *m, json_object *action, bool utf8) {
-        const char *target = json_text(action, "target");
+        const char *target = json_text(action, "target"), *name = json_text(action, "comm");
         const Node *n = model_node(m, target) ?: model_process_by_pid(m, json_int(action, "pid", -1));
+        _cleanup_free_ char *text = NULL;
 
-        return n ? node_label(n, utf8) : escape_text(target ?: "?", utf8);
+        if (n)
+                return node_label(n, utf8);
+        /* A unit is called by its name, other things by what they belong to. */
+        if (target && name && !startswith(target, "unit:")) {
+                text = text_format("%s %s", name, target);
+                return text ? escape_text(text, utf8) : NULL;
+        }
+        return escape_text(name ?: target ?: "?", utf8);
+}
+
+/* Memory is said in bytes. */
+static bool is_bytes(json_object *action) {
+        const char *kind = json_text(action, "kind");
+
+        return streq_ptr(kind, "memory-min") || streq_ptr(kind, "memory-low") || streq_ptr(kind, "swap-max");
 }
 
 static void print_detail(Output *o, const char *key, const char *untrusted) {
@@ -73,9 +88,12 @@ static int print_path(Output *o, const Model *m, json_object *path) {
 /* A value as the document has it: text, number or null. */
 static void print_setting(Output *o, json_object *action, const char *key) {
         json_object *v;
+        uint64_t bytes;
 
         if (!json_object_object_get_ex(action, key, &v) || !v)
                 output_raw(o, "unset");
+        else if (is_bytes(action) && text_to_u64(json_object_get_string(v), 10, &bytes) >= 0 && bytes >= 1 << 20)
+                output_raw(o, "%.4g MiB", (double) bytes / (1 << 20));
         else
                 output_text(o, json_object_get_string(v));
 }
@@ -90,14 +108,18 @@ static int print_action(Output *o, const Model *m, const Deed *d, json_object *a
         output_style_end(o);
         output_raw(o, "\n  ");
         output_text(o, json_text(action, "kind"));
+        if (json_text(action, "key")) {
+                output_raw(o, " ");
+                output_text(o, json_text(action, "key"));
+        }
         output_raw(o, ": ");
         print_setting(o, action, "from");
         output_raw(o, " %s ", o->glyphs->arrow);
         print_setting(o, action, "to");
         output_raw(o, "\n");
+        print_detail(o, "but", json_text(action, "error"));
         if (d != &deed_plan)
                 return 0;
-        print_detail(o, "but", json_text(action, "error"));
         print_detail(o, "why", json_text(action, "reason"));
         print_detail(o, "rule", json_text(action, "rule"));
         return print_path(o, m, json_array(action, "path"));
@@ -140,7 +162,8 @@ static int complain_about_failures(const Model *m, const Deed *d, json_object *a
                 target = action_target(m, action, true);
                 if (!target)
                         return -ENOMEM;
-                complain("%s of %s %s: %s", json_text(action, "kind") ?: "?", target, d->undone,
+                complain("%s%s%s of %s %s: %s", json_text(action, "kind") ?: "?", json_text(action, "key") ? " " : "",
+                         json_text(action, "key") ?: "", target, d->undone,
                          error ?: "stackd does not say why.");
                 n++;
         }

@@ -5,32 +5,38 @@
 
 #include "common/log.h"
 #include "common/text.h"
-#include "daemon/actuator/mark/mark-protocol.h"
+#include "daemon/actuator/actuator.h"
 #include "daemon/child.h"
 #include "daemon/executor.h"
+#include "daemon/mark-outcome.h"
 #include "daemon/source/process-table.h"
 
 #define MARK_DEADLINE_USEC (10U * 1000 * 1000)
 #define MARK_DEADLINE_TEXT "5000" /* milliseconds: the marker's own, within ours */
 #define MARKER_PIDFD_TEXT "3"     /* where child_start() puts the descriptor that it passes */
+#define DEED_DEADLINE_USEC (25U * 1000 * 1000) /* longer than what the service manager is given to answer */
+#define DEEDS_MAX 16U       /* under way at once, marks aside: each is a process */
+#define STUCK_MAX 32U       /* children that will not die: begin no more of what may become one */
 #define RETRY_FIRST_USEC (100U * 1000)
 #define RETRY_MAX 8U        /* with a timer; then when something else makes a plan, but not ... */
 #define RETRY_DOUBLINGS 13U /* ... more often than every quarter of an hour */
+#define HISTORY_MAX 1024U
 
-/* An action under way. */
+/* An action under way, or waiting for its turn. */
 typedef struct Job {
         Action action;
         Child *child;
+        bool started;
+        Record *before; /* the record that there was before this, or NULL */
         Executor *executor;
         struct Job *next;
 } Job;
 
-/* Targets whose action failed are tried again, less and less often. */
+/* Actions that failed are tried again, less and less often; what was refused is not, until something else is
+ * asked for. */
 typedef struct Failure {
-        char *target;
-        pid_t pid;
-        uint64_t start;
-        bool undo;
+        Action action; /* the one that failed last */
+        bool refused;
         unsigned tries;
         uint64_t next; /* CLOCK_MONOTONIC, microseconds */
 } Failure;
@@ -57,19 +63,21 @@ static uint64_t now_usec(Executor *x) {
         return usec;
 }
 
-static Failure *failure_find(Executor *x, const char *target) {
+/* ---- failures ---- */
+
+static Failure *failure_find(Executor *x, const Action *a) {
         for (size_t i = 0; i < x->n_failures; i++)
-                if (streq(x->failures[i].target, target))
+                if (action_same_object(&x->failures[i].action, a))
                         return &x->failures[i];
         return NULL;
 }
 
-static void failure_forget(Executor *x, const char *target) {
-        Failure *f = failure_find(x, target);
+static void failure_forget(Executor *x, const Action *a) {
+        Failure *f = failure_find(x, a);
 
         if (!f)
                 return;
-        free(f->target);
+        action_done(&f->action);
         *f = x->failures[--x->n_failures];
 }
 
@@ -94,34 +102,37 @@ static void arm_retry(Executor *x, uint64_t at) {
         x->retry_at = at;
 }
 
-static void failure_note(Executor *x, const Action *a) {
-        Failure *f = failure_find(x, a->target);
+static void failure_note(Executor *x, const Action *a, bool refused) {
+        Failure *f = failure_find(x, a), new = {};
 
         if (!f) {
-                Failure new = { .target = strdup(a->target), .pid = a->pid, .start = a->start, .undo = a->undo };
-
-                if (!new.target || ARRAY_APPEND(x->failures, x->n_failures, x->failures_capacity, new) < 0) {
-                        free(new.target);
+                if (action_copy(a, &new.action) < 0)
+                        return;
+                if (ARRAY_APPEND(x->failures, x->n_failures, x->failures_capacity, new) < 0) {
+                        action_done(&new.action);
                         return;
                 }
                 f = &x->failures[x->n_failures - 1];
         }
+        f->refused = refused;
         f->next = now_usec(x) + ((uint64_t) RETRY_FIRST_USEC << MIN(f->tries, RETRY_DOUBLINGS));
         f->tries++;
-        if (f->tries < RETRY_MAX)
+        if (f->tries < RETRY_MAX && !refused)
                 arm_retry(x, f->next);
 }
 
 /* Whether it is too early for another try. */
 static bool failure_blocks(Executor *x, const Action *a) {
-        Failure *f = failure_find(x, a->target);
+        Failure *f = failure_find(x, a);
 
         if (!f)
                 return false;
-        if (f->undo != a->undo) {
-                failure_forget(x, a->target); /* that was about something else */
+        if (f->action.undo != a->undo || (f->refused && (!streq(f->action.to, a->to) || !streq(f->action.subject, a->subject)))) {
+                failure_forget(x, a); /* that was about something else */
                 return false;
         }
+        if (f->refused)
+                return true;
         if (now_usec(x) >= f->next)
                 return false;
         if (f->tries < RETRY_MAX)
@@ -129,22 +140,26 @@ static bool failure_blocks(Executor *x, const Action *a) {
         return true;
 }
 
-static bool has_ended(Executor *x, pid_t pid, uint64_t start) {
+/* ---- what is kept ---- */
+
+static bool has_ended(Executor *x, const Action *a) {
         uint64_t now = 0;
         int r;
 
-        r = process_read_start(x->root, pid, &now);
-        return r == -ESRCH || (r >= 0 && now != start);
+        if (a->pid == 0)
+                return false;
+        r = process_read_start(x->root, a->pid, &now);
+        return r == -ESRCH || (r >= 0 && now != a->start);
 }
 
 /* Servers come and go for as long as the machine runs: what came of those that have ended is not kept. */
 static void forget_ended(Executor *x) {
-        size_t kept = 0;
+        size_t kept = 0, surplus = x->history.n > HISTORY_MAX ? x->history.n - HISTORY_MAX : 0;
 
         for (size_t i = 0; i < x->history.n; i++) {
                 Action *a = &x->history.actions[i];
 
-                if (has_ended(x, a->pid, a->start))
+                if (i < surplus || has_ended(x, a))
                         action_done(a);
                 else
                         x->history.actions[kept++] = *a;
@@ -152,24 +167,17 @@ static void forget_ended(Executor *x) {
         x->history.n = kept;
         kept = 0;
         for (size_t i = 0; i < x->n_failures; i++)
-                if (has_ended(x, x->failures[i].pid, x->failures[i].start))
-                        free(x->failures[i].target);
+                if (has_ended(x, &x->failures[i].action))
+                        action_done(&x->failures[i].action);
                 else
                         x->failures[kept++] = x->failures[i];
         x->n_failures = kept;
 }
 
-static bool job_runs(Executor *x, const char *target) {
-        for (Job *j = x->jobs; j; j = j->next)
-                if (streq(j->action.target, target))
-                        return true;
-        return false;
-}
-
-/* The last word on a target replaces the one before. Takes 'action' over. */
+/* The last word on an object's setting replaces the one before. Takes 'action' over. */
 static void history_put(Executor *x, Action *action) {
         for (size_t i = 0; i < x->history.n; i++)
-                if (streq(x->history.actions[i].target, action->target)) {
+                if (action_same_object(&x->history.actions[i], action)) {
                         action_done(&x->history.actions[i]);
                         x->history.actions[i] = *action;
                         return;
@@ -178,60 +186,21 @@ static void history_put(Executor *x, Action *action) {
                 action_done(action);
 }
 
-/* What the marker said: the state of the process, and the first thread that could not be changed. */
-typedef struct Outcome {
-        MarkState state;
-        MarkResult obstacle;
-        int error;
-        pid_t tid;
-        bool reported, obstructed;
-} Outcome;
+/* ---- jobs ---- */
 
-static void outcome_parse(const char *output, Outcome *ret) {
-        *ret = (Outcome) {};
-        for (const char *p = output; p && *p; p = strchr(p, '\n')) {
-                MarkLine line;
-
-                p += *p == '\n';
-                char *copy = strndup(p, strcspn(p, "\n"));
-                int r = copy ? mark_line_parse(copy, &line) : -ENOMEM;
-
-                free(copy);
-                if (r < 0)
-                        continue;
-                if (line.final) {
-                        ret->state = line.state;
-                        ret->reported = true;
-                } else if (line.result != MARK_DONE && line.result != MARK_GONE && !ret->obstructed) {
-                        ret->obstacle = line.result;
-                        ret->error = line.error;
-                        ret->tid = line.tid;
-                        ret->obstructed = true;
-                }
-        }
+static bool job_runs(Executor *x, const Action *a) {
+        for (Job *j = x->jobs; j; j = j->next)
+                if (action_same_object(&j->action, a))
+                        return true;
+        return false;
 }
 
-static char *outcome_to_error(const Outcome *o, int status, const char *marker) {
-        static const char *const obstacles[_MARK_RESULT_MAX] = {
-                [MARK_DENIED] = "the kernel does not permit it: the process lacks CAP_SYS_RESOURCE in the initial user namespace",
-                [MARK_SECCOMP] = "its seccomp filter is in the way",
-                [MARK_BUSY] = "it is stopped, frozen, or asleep in the kernel",
-                [MARK_TRACED] = "a debugger traces it",
-                [MARK_USER_WORKER] = "it is a worker of the kernel, which never runs code of its own",
-                [MARK_UNSUPPORTED] = "this kind of process cannot be changed from outside",
-        };
-
-        if (status == 127 || status == -EIO)
-                return text_format("%s could not be run", marker);
-        if (status == -ETIME)
-                return strdup("it did not work within the time that is allowed");
-        if (o->reported && o->state == MARK_STATE_GONE)
-                return strdup("the process has ended");
-        if (!o->obstructed)
-                return strdup("its threads changed faster than they could be marked");
-        if (o->obstacle == MARK_FAILED)
-                return text_format("thread %d: %s", o->tid, strerror(o->error));
-        return text_format("thread %d: %s", o->tid, obstacles[o->obstacle] ?: "unknown");
+static void job_free(Job *j) {
+        if (j->before)
+                record_done(j->before);
+        free(j->before);
+        action_done(&j->action);
+        free(j);
 }
 
 static void job_unlink(Job *j) {
@@ -243,7 +212,7 @@ static void job_unlink(Job *j) {
 }
 
 /* What the marker said it could not do may be done by now, or may not be needed: this is the last word. */
-static bool job_is_done(Job *j) {
+static bool mark_is_done(Job *j) {
         _cleanup_node_fact_ NodeFact f = {};
 
         if (process_read_fact(j->executor->root, j->action.pid, j->action.start, &f) < 0)
@@ -251,7 +220,7 @@ static bool job_is_done(Job *j) {
         return f.threads_io_flusher == (j->action.undo ? 0 : f.threads);
 }
 
-static void job_log(const Action *a) {
+static void log_mark(const Action *a) {
         if (a->state == ACTION_FAILED)
                 log_warning("Cannot %s %s[%d]: %s", a->undo ? "take the IO_FLUSHER mark off" : "mark as IO_FLUSHER", a->name, a->pid,
                             a->error ?: "out of memory");
@@ -259,48 +228,99 @@ static void job_log(const Action *a) {
                 log_info("%s %s[%d]: %s", a->undo ? "Took the IO_FLUSHER mark off" : "Marked as IO_FLUSHER", a->name, a->pid, a->reason);
 }
 
-static void job_finish(Job *j, int status, const Outcome *o) {
-        bool gone = o->reported && o->state == MARK_STATE_GONE;
+/* What is stale will be planned anew, and is no failure of anybody. */
+static void log_deed(const Action *a, bool stale) {
+        const char *kind = action_kind_to_string(a->kind), *space = a->key[0] ? " " : "";
+
+        if (stale)
+                log_info("Did not set %s%s%s of %s to %s: %s", kind, space, a->key, a->name, a->to, a->error ?: "it has changed");
+        else if (a->state == ACTION_FAILED)
+                log_warning("Cannot set %s%s%s of %s to %s: %s", kind, space, a->key, a->name, a->to, a->error ?: "out of memory");
+        else if (a->error)
+                log_info("Did not restore %s%s%s of %s: %s", kind, space, a->key, a->name, a->error);
+        else
+                log_info("%s %s%s%s of %s from %s to %s: %s", a->undo ? "Restored" : "Set", kind, space, a->key, a->name, a->from ?: "?",
+                         a->to, a->reason);
+}
+
+static void start_waiting_jobs(Executor *x);
+
+/* The job is over; its action tells how. Frees it. */
+static void job_finish(Job *j, DeedStatus status) {
+        bool gone = status == DEED_GONE;
         Executor *x = j->executor;
         Action *a = &j->action;
 
         job_unlink(j);
-        if (status == 1 && !gone && job_is_done(j))
+        if (gone ? a->undo || a->pid > 0 : a->state != ACTION_FAILED)
+                failure_forget(x, a);
+        else
+                failure_note(x, a, status == DEED_REFUSED);
+        if (!gone) {
+                if (a->kind == ACTION_IO_FLUSHER)
+                        log_mark(a);
+                else
+                        log_deed(a, status == DEED_STALE);
+                history_put(x, a);
+                *a = (Action) {};
+        }
+        job_free(j);
+        start_waiting_jobs(x);
+        x->changed(x->userdata);
+}
+
+/* ---- marks ---- */
+
+static void mark_finish(Job *j, int status, const MarkOutcome *o) {
+        bool gone = o->reported && o->state == MARK_STATE_GONE;
+        Executor *x = j->executor;
+        Action *a = &j->action;
+
+        if (status == 1 && !gone && mark_is_done(j))
                 status = 0;
         if (status == 0)
                 a->state = a->undo ? ACTION_REVERTED : ACTION_APPLIED;
         else {
                 a->state = ACTION_FAILED;
-                a->error = outcome_to_error(o, status, x->marker);
+                a->error = mark_outcome_to_error(o, status, x->marker);
         }
-        if (status == 0 || gone)
-                failure_forget(x, a->target);
-        else
-                failure_note(x, a);
         /* Nothing is left to be undone. A failed attempt may have changed some threads. */
         if (gone || (a->undo && status == 0))
-                (void) ledger_remove(x->ledger, a->kind, a->pid, a->start);
-        if (gone)
-                action_done(a);
-        else {
-                job_log(a);
-                history_put(x, a);
-        }
-        free(j);
-        x->changed(x->userdata);
+                (void) ledger_remove(x->ledger, a->kind, a->target, a->key);
+        job_finish(j, gone ? DEED_GONE : DEED_DONE);
 }
 
 static void on_marker_done(int status, const char *output, void *userdata) {
         Job *j = userdata;
-        Outcome o;
+        MarkOutcome o;
 
         j->child = NULL;
         log_debug("Marker of %s: %s", j->action.target, output);
-        outcome_parse(output, &o);
-        job_finish(j, status, &o);
+        mark_outcome_parse(output, &o);
+        mark_finish(j, status, &o);
 }
 
-static int job_start(Job *j) {
+/* The record of what is being done: what was set is not known until it has been read back. */
+static int put_record(Job *j, const char *set) {
+        const Action *a = &j->action;
+        Record record = {
+                .kind = a->kind,
+                .target = a->target,
+                .key = a->key,
+                .subject = a->subject,
+                .name = a->name,
+                .pid = a->pid,
+                .start = a->start,
+                .from = a->from,
+                .to = a->to,
+                .set = (char *) set,
+                .detail = a->detail,
+        };
+
+        return ledger_put(j->executor->ledger, &record);
+}
+
+static int mark_start(Job *j) {
         Executor *x = j->executor;
         Action *a = &j->action;
         _cleanup_close_ int pidfd = process_open(x->root, a->pid, a->start);
@@ -321,7 +341,7 @@ static int job_start(Job *j) {
         if (pidfd < 0)
                 return pidfd;
         if (!a->undo) {
-                r = ledger_add(x->ledger, a->kind, a->pid, a->start, a->from);
+                r = put_record(j, NULL);
                 if (r < 0)
                         return r;
         }
@@ -330,11 +350,175 @@ static int job_start(Job *j) {
         return child_start(x->event, &spec, &j->child);
 }
 
-static int start_action(Executor *x, const Action *action) {
+/* ---- deeds ---- */
+
+/* After an attempt that did not work: what is known to be there now is what an undo has to expect. */
+static void settle_record(Job *j, const char *value) {
+        Executor *x = j->executor;
+        Action *a = &j->action;
+
+        if (a->undo || !value)
+                return;
+        if (j->before && streq_ptr(j->before->set, value))
+                (void) ledger_put(x->ledger, j->before);
+        else if (!j->before && streq_ptr(a->from, value))
+                (void) ledger_remove(x->ledger, a->kind, a->target, a->key);
+        else if (!j->before)
+                (void) put_record(j, value);
+}
+
+static void deed_succeed(Job *j, const DeedResult *result) {
+        Executor *x = j->executor;
+        Action *a = &j->action;
+
+        a->state = a->undo ? ACTION_REVERTED : ACTION_APPLIED;
+        if (!a->undo) {
+                int r = put_record(j, result->value);
+
+                if (r < 0)
+                        log_error("Cannot write to /run/stackd what was done to %s: %s", a->name, strerror(-r));
+                return;
+        }
+        if (result->status == DEED_LEFT)
+                a->error = text_format("it is %s, which someone else has set meanwhile, and is left so", result->value ?: "?");
+        (void) ledger_remove(x->ledger, a->kind, a->target, a->key);
+}
+
+static void deed_finish(Job *j, const DeedResult *result) {
+        bool gone = result->status == DEED_GONE;
+        Executor *x = j->executor;
+        Action *a = &j->action;
+
+        if (result->status == DEED_DONE || result->status == DEED_LEFT)
+                deed_succeed(j, result);
+        else if (gone && a->undo)
+                (void) ledger_remove(x->ledger, a->kind, a->target, a->key);
+        else if (gone)
+                /* It may have gone after it was changed, and leave a trace: that is for an undo to find out. */
+                (void) (j->before ? ledger_put(x->ledger, j->before) : 0);
+        else {
+                a->state = ACTION_FAILED;
+                a->error = result->status == DEED_STALE ? text_format("it is %s by now", result->value ?: "?")
+                                                        : strdup(result->trouble ?: "for no reason that was given");
+                /* Somebody else has changed it since it was looked at; before that it was ours, or it was not. */
+                settle_record(j, result->status == DEED_STALE ? (j->before ? j->before->set : a->from) : result->value);
+        }
+        job_finish(j, result->status);
+}
+
+static void on_deed_done(int status, const char *output, void *userdata) {
+        DeedResult result = {};
+        Job *j = userdata;
+        int r;
+
+        j->child = NULL;
+        log_debug("%s of %s: %d %s", action_kind_to_string(j->action.kind), j->action.target, status, output);
+        r = deed_result_parse(output, &result);
+        if (r < 0)
+                result = (DeedResult) {
+                        .status = DEED_FAILED,
+                        .trouble = strdup(status == -ETIME ? "it did not work within the time that is allowed"
+                                                           : "the process that was to do it ended before it had said what came of it"),
+                };
+        deed_finish(j, &result);
+        deed_result_done(&result);
+}
+
+static void run_deed(void *userdata, int output_fd) {
+        Job *j = userdata;
+
+        deed_run(j->executor->root, &j->action, output_fd);
+}
+
+static int keep_record(Job *j) {
+        RecordView view = ledger_view(j->executor->ledger);
+        const Record *before = record_find(&view, j->action.kind, j->action.target, j->action.key);
+        int r;
+
+        if (!before)
+                return 0;
+        j->before = calloc(1, sizeof(Record));
+        if (!j->before)
+                return -ENOMEM;
+        r = record_copy(before, j->before);
+        if (r < 0) {
+                free(j->before);
+                j->before = NULL;
+        }
+        return r;
+}
+
+static int deed_start(Job *j) {
+        Executor *x = j->executor;
+        const Actuator *actuator = actuator_find(j->action.kind);
+        ChildSpec spec = {
+                .run = run_deed,
+                .pass_fd = -1,
+                .deadline_usec = DEED_DEADLINE_USEC,
+                .done = on_deed_done,
+                .userdata = j,
+        };
+        int r = 0;
+
+        if (child_count_stuck() >= STUCK_MAX)
+                return -EBUSY;
+        if (!j->action.undo) {
+                r = keep_record(j);
+                if (r >= 0 && !j->before && actuator->prepare)
+                        r = actuator->prepare(x->root, &j->action);
+                if (r >= 0)
+                        r = put_record(j, NULL);
+        }
+        return r < 0 ? r : child_start(x->event, &spec, &j->child);
+}
+
+/* ---- running ---- */
+
+static void job_start(Job *j) {
+        int r;
+
+        j->started = true;
+        if (j->action.kind == ACTION_IO_FLUSHER) {
+                r = mark_start(j);
+                if (r == -ESRCH)
+                        mark_finish(j, 1, &(MarkOutcome) { .state = MARK_STATE_GONE, .reported = true });
+                else if (r < 0)
+                        mark_finish(j, 1, &(MarkOutcome) { .obstacle = MARK_FAILED, .error = -r, .tid = j->action.pid, .obstructed = true });
+                return;
+        }
+        r = deed_start(j);
+        if (r < 0)
+                deed_finish(j, &(DeedResult) { .status = DEED_FAILED, .trouble = strerror(-r) });
+}
+
+static unsigned count_deeds(const Executor *x) {
+        unsigned n = 0;
+
+        for (Job *j = x->jobs; j; j = j->next)
+                n += j->started && j->action.kind != ACTION_IO_FLUSHER;
+        return n;
+}
+
+/* A job that cannot even be started ends at once, and so the list is gone through anew. */
+static void start_waiting_jobs(Executor *x) {
+        Job *next;
+
+        do {
+                next = NULL;
+                for (Job *j = x->jobs; j; j = j->next)
+                        if (!j->started)
+                                next = j; /* the oldest stands last */
+                if (!next || count_deeds(x) >= DEEDS_MAX)
+                        return;
+                next->started = true;
+                job_start(next);
+        } while (next);
+}
+
+static int add_job(Executor *x, const Action *action) {
         Job *j = calloc(1, sizeof(Job));
         int r;
 
-        forget_ended(x);
         if (!j)
                 return -ENOMEM;
         j->executor = x;
@@ -345,24 +529,47 @@ static int start_action(Executor *x, const Action *action) {
         }
         j->next = x->jobs;
         x->jobs = j;
-        r = job_start(j);
-        if (r == -ESRCH)
-                job_finish(j, 1, &(Outcome) { .state = MARK_STATE_GONE, .reported = true });
-        else if (r < 0)
-                job_finish(j, 1, &(Outcome) { .obstacle = MARK_FAILED, .error = -r, .tid = action->pid, .obstructed = true });
+        if (action->kind == ACTION_IO_FLUSHER)
+                job_start(j); /* waits for nothing */
+        else
+                start_waiting_jobs(x);
         return 0;
 }
 
+static bool is_planned(const Plan *plan, const Action *a) {
+        for (size_t i = 0; i < plan->n; i++)
+                if (action_same_object(&plan->actions[i], a))
+                        return true;
+        return false;
+}
+
+/* What is not to be done any more cannot fail any more: units and devices come and go. */
+static void forget_unplanned(Executor *x, const Plan *plan) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < x->n_failures; i++)
+                if (x->failures[i].action.pid == 0 && !is_planned(plan, &x->failures[i].action))
+                        action_done(&x->failures[i].action);
+                else
+                        x->failures[kept++] = x->failures[i];
+        x->n_failures = kept;
+}
+
 void executor_run(Executor *x, const Plan *plan, bool at_once) {
+        forget_ended(x);
+        if (!at_once)
+                forget_unplanned(x, plan);
         for (size_t i = 0; i < plan->n; i++) {
                 const Action *a = &plan->actions[i];
 
-                if (at_once)
-                        failure_forget(x, a->target);
-                if (job_runs(x, a->target) || failure_blocks(x, a))
+                if (a->state != ACTION_PLANNED)
                         continue;
-                if (start_action(x, a) < 0)
-                        log_error("Cannot change %s[%d]: out of memory", a->name, a->pid);
+                if (at_once)
+                        failure_forget(x, a);
+                if (job_runs(x, a) || failure_blocks(x, a))
+                        continue;
+                if (add_job(x, a) < 0)
+                        log_error("Cannot change %s: out of memory", a->name);
         }
 }
 
@@ -370,8 +577,11 @@ bool executor_is_busy(const Executor *x) {
         return x->jobs;
 }
 
-const Plan *executor_history(const Executor *x) {
-        return &x->history;
+const Action *executor_last(const Executor *x, const Action *a) {
+        for (size_t i = 0; i < x->history.n; i++)
+                if (action_same_object(&x->history.actions[i], a))
+                        return &x->history.actions[i];
+        return NULL;
 }
 
 int executor_new(
@@ -400,12 +610,11 @@ Executor *executor_free(Executor *x) {
         for (Job *j = x->jobs, *next; j; j = next) {
                 next = j->next;
                 child_cancel(j->child);
-                action_done(&j->action);
-                free(j);
+                job_free(j);
         }
         sd_event_source_disable_unref(x->retry_timer);
         for (size_t i = 0; i < x->n_failures; i++)
-                free(x->failures[i].target);
+                action_done(&x->failures[i].action);
         free(x->failures);
         plan_done(&x->history);
         free(x);

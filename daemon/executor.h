@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Carries plans out: writes the ledger, starts the helper that does the work, keeps what came of it, and holds
- * back what failed for a while. One action a target at a time; targets do not wait for one another. */
+/* Carries plans out: writes the ledger, starts the child that does the work (stackd-mark, or an actuator), keeps
+ * what came of it, and holds back what failed for a while. One action at a time for each setting of an object;
+ * objects do not wait for one another. */
 
 #include <systemd/sd-event.h>
 
@@ -27,9 +28,10 @@ int executor_new(
 Executor *executor_free(Executor *x);
 DEFINE_TRIVIAL_CLEANUP_FUNC(Executor *, executor_free);
 
-/* Starts what is not under way. What failed before has to wait unless 'at_once'. */
+/* Starts what is planned and not under way. What failed before has to wait unless 'at_once'; if not,
+ * the plan is all there is to do. */
 void executor_run(Executor *x, const Plan *plan, bool at_once);
 bool executor_is_busy(const Executor *x);
 
-/* The last that was done to each target that lives; valid as long as the executor, changing from call to call. */
-const Plan *executor_history(const Executor *x);
+/* The last that was done to the same setting of the same object, or NULL; valid until the next action ends. */
+const Action *executor_last(const Executor *x, const Action *a);

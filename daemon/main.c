@@ -98,6 +98,7 @@ static int parse_arguments(int argc, char *argv[], ManagerOptions *o) {
                         break;
                 case 'd':
                         log_set_max_level(LOG_DEBUG);
+                        o->debug = true;
                         break;
                 case 'h':
                         return help();

@@ -17,16 +17,17 @@
 #include "daemon/child.h"
 #include "daemon/executor.h"
 #include "daemon/manager.h"
+#include "daemon/observe.h"
+#include "daemon/reload.h"
 #include "daemon/source/scan.h"
 
 #define DEBOUNCE_USEC (5U * 1000)
-#define PROBE_DEADLINE_USEC (1000U * 1000) /* for one question; slow machines need more than one thinks */
 #define SLOW_PROBE_DEADLINE_USEC (30U * 1000 * 1000)
 #define STUCK_PROBES_MAX 4U
-#define SETTLE_MAX_USEC (2U * 1000 * 1000)
 #define RETRY_FIRST_USEC (100U * 1000)
 #define RETRY_MAX 8U
 #define CAPTURE_PASSES_MAX 5U
+#define RECONCILE_USEC (10ULL * 60 * 1000 * 1000) /* memory grows, and settings change, without an event */
 
 typedef struct Watch {
         pid_t pid;
@@ -65,12 +66,15 @@ struct Manager {
         Graph *graph;
         Analysis analysis;
         HazardList hazards;
+        State state;
         Ledger ledger;
         Executor *executor;
         BusServer *bus;
+        Configuration configuration;
+        Reload *reload;
 
         sd_device_monitor *monitor;
-        sd_event_source *mounts_source, *swaps_source, *pass_timer, *retry_timer, *settle_timer;
+        sd_event_source *mounts_source, *swaps_source, *pass_timer, *retry_timer, *settle_timer, *reconcile_timer;
         int mounts_fd, swaps_fd;
         Watch **watches;
         size_t n_watches, watches_capacity;
@@ -159,6 +163,9 @@ static void manager_update_watches(Manager *m) {
                 m->watches[i]->wanted = false;
         for (size_t i = 0; i < m->scan.processes.n + m->scan.n_served + m->ledger.n; i++) {
                 size_t a = m->scan.processes.n, b = a + m->scan.n_served;
+
+                if (i >= b && m->ledger.records[i - b].pid == 0)
+                        continue;
                 pid_t pid = i < a ? m->scan.processes.holders[i].pid : i < b ? m->scan.served[i - a].pid : m->ledger.records[i - b].pid;
                 uint64_t start = i < a ? m->scan.processes.holders[i].start : i < b ? m->scan.served[i - a].start : m->ledger.records[i - b].start;
 
@@ -191,7 +198,7 @@ static void manager_start_probe(Manager *m, ProbePace pace) {
         ChildSpec spec = {
                 .run = run_probe,
                 .pass_fd = -1,
-                .deadline_usec = pace == PROBE_SLOW ? SLOW_PROBE_DEADLINE_USEC : PROBE_DEADLINE_USEC,
+                .deadline_usec = pace == PROBE_SLOW ? SLOW_PROBE_DEADLINE_USEC : m->configuration.settings.probe_timeout_usec,
                 .done = on_probe_done,
                 .userdata = run,
         };
@@ -249,6 +256,18 @@ static void on_probe_done(int status _unused_, const char *output, void *userdat
 
 /* ---- a pass ---- */
 
+static int manager_observe(Manager *m) {
+        State state;
+        int r;
+
+        r = observe(&m->scan, m->graph, m->configuration.policy, &state);
+        if (r < 0)
+                return r;
+        state_done(&m->state);
+        m->state = state;
+        return 0;
+}
+
 static int manager_pass(Manager *m) {
         unsigned tables = m->dirty;
         int r;
@@ -279,7 +298,11 @@ static int manager_pass(Manager *m) {
         probe_cache_expire(&m->probes);
         r = analysis_update(&m->analysis, &m->changes);
         if (r >= 0)
+                r = policy_grant(m->configuration.policy, m->graph, &m->changes);
+        if (r >= 0)
                 r = hazard_list_find(&m->hazards, &m->analysis, m->graph);
+        if (r >= 0)
+                r = manager_observe(m);
         if (r < 0)
                 return r;
         if (m->bus)
@@ -333,7 +356,7 @@ static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, voi
                 manager_update_watches(m);
                 manager_look_again(m);
                 manager_start_probes(m);
-                if (manager_is_service(m))
+                if (manager_is_service(m) && m->configuration.settings.apply)
                         manager_carry_out(m);
         }
         manager_answer_waiters(m);
@@ -382,21 +405,61 @@ static void manager_forget_ended(Manager *m) {
                 uint64_t start = 0;
                 int r;
 
+                if (record->pid == 0)
+                        continue;
                 r = process_read_start(m->root, record->pid, &start);
                 if (r == -ESRCH || (r >= 0 && start != record->start))
-                        (void) ledger_remove(&m->ledger, record->kind, record->pid, record->start);
+                        (void) ledger_remove(&m->ledger, record->kind, record->target, record->key);
         }
+}
+
+static PlanInput manager_plan_input(Manager *m, const RecordView *done) {
+        return (PlanInput) {
+                .analysis = &m->analysis,
+                .graph = m->graph,
+                .policy = m->configuration.policy,
+                .state = &m->state,
+                .done = done,
+                /* An open question may be about what something stands on. */
+                .complete = !m->scan.incomplete && !manager_is_probing(m),
+        };
+}
+
+static void plan_keep(Plan *p, bool (*keeps)(const Action *a, const void *argument), const void *argument) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < p->n; i++)
+                if (keeps(&p->actions[i], argument))
+                        p->actions[kept++] = p->actions[i];
+                else
+                        action_done(&p->actions[i]);
+        p->n = kept;
+}
+
+static bool is_no_mark(const Action *a, const void *argument _unused_) {
+        return a->kind != ACTION_IO_FLUSHER;
+}
+
+static int on_reconcile(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
+        manager_request_pass(userdata, 0);
+        return 0;
 }
 
 static void manager_carry_out(Manager *m) {
         _cleanup_(plan_done) Plan p = {};
         RecordView done;
+        PlanInput in;
 
         manager_forget_ended(m);
         done = ledger_view(&m->ledger);
-        if (m->options.flags_unknown || plan_make(&p, &m->analysis, m->graph, &done, !m->scan.incomplete) < 0)
+        in = manager_plan_input(m, &done);
+        if (plan_make(&p, &in) < 0)
                 return;
+        if (m->options.flags_unknown)
+                plan_keep(&p, is_no_mark, NULL);
         executor_run(m->executor, &p, false);
+        if (m->ledger.n > 0)
+                (void) arm(m, &m->reconcile_timer, now_usec(m) + RECONCILE_USEC, on_reconcile);
 }
 
 /* ---- requests ---- */
@@ -410,21 +473,16 @@ static int on_settle_timeout(sd_event_source *source _unused_, uint64_t usec _un
         return 0;
 }
 
+/* What came of what was planned; of what could not even be tried, the plan itself tells. */
 static void waiter_answer(Manager *m, Waiter *w) {
-        const Plan *history = executor_history(m->executor);
         Plan result = {};
 
-        for (size_t i = 0; i < w->plan.n; i++)
-                for (size_t k = 0; k < history->n; k++) {
-                        Action copy;
+        for (size_t i = 0; i < w->plan.n; i++) {
+                const Action *a = &w->plan.actions[i], *last = a->state == ACTION_FAILED ? a : executor_last(m->executor, a);
 
-                        if (!streq(history->actions[k].target, w->plan.actions[i].target))
-                                continue;
-                        if (action_copy(&history->actions[k], &copy) < 0)
-                                continue;
-                        if (ARRAY_APPEND(result.actions, result.n, result.capacity, copy) < 0)
-                                action_done(&copy);
-                }
+                if (last)
+                        (void) plan_append_copy(&result, last);
+        }
         w->done(0, &result, w->userdata);
         plan_done(&result);
         plan_done(&w->plan);
@@ -433,12 +491,12 @@ static void waiter_answer(Manager *m, Waiter *w) {
 
 static void manager_answer_waiters(Manager *m) {
         Waiter *list = m->waiters, *next;
-        uint64_t now = now_usec(m);
+        uint64_t now = now_usec(m), settle = m->configuration.settings.settle_timeout_usec;
 
         m->waiters = NULL;
         for (Waiter *w = list; w; w = next) {
                 bool ready = w->for_jobs ? !executor_is_busy(m->executor) && manager_is_settled(m)
-                                         : manager_is_settled(m) || (m->passed && now >= w->since + SETTLE_MAX_USEC);
+                                         : manager_is_settled(m) || (m->passed && now >= w->since + settle);
 
                 next = w->next;
                 if (ready)
@@ -449,7 +507,7 @@ static void manager_answer_waiters(Manager *m) {
                 }
         }
         if (m->waiters)
-                (void) arm(m, &m->settle_timer, now + SETTLE_MAX_USEC, on_settle_timeout);
+                (void) arm(m, &m->settle_timer, now + settle, on_settle_timeout);
 }
 
 static int waiter_add(Manager *m, bool for_jobs, Plan *plan, RequestDone done, void *userdata) {
@@ -471,64 +529,82 @@ static void request_rescan(void *manager) {
         manager_request_pass(manager, TABLE_ALL);
 }
 
+static void request_look(void *manager) {
+        manager_request_pass(manager, 0);
+}
+
 static int request_settle(void *manager, RequestDone done, void *userdata) {
         return waiter_add(manager, false, NULL, done, userdata);
 }
 
-static int plan_filter(Plan *p, char *const *ids) {
-        size_t kept = 0;
+static int request_finish(void *manager, RequestDone done, void *userdata) {
+        return waiter_add(manager, true, NULL, done, userdata);
+}
 
-        for (size_t i = 0; i < p->n; i++)
-                if (!ids || strv_contains(ids, p->actions[i].target))
-                        p->actions[kept++] = p->actions[i];
-                else
-                        action_done(&p->actions[i]);
-        p->n = kept;
-        return 0;
+static bool is_for_ids(const Action *a, const void *argument) {
+        char *const *ids = argument;
+
+        /* What several need goes along with any of them. */
+        return !ids || !a->subject[0] || strv_contains(ids, a->subject);
 }
 
 static int request_plan(void *manager, char *const *ids, Plan *ret) {
         Manager *m = manager;
         RecordView done = ledger_view(&m->ledger);
+        PlanInput in = manager_plan_input(m, &done);
         int r;
 
-        r = plan_make(ret, &m->analysis, m->graph, &done, !m->scan.incomplete);
-        return r < 0 ? r : plan_filter(ret, ids);
+        r = plan_make(ret, &in);
+        if (r >= 0)
+                plan_keep(ret, is_for_ids, ids);
+        return r;
 }
 
-static int append_failed(Manager *m, Plan *to) {
-        const Plan *history = executor_history(m->executor);
+/* What was tried and failed is still to be done; it is told once, with the reason. */
+static int append_planned(Manager *m, Plan *to) {
+        _cleanup_(plan_done) Plan planned = {};
+        int r;
 
-        for (size_t i = 0; i < history->n; i++) {
-                const Action *a = &history->actions[i];
-                int r = 0;
+        r = request_plan(m, NULL, &planned);
+        for (size_t i = 0; r >= 0 && i < planned.n; i++) {
+                const Action *a = &planned.actions[i], *last = executor_last(m->executor, a);
+                bool failed = last && last->state == ACTION_FAILED && last->undo == a->undo && streq(last->to, a->to);
 
-                if (a->state == ACTION_FAILED && graph_find(m->graph, a->target))
-                        r = plan_append_copy(to, a);
-                if (r < 0)
-                        return r;
+                r = plan_append_copy(to, failed ? last : a);
         }
-        return 0;
+        return r;
 }
 
 static int request_actions(void *manager, Plan *ret) {
-        _cleanup_(plan_done) Plan actions = {}, planned = {};
+        _cleanup_(plan_done) Plan actions = {};
         Manager *m = manager;
         RecordView done = ledger_view(&m->ledger);
+        PlanInput in = manager_plan_input(m, &done);
         int r;
 
-        r = plan_make_in_force(&actions, &m->analysis, m->graph, &done);
+        r = plan_make_in_force(&actions, &in);
         if (r >= 0)
-                r = append_failed(m, &actions);
-        if (r >= 0)
-                r = request_plan(m, NULL, &planned);
-        for (size_t i = 0; r >= 0 && i < planned.n; i++)
-                r = plan_append_copy(&actions, &planned.actions[i]);
+                r = append_planned(m, &actions);
         if (r < 0)
                 return r;
         *ret = actions;
         actions = (Plan) {};
         return 0;
+}
+
+/* An administrator wants it in spite of what someone else has set: that is the original from now on. */
+static int manager_forget_foreign(Manager *m, char *const *ids) {
+        _cleanup_(plan_done) Plan p = {};
+        int r;
+
+        r = request_plan(m, ids, &p);
+        for (size_t i = 0; r >= 0 && i < p.n; i++) {
+                const Action *a = &p.actions[i];
+
+                if (a->state == ACTION_FAILED)
+                        r = ledger_remove(&m->ledger, a->kind, a->target, a->key);
+        }
+        return r;
 }
 
 static int request_apply(void *manager, char *const *ids, RequestDone done, void *userdata) {
@@ -542,6 +618,8 @@ static int request_apply(void *manager, char *const *ids, RequestDone done, void
         if (r >= 0)
                 r = ledger_hold(&m->ledger, ids, false);
         if (r >= 0)
+                r = manager_forget_foreign(m, ids);
+        if (r >= 0)
                 r = request_plan(m, ids, &p);
         if (r < 0)
                 return r;
@@ -553,6 +631,7 @@ static int request_revert(void *manager, char *const *ids, RequestDone done, voi
         _cleanup_(plan_done) Plan p = {};
         Manager *m = manager;
         RecordView view;
+        PlanInput in;
         int r;
 
         r = manager_become_writer(m);
@@ -561,7 +640,8 @@ static int request_revert(void *manager, char *const *ids, RequestDone done, voi
         if (r < 0)
                 return r;
         view = ledger_view(&m->ledger);
-        r = plan_make_revert(&p, m->graph, &view, ids);
+        in = manager_plan_input(m, &view);
+        r = plan_make_revert(&p, &in, ids);
         if (r < 0)
                 return r;
         executor_run(m->executor, &p, true);
@@ -572,6 +652,53 @@ static const char *request_trouble(void *manager) {
         Manager *m = manager;
 
         return m->trouble;
+}
+
+/* ---- configuration ---- */
+
+static void on_configuration(void *userdata) {
+        Manager *m = userdata;
+
+        if (manager_is_service(m) && !m->options.debug)
+                log_set_max_level(m->configuration.settings.log_level);
+        if (m->passed)
+                manager_request_pass(m, 0);
+}
+
+static int on_hangup(sd_event_source *source _unused_, const struct signalfd_siginfo *info _unused_, void *userdata) {
+        Manager *m = userdata;
+
+        return reload_request(m->reload, NULL, NULL);
+}
+
+static int manager_load_configuration(Manager *m) {
+        int r;
+
+        r = reload_new(m->event, m->options.root, &m->configuration, on_configuration, m, &m->reload);
+        if (r >= 0)
+                r = reload_run(m->reload);
+        if (r >= 0 && manager_is_service(m))
+                r = sd_event_add_signal(m->event, NULL, SIGHUP | SD_EVENT_SIGNAL_PROCMASK, on_hangup, m);
+        return r;
+}
+
+static int request_reload(void *manager, BusReloadDone done, void *userdata) {
+        Manager *m = manager;
+
+        return m->reload ? reload_request(m->reload, done, userdata) : -EOPNOTSUPP;
+}
+
+static int request_remarks(void *manager, const Remarks **ret) {
+        Manager *m = manager;
+
+        *ret = &m->configuration.remarks;
+        return m->configuration.refused;
+}
+
+static int request_configuration(void *manager, char **ret) {
+        Manager *m = manager;
+
+        return configuration_describe(&m->configuration, ret);
 }
 
 /* ---- capture ---- */
@@ -718,6 +845,7 @@ int manager_new(sd_event *event, const ManagerOptions *options, Manager **ret) {
         m->options = *options;
         m->mounts_fd = m->swaps_fd = -1;
         m->ledger = LEDGER_NULL;
+        m->configuration = CONFIGURATION_NULL;
         m->graph = graph_new();
         if (!m->graph)
                 return -ENOMEM;
@@ -737,6 +865,8 @@ Manager *manager_free(Manager *m) {
                 strv_free(m->probe_runs[pace].questions);
         }
         executor_free(m->executor);
+        reload_free(m->reload);
+        configuration_done(&m->configuration);
         for (Waiter *w = m->waiters, *next; w; w = next) {
                 next = w->next;
                 plan_done(&w->plan);
@@ -751,9 +881,11 @@ Manager *manager_free(Manager *m) {
         sd_event_source_disable_unref(m->pass_timer);
         sd_event_source_disable_unref(m->retry_timer);
         sd_event_source_disable_unref(m->settle_timer);
+        sd_event_source_disable_unref(m->reconcile_timer);
         fd_close(m->mounts_fd);
         fd_close(m->swaps_fd);
         ledger_done(&m->ledger);
+        state_done(&m->state);
         hazard_list_done(&m->hazards);
         graph_changes_done(&m->changes);
         graph_free(m->graph);
@@ -791,12 +923,17 @@ static void on_executor(void *userdata) {
 static int manager_open_bus(Manager *m) {
         static const BusRequests requests = {
                 .rescan = request_rescan,
+                .look = request_look,
                 .settle = request_settle,
+                .finish = request_finish,
                 .plan = request_plan,
                 .actions = request_actions,
                 .apply = request_apply,
                 .revert = request_revert,
                 .trouble = request_trouble,
+                .reload = request_reload,
+                .remarks = request_remarks,
+                .configuration = request_configuration,
         };
         BusView view = { .graph = m->graph, .analysis = &m->analysis, .hazards = &m->hazards };
 
@@ -831,6 +968,9 @@ int manager_start(Manager *m) {
         if (r < 0)
                 return r;
         r = executor_new(m->event, m->options.marker, m->root, &m->ledger, on_executor, m, &m->executor);
+        if (r < 0)
+                return r;
+        r = m->options.capture_fd < 0 ? manager_load_configuration(m) : 0;
         if (r < 0)
                 return r;
         if (m->trouble) {

@@ -13,12 +13,15 @@
 
 /* One record a line:
  *     boot ID
- *     io-flusher PID START FROM
- *     held ID          (an administrator reverted it; after "held *": everything but it) */
+ *     io-flusher PID START FROM                               (as the first version wrote it)
+ *     KIND TARGET KEY FROM TO SET DETAIL SUBJECT PID START NAME
+ *     held ID          (an administrator reverted it; after "held *": everything but it)
+ * Words of the longer form have what ends a word or a line as \xNN; "-" is none, "\-" the empty one. */
+#define WORDS 11
 
 void ledger_done(Ledger *l) {
         for (size_t i = 0; i < l->n; i++)
-                free(l->records[i].from);
+                record_done(&l->records[i]);
         free(l->records);
         strv_free(l->held);
         free(l->boot_id);
@@ -27,37 +30,129 @@ void ledger_done(Ledger *l) {
         *l = LEDGER_NULL;
 }
 
-static int append(Ledger *l, ActionKind kind, pid_t pid, uint64_t start, const char *from) {
-        Record record = { .kind = kind, .pid = pid, .start = start, .from = strdup(from) };
-        int r = -ENOMEM;
+static Record *find(Ledger *l, ActionKind kind, const char *target, const char *key) {
+        for (size_t i = 0; i < l->n; i++)
+                if (l->records[i].kind == kind && streq(l->records[i].target, target) && streq(l->records[i].key, key))
+                        return &l->records[i];
+        return NULL;
+}
 
-        if (record.from)
-                r = ARRAY_APPEND(l->records, l->n, l->capacity, record);
+/* ---- words ---- */
+
+static void put_word(FILE *f, const char *s) {
+        if (!s || !*s || streq(s, "-")) {
+                fputs(!s ? " -" : !*s ? " \\-" : " \\x2d", f);
+                return;
+        }
+        putc(' ', f);
+        for (; *s; s++)
+                if ((unsigned char) *s <= ' ' || *s == '\\' || *s == 0x7f)
+                        fprintf(f, "\\x%02x", (unsigned char) *s);
+                else
+                        putc(*s, f);
+}
+
+static int hex_digit(char c) {
+        return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Undoes put_word() in place: -EINVAL for what it never writes. NULL in *ret for none. */
+static int take_word(char *word, char **ret) {
+        char *to = word;
+
+        if (!word)
+                return -EINVAL;
+        if (streq(word, "-")) {
+                *ret = NULL;
+                return 0;
+        }
+        *ret = word;
+        if (streq(word, "\\-"))
+                word += 2;
+        while (*word)
+                if (*word != '\\')
+                        *to++ = *word++;
+                else if (word[1] != 'x' || hex_digit(word[2]) < 0 || hex_digit(word[3]) < 0)
+                        return -EINVAL;
+                else {
+                        *to++ = (char) (hex_digit(word[2]) << 4 | hex_digit(word[3]));
+                        word += 4;
+                }
+        *to = 0;
+        return 0;
+}
+
+/* ---- lines ---- */
+
+/* Copies the record. */
+static int append(Ledger *l, const Record *record) {
+        Record copy;
+        int r;
+
+        r = record_copy(record, &copy);
+        if (r >= 0)
+                r = ARRAY_APPEND(l->records, l->n, l->capacity, copy);
+        else
+                return r;
         if (r < 0)
-                free(record.from);
+                record_done(&copy);
         return r;
 }
 
-static int parse_line(Ledger *l, char *line) {
-        char *state = NULL, *kind = strtok_r(line, " ", &state), *a = strtok_r(NULL, " ", &state);
-        char *b = strtok_r(NULL, " ", &state), *c = strtok_r(NULL, " ", &state);
-        uint64_t start;
-        pid_t pid;
+static int parse_mark(Ledger *l, char *a, char *b, char *c) {
+        Record record = { .kind = ACTION_IO_FLUSHER, .key = (char *) "", .name = (char *) "?", .to = (char *) "all", .from = c };
+        _cleanup_free_ char *target = NULL;
 
-        if (!kind || !a)
+        if (!b || !c || text_to_pid(a, &record.pid) < 0 || text_to_u64(b, 10, &record.start) < 0)
                 return -EINVAL;
-        if (streq(kind, "held")) {
-                if (streq(a, "*")) {
+        target = text_format("process:%d:%llu", record.pid, (unsigned long long) record.start);
+        if (!target)
+                return -ENOMEM;
+        record.target = record.subject = target;
+        return append(l, &record);
+}
+
+static int parse_record(Ledger *l, ActionKind kind, char *words[WORDS]) {
+        Record record = { .kind = kind };
+        char *pid = NULL, *start = NULL;
+        char **const texts[WORDS] = {
+                NULL, &record.target, &record.key, &record.from, &record.to, &record.set, &record.detail, &record.subject, &pid, &start,
+                &record.name,
+        };
+        uint64_t number;
+
+        for (size_t i = 1; i < WORDS; i++)
+                if (take_word(words[i], texts[i]) < 0)
+                        return -EINVAL;
+        if (!record.target || !record.key || !record.from || !record.to || !record.subject || !record.name || !pid || !start ||
+            text_to_u64(pid, 10, &number) < 0 || number > INT32_MAX || text_to_u64(start, 10, &record.start) < 0)
+                return -EINVAL;
+        record.pid = (pid_t) number;
+        return append(l, &record);
+}
+
+static int parse_line(Ledger *l, char *line) {
+        char *words[WORDS] = {}, *state = NULL;
+        ActionKind kind;
+
+        for (size_t i = 0; i < WORDS; i++) {
+                words[i] = strtok_r(i == 0 ? line : NULL, " ", &state);
+                if (!words[i])
+                        break;
+        }
+        if (!words[0] || !words[1])
+                return -EINVAL;
+        if (streq(words[0], "held")) {
+                if (streq(words[1], "*")) {
                         l->all_held = true;
                         return 0;
                 }
-                return strv_append(&l->held, &l->n_held, a);
+                return strv_append(&l->held, &l->n_held, words[1]);
         }
-        if (!streq(kind, action_kind_to_string(ACTION_IO_FLUSHER)) || !b || !c)
+        kind = action_kind_from_string(words[0]);
+        if (kind < 0)
                 return -EINVAL;
-        if (text_to_pid(a, &pid) < 0 || text_to_u64(b, 10, &start) < 0)
-                return -EINVAL;
-        return append(l, ACTION_IO_FLUSHER, pid, start, c);
+        return kind == ACTION_IO_FLUSHER ? parse_mark(l, words[1], words[2], words[3]) : parse_record(l, kind, words);
 }
 
 static int parse(Ledger *l, char *text, unsigned *skipped) {
@@ -78,6 +173,21 @@ static int parse(Ledger *l, char *text, unsigned *skipped) {
         return 0;
 }
 
+static void write_record(FILE *f, const Record *r) {
+        const char *const words[] = { r->target, r->key, r->from, r->to, r->set, r->detail, r->subject };
+
+        fprintf(f, "%s", action_kind_to_string(r->kind));
+        if (r->kind == ACTION_IO_FLUSHER) {
+                fprintf(f, " %d %llu %s\n", r->pid, (unsigned long long) r->start, r->from);
+                return;
+        }
+        for (size_t i = 0; i < ELEMENTSOF(words); i++)
+                put_word(f, words[i]);
+        fprintf(f, " %d %llu", r->pid, (unsigned long long) r->start);
+        put_word(f, r->name);
+        putc('\n', f);
+}
+
 static int save(const Ledger *l) {
         _cleanup_free_ char *text = NULL;
         _cleanup_fclose_ FILE *f = NULL;
@@ -90,8 +200,7 @@ static int save(const Ledger *l) {
                 return -ENOMEM;
         fprintf(f, "boot %s\n", l->boot_id);
         for (size_t i = 0; i < l->n; i++)
-                fprintf(f, "%s %d %llu %s\n", action_kind_to_string(l->records[i].kind), l->records[i].pid,
-                        (unsigned long long) l->records[i].start, l->records[i].from);
+                write_record(f, &l->records[i]);
         if (l->all_held)
                 fprintf(f, "held *\n");
         for (char **id = l->held; id && *id; id++)
@@ -151,29 +260,40 @@ int ledger_open(Ledger *l, const Sysroot *s, bool own, unsigned *ret_skipped) {
         return 0;
 }
 
-static Record *find(Ledger *l, ActionKind kind, pid_t pid, uint64_t start) {
-        for (size_t i = 0; i < l->n; i++)
-                if (l->records[i].kind == kind && l->records[i].pid == pid && l->records[i].start == start)
-                        return &l->records[i];
-        return NULL;
-}
-
-int ledger_add(Ledger *l, ActionKind kind, pid_t pid, uint64_t start, const char *from) {
+int ledger_put(Ledger *l, const Record *record) {
+        Record *present = find(l, record->kind, record->target, record->key), kept;
         int r;
 
-        if (find(l, kind, pid, start))
-                return 0; /* the first value found is the original */
-        r = append(l, kind, pid, start, from);
+        if (!present) {
+                r = append(l, record);
+                if (r < 0)
+                        return r;
+                r = save(l);
+                if (r < 0)
+                        record_done(&l->records[--l->n]);
+                return r;
+        }
+        kept = *present;
+        if (streq(kept.to, record->to) && streq_ptr(kept.set, record->set))
+                return 0;
+        Record changed = kept;
+
+        changed.to = record->to;
+        changed.set = record->set;
+        r = record_copy(&changed, present);
         if (r < 0)
                 return r;
         r = save(l);
-        if (r < 0)
-                free(l->records[--l->n].from);
+        if (r < 0) {
+                record_done(present);
+                *present = kept;
+        } else
+                record_done(&kept);
         return r;
 }
 
-int ledger_remove(Ledger *l, ActionKind kind, pid_t pid, uint64_t start) {
-        Record *record = find(l, kind, pid, start), kept;
+int ledger_remove(Ledger *l, ActionKind kind, const char *target, const char *key) {
+        Record *record = find(l, kind, target, key), kept;
         int r;
 
         if (!record)
@@ -186,15 +306,15 @@ int ledger_remove(Ledger *l, ActionKind kind, pid_t pid, uint64_t start) {
                 l->n++;
                 return r;
         }
-        free(kept.from);
+        record_done(&kept);
         return 0;
 }
 
-/* Only processes are held: the names of others may hold what ends a line. */
+/* What something is done for: processes, file systems and devices. The names of others may hold what ends a line. */
 static int hold_one(char ***held, size_t *n, const char *id, bool listed) {
         size_t kept = 0;
 
-        if (!startswith(id, "process:"))
+        if (!startswith(id, "process:") && !startswith(id, "fs:") && !startswith(id, "block:"))
                 return 0;
         if (listed)
                 return strv_contains(*held, id) ? 0 : strv_append(held, n, id);

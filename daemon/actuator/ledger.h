@@ -2,10 +2,10 @@
 #pragma once
 
 /* What was changed and from what, in /run/stackd/ledger: written before the change is made, so that a change
- * can always be undone, whenever stackd dies. The file is replaced whole; entries are keyed by pid and start
- * time under the boot's id and mean nothing after the next boot. */
+ * can always be undone, whenever stackd dies. The file is replaced whole; it stands under the boot's id and means
+ * nothing after the next boot. */
 
-#include "daemon/policy/plan.h"
+#include "daemon/policy/action-record.h"
 #include "daemon/sysroot.h"
 
 typedef struct Ledger {
@@ -27,8 +27,10 @@ int ledger_open(Ledger *l, const Sysroot *s, bool own, unsigned *ret_skipped);
 void ledger_done(Ledger *l);
 
 /* Each writes the file before it returns; on failure memory is as before. */
-int ledger_add(Ledger *l, ActionKind kind, pid_t pid, uint64_t start, const char *from);
-int ledger_remove(Ledger *l, ActionKind kind, pid_t pid, uint64_t start);
+/* Copies the record. Where there is one of that kind, target and key, the value found first stays what is
+ * restored: only what was set is new. */
+int ledger_put(Ledger *l, const Record *record);
+int ledger_remove(Ledger *l, ActionKind kind, const char *target, const char *key);
 /* ids NULL: everything. */
 int ledger_hold(Ledger *l, char *const *ids, bool hold);
 

@@ -105,11 +105,12 @@ static int check_process(HazardList *l, Analysis *a, Graph *g, Node *n) {
         r = analysis_path(a, g, n, certain, &path, &n_path);
         if (r < 0)
                 return r;
-        if (!f->entitled)
+        if (!node_is_entitled(n))
                 return add(l, HAZARD_FOREIGN_USER, n, path[0], path, n_path,
                            text_format("%s[%d] of user %u is at depth %u; processes of ordinary users are not marked", f->comm,
                                        f->pid, f->uid, n->analysis.depth),
-                           strdup("nothing, if the user may hang his own storage; else run the server as a system service"));
+                           strdup("nothing, if the user may hang his own storage; else run the server as a system service, or name the user in a "
+                                  "policy with Entitled=yes"));
         return check_flags(l, n, path, n_path);
 }
 

@@ -19,6 +19,7 @@ typedef struct Pending {
                 PENDING_APPLY,
                 PENDING_REVERT,
                 PENDING_REFRESH,
+                PENDING_RELOAD,
         } kind;
         char *what; /* of Describe and LookUp */
         char **ids; /* of the others; NULL means all */
@@ -142,6 +143,45 @@ static void on_ready(int result, const Plan *actions, void *userdata) {
                 log_warning("Cannot answer a client: %s", strerror(-r));
 }
 
+/* Names of files stand in remarks: escaped, and so UTF-8. */
+static int reply_remarks(Pending *p) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        BusServer *b = p->server;
+        const Remarks *remarks;
+        int refused, r;
+
+        refused = b->requests.remarks(b->manager, &remarks);
+        r = sd_bus_message_new_method_return(p->call, &reply);
+        if (r >= 0)
+                r = sd_bus_message_append_strv(reply, remarks->lines);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "b", refused <= 0);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+static void on_reloaded(int result, void *userdata) {
+        _cleanup_(pending_freep) Pending *p = userdata;
+        int r;
+
+        r = result < 0 ? reply_error(p->call, result, "read the configuration") : reply_remarks(p);
+        if (r < 0)
+                log_warning("Cannot answer a client: %s", strerror(-r));
+}
+
+static int on_reload_granted(void *userdata) {
+        Pending *p = userdata;
+        BusServer *b = p->server;
+        int r;
+
+        r = b->requests.reload(b->manager, on_reloaded, p);
+        if (r < 0) {
+                r = reply_error(p->call, r, "read the configuration");
+                pending_free(p);
+                return r;
+        }
+        return 1;
+}
+
 static int pending_new(BusServer *b, sd_bus_message *call, int kind, Pending **ret) {
         Pending *p = calloc(1, sizeof(Pending));
 
@@ -180,9 +220,14 @@ static int pending_submit(Pending *p) {
                 pending_free(p);
                 return r;
         }
-        if (p->kind == PENDING_REFRESH)
+        if (p->kind == PENDING_REFRESH) {
                 b->requests.rescan(b->manager);
-        r = b->requests.settle(b->manager, changes ? on_settled : on_ready, p);
+                r = b->requests.finish(b->manager, on_ready, p);
+        } else {
+                if (changes || p->kind == PENDING_PLAN)
+                        b->requests.look(b->manager);
+                r = b->requests.settle(b->manager, changes ? on_settled : on_ready, p);
+        }
         if (r < 0) {
                 r = reply_error(p->call, r, "do that");
                 pending_free(p);
@@ -290,6 +335,24 @@ static int method_refresh(sd_bus_message *call, void *userdata, sd_bus_error *er
         return r < 0 ? r : pending_submit(p);
 }
 
+static int method_reload(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
+        BusServer *b = userdata;
+        Pending *p = NULL;
+        int r;
+
+        r = pending_new(b, call, PENDING_RELOAD, &p);
+        return r < 0 ? r : access_check(b, call, BUS_NAME ".reload", on_reload_granted, on_refused, p);
+}
+
+static int method_dump_configuration(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
+        _cleanup_free_ char *json = NULL;
+        BusServer *b = userdata;
+        int r;
+
+        r = b->requests.configuration(b->manager, &json);
+        return r < 0 ? r : sd_bus_reply_method_return(call, "s", json);
+}
+
 static int get_count(
                 sd_bus *bus _unused_,
                 const char *path _unused_,
@@ -327,6 +390,8 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("Apply", SD_BUS_ARGS("as", ids), SD_BUS_RESULT("s", json), method_apply, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Revert", SD_BUS_ARGS("as", ids), SD_BUS_RESULT("s", json), method_revert, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Refresh", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_refresh, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_NO_ARGS, SD_BUS_RESULT("as", warnings, "b", complete), method_reload, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("DumpConfiguration", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json), method_dump_configuration, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("LayerAndProcessCount", "u", get_count, 0, 0),
         SD_BUS_PROPERTY("HazardCount", "u", get_count, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),

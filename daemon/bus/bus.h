@@ -22,15 +22,23 @@ typedef struct BusView {
  * negative errno. */
 typedef void (*RequestDone)(int result, const Plan *actions, void *userdata);
 
+typedef void (*BusReloadDone)(int result, void *userdata);
+
 /* What may be asked of the manager; a non-negative return means that 'done' will be called. */
 typedef struct BusRequests {
         void (*rescan)(void *manager); /* read everything anew: some changes have no event */
+        void (*look)(void *manager);   /* look again at what is known: some settings change without an event */
         int (*settle)(void *manager, RequestDone done, void *userdata);
+        int (*finish)(void *manager, RequestDone done, void *userdata); /* the same, and what is under way has ended */
         int (*plan)(void *manager, char *const *ids, Plan *ret);
         /* What is in force, what has failed, and what is to be done. */
         int (*actions)(void *manager, Plan *ret);
         int (*apply)(void *manager, char *const *ids, RequestDone done, void *userdata);
         int (*revert)(void *manager, char *const *ids, RequestDone done, void *userdata);
+        int (*reload)(void *manager, BusReloadDone done, void *userdata);
+        /* What is wrong with the configuration; positive where something was not taken for that. */
+        int (*remarks)(void *manager, const Remarks **ret);
+        int (*configuration)(void *manager, char **ret_json);
         const char *(*trouble)(void *manager); /* why the view cannot be trusted at all, or NULL */
 } BusRequests;
 

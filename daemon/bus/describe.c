@@ -146,7 +146,7 @@ static json_object *describe_process(const Node *n) {
         put(o, "swap_max", text(f->swap_max));
         put(o, "oom_score_adj", json_object_new_int(f->oom_score_adj));
         put(o, "role", text(edge_role_to_string(node_is_backing(n) ? ROLE_BACKING : ROLE_ERROR_PATH)));
-        put(o, "entitled", json_object_new_boolean(f->entitled));
+        put(o, "entitled", json_object_new_boolean(node_is_entitled(n)));
         put(o, "protected", json_object_new_boolean(f->threads > 0 && f->threads_io_flusher == f->threads &&
                                                     f->memory_min_effective > 0));
         put(o, "refusal", text(f->refusal));
@@ -175,6 +175,8 @@ static json_object *describe_action(const Action *a) {
 
         put(o, "kind", text(action_kind_to_string(a->kind)));
         put(o, "target", text(a->target));
+        put(o, "key", text(a->key[0] ? a->key : NULL));
+        put(o, "subject", text(a->subject[0] ? a->subject : NULL));
         put(o, "pid", json_object_new_int(a->pid));
         put(o, "comm", text(a->name));
         put(o, "from", text(a->from));
@@ -301,7 +303,7 @@ int describe_view(const BusView *v, char *const *ids, const Plan *done, char **r
                         json_object_array_add(hazards, describe_hazard(h));
         }
         for (size_t i = 0; done && i < done->n; i++)
-                if (!ids || chosen(nodes, n, done->actions[i].target))
+                if (!ids || chosen(nodes, n, done->actions[i].subject))
                         json_object_array_add(actions, describe_action(&done->actions[i]));
         put(o, "version", json_object_new_int(1));
         put(o, "layers", layers);

@@ -127,7 +127,7 @@ PROPERTY_GETTER(get_unit, append_text(reply, f->unit))
 PROPERTY_GETTER(get_cgroup, append_text(reply, f->cgroup))
 PROPERTY_GETTER(get_threads, sd_bus_message_append(reply, "u", f->threads))
 PROPERTY_GETTER(get_threads_marked, sd_bus_message_append(reply, "u", f->threads_io_flusher))
-PROPERTY_GETTER(get_entitled, sd_bus_message_append(reply, "b", (int) f->entitled))
+PROPERTY_GETTER(get_entitled, sd_bus_message_append(reply, "b", (int) node_is_entitled(n)))
 PROPERTY_GETTER(get_refusal, append_text(reply, f->refusal))
 
 #define CONSTANT(name, signature, getter) SD_BUS_PROPERTY(name, signature, getter, 0, SD_BUS_VTABLE_PROPERTY_CONST)

@@ -47,6 +47,7 @@ struct Node {
         Edge **upper, **lower;
         size_t n_upper, upper_capacity, n_lower, lower_capacity;
         NodeAnalysis analysis;
+        bool granted; /* a process that is entitled by an administrator's policy */
         bool touched; /* in the current change record */
         bool fresh;   /* born in the current change record */
         unsigned mark, scratch, link; /* working space of analysis */
@@ -91,6 +92,11 @@ static inline bool node_is_reclaim(const Node *n) {
 /* Whether something above cannot do without it. A process for which that is not so is needed only to recover
  * a layer, and looks after itself (iscsid) or waits in the kernel, where it allocates nothing (nbd-client). */
 bool node_is_backing(const Node *n);
+
+/* Whether kernel privileges and reservations may be given to this process. */
+static inline bool node_is_entitled(const Node *n) {
+        return n->granted || (n->fact && n->fact->entitled);
+}
 
 static inline const Claim *edge_claim(const Edge *e) {
         return &e->claims[0];

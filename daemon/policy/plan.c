@@ -4,251 +4,268 @@
 
 #include "common/text.h"
 #include "daemon/policy/plan.h"
+#include "daemon/policy/reservation.h"
+#include "daemon/policy/want.h"
 
-/* The policy until there are policy files: every entitled process that is certainly below a reclaim layer is
- * marked. */
-#define RULE_LOWER_LAYER "built-in:lower-layer"
 #define RULE_UNDO "built-in:undo"
 #define RULE_REVERT "stackctl revert"
 
-const char *action_kind_to_string(ActionKind kind) {
-        static const char *const names[_ACTION_KIND_MAX] = { [ACTION_IO_FLUSHER] = "io-flusher" };
+static int collect(WantList *l, const PlanInput *in) {
+        int r;
 
-        return names[kind];
+        r = want_processes(l, in);
+        if (r >= 0)
+                r = want_units(l, in);
+        return r < 0 ? r : want_layers(l, in);
 }
 
-const char *action_state_to_string(ActionState state) {
-        static const char *const names[_ACTION_STATE_MAX] = {
-                [ACTION_PLANNED] = "planned",
-                [ACTION_APPLIED] = "applied",
-                [ACTION_FAILED] = "failed",
-                [ACTION_REVERTED] = "reverted",
-        };
+static int add_path(Action *a, const PlanInput *in, Node *n) {
+        _cleanup_free_ Node **path = NULL;
+        size_t n_path, n_ids = 0;
+        int r;
 
-        return names[state];
-}
-
-void action_done(Action *a) {
-        free(a->target);
-        free(a->name);
-        free(a->from);
-        free(a->to);
-        free(a->rule);
-        free(a->reason);
-        strv_free(a->path);
-        free(a->error);
-        *a = (Action) {};
-}
-
-void plan_done(Plan *p) {
-        for (size_t i = 0; i < p->n; i++)
-                action_done(&p->actions[i]);
-        free(p->actions);
-        *p = (Plan) {};
-}
-
-static bool copy_text(const char *from, char **to) {
-        *to = from ? strdup(from) : NULL;
-        return !from || *to;
-}
-
-int action_copy(const Action *a, Action *ret) {
-        Action c = { .kind = a->kind, .state = a->state, .undo = a->undo, .pid = a->pid, .start = a->start };
-        size_t n = 0;
-        bool fine;
-
-        fine = copy_text(a->target, &c.target) && copy_text(a->name, &c.name) && copy_text(a->from, &c.from) &&
-                copy_text(a->to, &c.to) && copy_text(a->rule, &c.rule) && copy_text(a->reason, &c.reason) &&
-                copy_text(a->error, &c.error);
-        for (char **id = a->path; fine && id && *id; id++)
-                fine = strv_append(&c.path, &n, *id) >= 0;
-        if (!fine) {
-                action_done(&c);
-                return -ENOMEM;
-        }
-        *ret = c;
-        return 0;
-}
-
-static const char *flags_to_string(const NodeFact *f) {
-        return f->threads_io_flusher == 0 ? "none" : f->threads_io_flusher == f->threads ? "all" : "partial";
-}
-
-/* Takes over 'action' and completes it; its texts may be NULL when memory has run out. */
-static int append(Plan *p, Action *action) {
-        int r = -ENOMEM;
-
-        if (action->target && action->name && action->from && action->to && action->rule && action->reason)
-                r = ARRAY_APPEND(p->actions, p->n, p->capacity, *action);
-        if (r < 0)
-                action_done(action);
+        if (!n)
+                return 0;
+        r = analysis_path(in->analysis, in->graph, n, true, &path, &n_path);
+        for (size_t i = 0; r >= 0 && i < n_path; i++)
+                r = strv_append(&a->path, &n_ids, path[i]->id);
         return r;
 }
 
-static int add_mark(Plan *p, Analysis *a, Graph *g, Node *n, const char *from, ActionState state) {
-        const NodeFact *f = n->fact;
-        _cleanup_free_ Node **path = NULL;
-        size_t n_path, n_ids = 0;
-        Action action = {
-                .kind = ACTION_IO_FLUSHER,
+static char *reason_of(const PlanInput *in, const Want *w) {
+        _cleanup_free_ char *reason = w->reason ? strdup(w->reason) : standing_reason(in, w->subject);
+
+        return !reason || !w->note ? TAKE_PTR(reason) : text_format("%s; %s", reason, w->note);
+}
+
+static char *copy(const char *s) {
+        return s ? strdup(s) : NULL;
+}
+
+/* 'error' is taken over. */
+static int add_want(Plan *p, const PlanInput *in, const Want *w, const char *from, ActionState state, char *error) {
+        bool process = w->subject && streq(w->subject->id, w->target);
+        Action a = {
+                .kind = w->kind,
                 .state = state,
-                .target = strdup(n->id),
-                .pid = f->pid,
-                .start = f->start,
-                .name = strdup(f->comm),
-                .from = strdup(from),
-                .to = strdup("all"),
-                .rule = strdup(RULE_LOWER_LAYER),
+                .target = strdup(w->target),
+                .key = strdup(w->key),
+                .subject = strdup(w->subject ? w->subject->id : ""),
+                .pid = process ? w->subject->fact->pid : 0,
+                .start = process ? w->subject->fact->start : 0,
+                .name = strdup(w->name),
+                .place = copy(w->place),
+                .from = copy(from),
+                .to = strdup(w->to),
+                .rule = strdup(w->setting->source),
+                .reason = reason_of(in, w),
+                .error = error,
         };
         int r;
 
-        r = analysis_path(a, g, n, true, &path, &n_path);
-        for (size_t i = 0; r >= 0 && i < n_path; i++)
-                r = strv_append(&action.path, &n_ids, path[i]->id);
+        r = add_path(&a, in, w->subject);
         if (r < 0) {
-                action_done(&action);
+                action_done(&a);
                 return r;
         }
-        action.reason = text_format("%s cannot complete I/O without it (depth %u)", path[0]->id, n->analysis.depth_certain);
-        return append(p, &action);
+        return plan_append(p, &a);
 }
 
-static int add_undo(Plan *p, const Record *record, const NodeFact *f, const char *rule, const char *reason) {
-        Action action = {
+static int add_failed(Plan *p, const PlanInput *in, const Want *w, char *error) {
+        return error ? add_want(p, in, w, w->actual, ACTION_FAILED, error) : -ENOMEM;
+}
+
+/* Somebody has decided otherwise since: neither we nor an undo of ours take that back. */
+static bool is_foreign(const Want *w, const Record *record) {
+        return record && record->set && w->actual && !w->never_foreign && !streq(w->actual, record->set) &&
+                !streq(w->actual, record->from);
+}
+
+static bool is_in_force(const Want *w, const Record *record) {
+        if (!record || !w->actual)
+                return false;
+        if (w->never_foreign)
+                return w->satisfied;
+        return record->set && streq(w->actual, record->set) && streq(record->to, w->to) && (w->inexact || streq(w->actual, w->to));
+}
+
+static int plan_want(Plan *p, const PlanInput *in, const Want *w) {
+        const Record *record = record_find(in->done, w->kind, w->target, w->key);
+
+        if (w->only_keep || is_in_force(w, record))
+                return 0;
+        if (w->refusal)
+                return record ? 0 : add_failed(p, in, w, strdup(w->refusal));
+        /* stackd ended while it was done: whether it was will be seen when it is tried again. */
+        if (record && !record->set && w->actual && !w->never_foreign)
+                return add_want(p, in, w, w->actual, ACTION_PLANNED, NULL);
+        if (!w->actual || (w->satisfied && !(record && streq_ptr(w->actual, record->set) && !w->never_foreign && !streq(w->actual, w->to))))
+                return 0;
+        if (is_foreign(w, record))
+                return add_failed(p, in, w, text_format("someone else has set it to %s meanwhile, which is left so; "
+                                                        "'stackctl apply' sets it again", w->actual));
+        return add_want(p, in, w, w->actual, ACTION_PLANNED, NULL);
+}
+
+static const char *undo_reason(const Record *record) {
+        if (record->pid > 0 || startswith(record->subject, "process:"))
+                return "nothing that reclaim writes to is above it any more";
+        return "nothing asks for it any more";
+}
+
+static int add_undo(Plan *p, const Record *record, bool held) {
+        Action a = {
                 .kind = record->kind,
                 .undo = true,
-                .target = process_id(record->pid, record->start),
+                .target = strdup(record->target),
+                .key = strdup(record->key),
+                .subject = strdup(record->subject),
                 .pid = record->pid,
                 .start = record->start,
-                .name = strdup(f ? f->comm : "?"),
-                .from = strdup(f ? flags_to_string(f) : "all"),
+                .name = strdup(record->name),
+                .detail = copy(record->detail),
+                .from = copy(record->set),
                 .to = strdup(record->from),
-                .rule = strdup(rule),
-                .reason = strdup(reason),
+                .rule = strdup(held ? RULE_REVERT : RULE_UNDO),
+                .reason = strdup(held ? "an administrator asked for it" : undo_reason(record)),
         };
 
-        return append(p, &action);
+        return plan_append(p, &a);
 }
 
-static bool is_wanted(const Node *n) {
-        return node_is_backing(n) && n->analysis.depth_certain > 0 && n->fact->entitled && !n->fact->refusal;
-}
-
-/* Below something by a guess is not reason enough to mark, nor to take a mark away. Some threads of a process that
- * marks itself were marked before we came; which they were is not known any more, and it needs them marked. */
-static bool is_unwanted(const Node *n, const Record *record) {
-        return !(n && n->analysis.depth > 0) && streq(record->from, "none");
-}
-
-static bool is_held(const RecordView *v, const char *id) {
-        return v->all_held != strv_contains(v->held, id);
-}
-
-static int compare(const void *a, const void *b) {
-        const Action *x = a, *y = b;
-
-        if (x->undo != y->undo)
-                return (int) x->undo - (int) y->undo;
-        return (x->pid > y->pid) - (x->pid < y->pid);
-}
-
-static Node *record_node(Graph *g, const Record *record) {
-        _cleanup_free_ char *id = process_id(record->pid, record->start);
-        Node *n = id ? graph_find(g, id) : NULL;
-
-        return n && node_kind(n) == NODE_PROCESS ? n : NULL;
-}
-
-/* Was reverted, but that was not carried out: something else was under way, or stackd ended. */
-static bool record_is_held(const RecordView *v, const Record *record) {
-        _cleanup_free_ char *id = process_id(record->pid, record->start);
-
-        return id && is_held(v, id);
-}
-
-int plan_make(Plan *ret, Analysis *a, Graph *g, const RecordView *done, bool complete) {
-        _cleanup_(plan_done) Plan p = {};
-        size_t position = 0;
-        Node *n;
+/* A mark's record is made by those before it had all these texts. */
+static int add_mark_undo(Plan *p, const PlanInput *in, const Record *record, bool held) {
+        Node *n = graph_find(in->graph, record->target);
         int r;
 
-        while ((n = graph_next(g, &position))) {
-                if (node_kind(n) != NODE_PROCESS || !is_wanted(n) || is_held(done, n->id) ||
-                    n->fact->threads_io_flusher == n->fact->threads)
-                        continue;
-                r = add_mark(&p, a, g, n, flags_to_string(n->fact), ACTION_PLANNED);
-                if (r < 0)
-                        return r;
-        }
-        for (size_t i = 0; i < done->n; i++) {
-                const Record *record = &done->records[i];
+        r = add_undo(p, record, held);
+        if (r < 0 || !n || node_kind(n) != NODE_PROCESS)
+                return r;
+        Action *a = &p->actions[p->n - 1];
+        char *name = strdup(n->fact->comm);
+        char *from = strdup(n->fact->threads_io_flusher == 0 ? "none" : n->fact->threads_io_flusher == n->fact->threads ? "all" : "partial");
 
-                n = record_node(g, record);
-                if (record_is_held(done, record))
-                        r = add_undo(&p, record, n ? n->fact : NULL, RULE_REVERT, "an administrator asked for it");
-                else if (complete && is_unwanted(n, record))
-                        r = add_undo(&p, record, n ? n->fact : NULL, RULE_UNDO, "nothing that reclaim writes to is above it any more");
-                else
-                        continue;
-                if (r < 0)
-                        return r;
+        if (!name || !from) {
+                free(name);
+                free(from);
+                return -ENOMEM;
         }
-        if (p.n > 1)
-                qsort(p.actions, p.n, sizeof(Action), compare);
+        free(a->name);
+        free(a->from);
+        a->name = name;
+        a->from = from;
+        return 0;
+}
+
+/* Some threads of a process that marks itself were marked before we came; which they were is not known any more,
+ * and it needs them marked. */
+static bool is_own_mark(const Record *record) {
+        return record->kind == ACTION_IO_FLUSHER && !streq(record->from, "none");
+}
+
+/* While something could not be seen, it may be that which a slice carries a reservation for. */
+static bool may_carry(const PlanInput *in, const WantList *wants, const Record *record) {
+        if (record->subject[0])
+                return false;
+        for (size_t i = 0; i < in->done->n; i++) {
+                const Record *other = &in->done->records[i];
+
+                if (other->kind == record->kind && other->subject[0] && !want_list_find(wants, other->kind, other->target, other->key) &&
+                    !record_view_holds(in->done, other->subject))
+                        return true;
+        }
+        return false;
+}
+
+static int plan_record(Plan *p, const PlanInput *in, const WantList *wants, const Record *record) {
+        bool held = record_view_holds(in->done, record->subject);
+        const Want *w = want_list_find(wants, record->kind, record->target, record->key);
+
+        if (w && !(w->refusal && !w->only_keep))
+                return 0;
+        if (!held && is_own_mark(record))
+                return 0;
+        if (!held && !in->complete && (record->subject[0] || may_carry(in, wants, record)))
+                return 0;
+        return record->kind == ACTION_IO_FLUSHER ? add_mark_undo(p, in, record, held) : add_undo(p, record, held);
+}
+
+int plan_make(Plan *ret, const PlanInput *in) {
+        _cleanup_(want_list_done) WantList wants = {};
+        _cleanup_(plan_done) Plan p = {};
+        int r;
+
+        r = collect(&wants, in);
+        for (size_t i = 0; r >= 0 && i < wants.n; i++)
+                r = plan_want(&p, in, &wants.wants[i]);
+        for (size_t i = 0; r >= 0 && i < in->done->n; i++)
+                r = plan_record(&p, in, &wants, &in->done->records[i]);
+        if (r < 0)
+                return r;
+        plan_sort(&p);
         *ret = p;
         p = (Plan) {};
         return 0;
 }
 
-int plan_make_revert(Plan *ret, Graph *g, const RecordView *done, char *const *ids) {
-        _cleanup_(plan_done) Plan p = {};
+/* A service that was restarted has another process than the one for which it was done. */
+static bool is_unit_of(const PlanInput *in, const Action *a, char *const *ids) {
+        const char *unit = startswith(a->target, "unit:"), *why;
+
+        for (; unit && *ids; ids++) {
+                Node *n = graph_find(in->graph, *ids);
+                _cleanup_free_ char *name = NULL;
+                size_t length;
+
+                if (n && node_kind(n) == NODE_PROCESS && n->fact->cgroup && unit_of_cgroup(n->fact->cgroup, &name, &length, &why) >= 0 &&
+                    streq(name, unit))
+                        return true;
+        }
+        return false;
+}
+
+/* A slice has no process of its own: what it carries is undone, or becomes less, with what is below it. */
+static bool is_part_of_revert(const PlanInput *in, const Action *a, char *const *ids) {
+        uint64_t from, to;
+
+        if (!a->subject[0])
+                return a->undo || (a->state == ACTION_PLANNED && a->from && memory_from_string(a->from, &from) >= 0 &&
+                                   memory_from_string(a->to, &to) >= 0 && to < from);
+        return a->undo && (!ids || strv_contains(ids, a->subject) || is_unit_of(in, a, ids));
+}
+
+int plan_make_revert(Plan *ret, const PlanInput *in, char *const *ids) {
+        _cleanup_(plan_done) Plan all = {}, p = {};
         int r;
 
-        for (size_t i = 0; i < done->n; i++) {
-                const Record *record = &done->records[i];
-                _cleanup_free_ char *id = process_id(record->pid, record->start);
-                Node *n = record_node(g, record);
-
-                if (!id)
-                        return -ENOMEM;
-                if (ids && !strv_contains(ids, id))
-                        continue;
-                r = add_undo(&p, record, n ? n->fact : NULL, RULE_REVERT, "an administrator asked for it");
-                if (r < 0)
-                        return r;
-        }
-        if (p.n > 1)
-                qsort(p.actions, p.n, sizeof(Action), compare);
+        r = plan_make(&all, in);
+        for (size_t i = 0; r >= 0 && i < all.n; i++)
+                if (is_part_of_revert(in, &all.actions[i], ids))
+                        r = plan_append_copy(&p, &all.actions[i]);
+        if (r < 0)
+                return r;
         *ret = p;
         p = (Plan) {};
         return 0;
 }
 
-int plan_make_in_force(Plan *ret, Analysis *a, Graph *g, const RecordView *done) {
+int plan_make_in_force(Plan *ret, const PlanInput *in) {
+        _cleanup_(want_list_done) WantList wants = {};
         _cleanup_(plan_done) Plan p = {};
         int r;
 
-        for (size_t i = 0; i < done->n; i++) {
-                const Record *record = &done->records[i];
-                Node *n = record_node(g, record);
+        r = collect(&wants, in);
+        for (size_t i = 0; r >= 0 && i < wants.n; i++) {
+                const Want *w = &wants.wants[i];
+                const Record *record = record_find(in->done, w->kind, w->target, w->key);
 
-                if (!n || !is_wanted(n) || is_held(done, n->id) || n->fact->threads_io_flusher < n->fact->threads)
-                        continue;
-                r = add_mark(&p, a, g, n, record->from, ACTION_APPLIED);
-                if (r < 0)
-                        return r;
+                if (!w->only_keep && !w->refusal && is_in_force(w, record))
+                        r = add_want(&p, in, w, record->from, ACTION_APPLIED, NULL);
         }
-        if (p.n > 1)
-                qsort(p.actions, p.n, sizeof(Action), compare);
+        if (r < 0)
+                return r;
+        plan_sort(&p);
         *ret = p;
         p = (Plan) {};
         return 0;
-}
-
-int plan_append_copy(Plan *p, const Action *a) {
-        Action copy;
-        int r;
-
-        r = action_copy(a, &copy);
-        return r < 0 ? r : append(p, &copy);
 }

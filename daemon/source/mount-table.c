@@ -14,6 +14,7 @@ static void mount_done(Mount *m) {
         free(m->target);
         free(m->type);
         free(m->source);
+        free(m->flags);
         free(m->options);
         free(m->raw_options);
 }
@@ -42,11 +43,12 @@ static int take_mount(MountTable *t, struct libmnt_fs *fs, unsigned space) {
                 .target = strdup(mnt_fs_get_target(fs) ?: ""),
                 .type = strdup(mnt_fs_get_fstype(fs) ?: ""),
                 .source = strdup(mnt_fs_get_source(fs) ?: ""),
+                .flags = strdup(mnt_fs_get_vfs_options(fs) ?: ""),
                 .options = strdup(mnt_fs_get_fs_options(fs) ?: ""),
         };
         int r = -ENOMEM;
 
-        if (m.root && m.target && m.type && m.source && m.options)
+        if (m.root && m.target && m.type && m.source && m.flags && m.options)
                 r = ARRAY_APPEND(t->mounts, t->n, t->capacity, m);
         if (r < 0)
                 mount_done(&m);

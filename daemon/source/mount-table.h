@@ -17,6 +17,7 @@ typedef struct Mount {
         char *target;
         char *type;
         char *source;
+        char *flags;       /* options of this mount alone */
         char *options;     /* of the superblock */
         char *raw_options; /* the same with the kernel's escapes; of overlays only, where they matter */
 } Mount;

@@ -110,6 +110,14 @@ static int refresh_processes(Scan *s) {
         return 0;
 }
 
+static bool protection_is_recursive(const MountTable *t) {
+        for (size_t i = 0; i < t->n; i++)
+                if (t->mounts[i].space == 0 && streq(t->mounts[i].type, "cgroup2") && t->mounts[i].options &&
+                    strstr(t->mounts[i].options, "memory_recursiveprot"))
+                        return true;
+        return false;
+}
+
 int scan_refresh(Scan *s, unsigned tables) {
         int r;
 
@@ -121,6 +129,7 @@ int scan_refresh(Scan *s, unsigned tables) {
                         return r;
                 mount_table_done(&s->mounts);
                 s->mounts = mounts;
+                s->recursive_protection = protection_is_recursive(&s->mounts);
         }
         if (tables & TABLE_BLOCKS) {
                 BlockTable blocks;

@@ -39,6 +39,7 @@ typedef struct Scan {
         Served *served;
         size_t n_served, served_capacity;
         FuseServers fuse_servers; /* the last answer, until there is another; kept from pass to pass */
+        bool recursive_protection; /* cgroup2 hands reservations down (memory_recursiveprot) */
         /* Something that a process must be serving has no holder yet (a descriptor still on its way):
          * the kernel gives no event for that, so the manager looks again after a moment. */
         bool unserved;

@@ -12,6 +12,7 @@
 
 #include "common/file.h"
 #include "common/text.h"
+#include "daemon/source/cgroup-state.h"
 #include "daemon/source/scan.h"
 
 static bool is_system_place(const char *path) {
@@ -84,6 +85,8 @@ static int add_process(Scan *s, FactSet *f, const Served *served) {
         r = process_read_fact(s->root, served->pid, served->start, &n);
         if (r < 0)
                 return r;
+        if (n.memory_min == 0 && n.cgroup && n.cgroup[0] == '/' && s->recursive_protection)
+                n.memory_min_effective = cgroup_inherited_min(s->root, n.cgroup);
         k = process_read_files(s->root, served->pid, &files);
         if (k == -EACCES || k == -EPERM) {
                 n.incomplete = strdup("its open files may not be read without privilege");

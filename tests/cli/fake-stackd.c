@@ -2,7 +2,8 @@
 
 /* A stackd that knows nothing: it answers from files and, where told to, wrongly or not at all.
  *
- *   FAKE_DESCRIBE, FAKE_PLAN, FAKE_APPLY, FAKE_REVERT   files with the JSON to answer
+ *   FAKE_DESCRIBE, FAKE_PLAN, FAKE_APPLY, FAKE_REVERT, FAKE_CONFIGURATION   files with the JSON to answer
+ *   FAKE_WARNINGS file with the lines that Reload() returns; a '!' in it says that not everything was taken
  *   FAKE_KNOWN    "TEXT=ID[,ID...]" by blanks: what Describe(TEXT) and LookUp(TEXT) know
  *   FAKE_ERROR    "METHOD ERROR-NAME MESSAGE": that method answers so
  *   FAKE_FATE     "METHOD exit|kill|hang": what becomes of the daemon in that method; METHOD "start" too
@@ -152,6 +153,45 @@ static int method_act(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         return reply_file(m, streq(method, "Plan") ? "FAKE_PLAN" : streq(method, "Apply") ? "FAKE_APPLY" : "FAKE_REVERT");
 }
 
+static int method_dump_configuration(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        int r;
+
+        (void) userdata;
+        note("DumpConfiguration");
+        meet_fate("DumpConfiguration");
+        if (want_error("DumpConfiguration", error, &r))
+                return r;
+        return reply_file(m, "FAKE_CONFIGURATION");
+}
+
+static int method_reload(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        const char *path = getenv("FAKE_WARNINGS");
+        _cleanup_fclose_ FILE *f = path ? fopen(path, "re") : NULL;
+        _cleanup_free_ char *warnings = NULL;
+        char *rest = NULL;
+        size_t size = 0;
+        int complete, r;
+
+        (void) userdata;
+        note("Reload");
+        if (!f || getdelim(&warnings, &size, 0, f) < 0)
+                return -ENOENT;
+        complete = !strchr(warnings, '!');
+        if (want_error("Reload", error, &r))
+                return r;
+        r = sd_bus_message_new_method_return(m, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "s");
+        for (char *line = strtok_r(warnings, "\n", &rest); r >= 0 && line; line = strtok_r(NULL, "\n", &rest))
+                r = sd_bus_message_append(reply, "s", line);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "b", complete);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Describe", "s", "s", method_describe, SD_BUS_VTABLE_UNPRIVILEGED),
@@ -159,6 +199,8 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD("Plan", "as", "s", method_act, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Apply", "as", "s", method_act, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Revert", "as", "s", method_act, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("DumpConfiguration", "", "s", method_dump_configuration, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Reload", "", "asb", method_reload, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_VTABLE_END,
 };
 

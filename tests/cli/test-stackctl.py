@@ -38,7 +38,7 @@ def environment(doc="stack-2019", **more):
            k not in ("PAGER", "COLUMNS", "LINES", "NO_COLOR", "STACKD_BINARY")}
     env.update(STACKD_BINARY=FAKE, DBUS_SYSTEM_BUS_ADDRESS="unix:path=" + SCRATCH + "/no-bus", LC_ALL="C.UTF-8",
                FAKE_DESCRIBE=doc if "/" in doc else document(doc), FAKE_PLAN=document("plan"), FAKE_APPLY=document("apply"),
-               FAKE_REVERT=document("revert"), FAKE_KNOWN=KNOWN, FAKE_LOG=SCRATCH + "/log")
+               FAKE_REVERT=document("revert"), FAKE_KNOWN=KNOWN, FAKE_CONFIGURATION=document("configuration"), FAKE_LOG=SCRATCH + "/log")
     env.update(more)
     return env
 
@@ -162,6 +162,11 @@ def goldens():
     golden("json-check", "check", "--json=short", doc="fuse")
     golden("json-show", "show", "--json=short", "both")
     golden("json-apply-failed", "apply", "--json=short", FAKE_APPLY=document("apply-failed"))
+    golden("cat-config", "cat-config")
+    golden("cat-config-no-legend", "--no-legend", "cat-config")
+    golden("cat-config-hostile", "cat-config", FAKE_CONFIGURATION=document("hostile-configuration"))
+    golden("json-cat-config", "--json=pretty", "cat-config")
+    golden("json-cat-config-hostile", "--json=short", "cat-config", FAKE_CONFIGURATION=document("hostile-configuration"))
     golden("help", "--help")
 
 
@@ -229,6 +234,11 @@ def troubles():
             f.write(text)
         for arguments in (["status"], ["status", "--json=short"], ["check"]):
             trouble("%s in %s" % (name, " ".join(arguments)), *arguments, doc=path, says=says)
+    for arguments in (["--direct"], ["--root=/"]):
+        trouble("reload with " + arguments[0], *arguments, "reload", says="'reload' is for the running stackd")
+    trouble("reload of nobody", "reload", says="stackd is not running")
+    trouble("cat-config with an argument", "cat-config", "x", says="one argument too many")
+    trouble("cat-config without files", "cat-config", FAKE_CONFIGURATION=document("plan"), says="lacks its files")
     for text, says in (("{}", "lacks its version"), ('{"version":1}', "lacks its actions"), ('{"version":1,"actions":[3]}', "no object")):
         path = os.path.join(SCRATCH, "actions.json")
         with open(path, "w", encoding="utf-8") as f:
@@ -478,7 +488,7 @@ def bus():
         absent = run(DBUS_SYSTEM_BUS_ADDRESS=address)
         equal((absent.returncode, absent.stdout), (0, private), "nobody on the bus")
         equal(calls()[-1], "gone", "the private daemon answered")
-        env = environment(DBUS_SYSTEM_BUS_ADDRESS=address, FAKE_LOG=SCRATCH + "/service-log")
+        env = environment(DBUS_SYSTEM_BUS_ADDRESS=address, FAKE_LOG=SCRATCH + "/service-log", FAKE_WARNINGS=SCRATCH + "/warnings")
         service = subprocess.Popen([FAKE, "--bus"], env=env)
         for _ in range(100):
             there = run(DBUS_SYSTEM_BUS_ADDRESS=address, STACKD_BINARY="/does/not/exist")
@@ -492,6 +502,14 @@ def bus():
             equal(calls()[-1], "gone", "%s is private" % arguments)
         r = run("status", "nowhere", DBUS_SYSTEM_BUS_ADDRESS=address)
         assert r.returncode == 2 and b"'nowhere'" in r.stderr, r
+        for warnings, status in (("\n", 0), ("/etc/x:1: unknown\n", 0), ("/etc/x\x1b[2J: a\n/etc/y: refused!\n", 1)):
+            with open(SCRATCH + "/warnings", "w", encoding="utf-8") as f:
+                f.write(warnings)
+            r = run("reload", DBUS_SYSTEM_BUS_ADDRESS=address)
+            wanted = "".join("stackctl: %s\n" % w.replace("\x1b", "\\x1b") for w in warnings.splitlines() if w)
+            equal((r.returncode, r.stdout, r.stderr.decode()), (status, b"", wanted), "reload")
+        r = run("cat-config", DBUS_SYSTEM_BUS_ADDRESS=address)
+        assert r.returncode == 0 and b"stackctl: /etc/stackd/policy/50-fuse.policy.d/x.conf:2: Min=1Q" in r.stderr, r
         service.terminate()
         service.wait()
         with open(SCRATCH + "/services/org.stackd1.service", "w", encoding="utf-8") as f:

@@ -25,6 +25,7 @@ LAYERS = {
     "daemon/bus": "bus",
     "daemon/capture": "capture",
     "daemon/child": "child",
+    "daemon/configuration": "configuration",
     "daemon/graph": "graph",
     "daemon/policy": "policy",
     "daemon/source": "source",
@@ -37,6 +38,7 @@ MAY_INCLUDE = {
     "graph": {"common"},
     "analysis": {"graph", "common"},
     "policy": {"analysis", "graph", "common"},
+    "configuration": {"policy", "analysis", "graph", "common"},
     # What was read, whoever read it.
     "capture": {"common"},
     "sysroot": {"capture", "common"},
@@ -46,7 +48,7 @@ MAY_INCLUDE = {
     "mark": {"common"},
     "bus": {"policy", "analysis", "graph", "common"},
     "child": {"common"},
-    "manager": {"bus", "actuator", "mark", "source", "policy", "analysis", "graph", "sysroot", "capture", "child", "common"},
+    "manager": {"bus", "configuration", "actuator", "mark", "source", "policy", "analysis", "graph", "sysroot", "capture", "child", "common"},
 }
 # What others may include of a layer that has an inside.
 FACES = {"mark": {"daemon/actuator/mark/mark-protocol.h"}}
@@ -75,6 +77,7 @@ SPELLS = {
     r"daemon/source/block-table\.c": "names of devices",
     r"daemon/source/scan\.c": "names of sockets",
     r"daemon/capture/scrub\.c": "which names are made of serial numbers",
+    r"daemon/policy/match\.c": "names of devices that administrators wrote",
     r"daemon/bus/bus\.c": "what an error says",
     r"daemon/bus/lookup\.c": "names of devices that a client wrote",
     r"cli/operand\.c": "names of devices that the caller wrote",
@@ -83,7 +86,7 @@ SPELLS = {
 ORIGINS = ("common", "daemon", "cli")
 LICENSE = "SPDX-License-Identifier: LGPL-2.1-or-later"
 # What cannot hold a comment, or is compared byte by byte.
-UNLICENSED = re.compile(r"LICENSES/|tests/cli/(documents|golden)/|tests/fixtures/|\.gitignore$|.*\.(json|svg)$|.*/py\.typed$")
+UNLICENSED = re.compile(r"LICENSES/|tests/cli/(documents|golden)/|tests/fixtures/|tests/fuzz/corpus/|\.gitignore$|.*\.(json|svg)$|.*/py\.typed$")
 
 
 def tree():

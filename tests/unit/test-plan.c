@@ -19,12 +19,48 @@ typedef struct World {
         bool incomplete;
 } World;
 
+static Record mark_record(pid_t pid, uint64_t start, const char *from) {
+        static char ids[2][32];
+        char *id = ids[pid % 2];
+
+        snprintf(id, sizeof(ids[0]), "process:%d:%llu", pid, (unsigned long long) start);
+        return (Record) {
+                .kind = ACTION_IO_FLUSHER,
+                .target = id,
+                .key = (char *) "",
+                .subject = id,
+                .name = (char *) "?",
+                .pid = pid,
+                .start = start,
+                .from = (char *) from,
+                .to = (char *) "all",
+        };
+}
+
+static PlanInput input(World *w) {
+        static const State state;
+
+        return (PlanInput) { .analysis = &w->analysis, .graph = w->graph, .state = &state, .done = &w->done, .complete = !w->incomplete };
+}
+
+/* Marks only: what else the built-in policy wants is looked at elsewhere. */
+static void keep_marks(Plan *p) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < p->n; i++)
+                if (p->actions[i].kind == ACTION_IO_FLUSHER)
+                        p->actions[kept++] = p->actions[i];
+                else
+                        action_done(&p->actions[i]);
+        p->n = kept;
+}
+
 static World world(void) {
         return (World) {
                 .process = { .kind = NODE_PROCESS, .pid = 100, .start = 7, .entitled = true, .threads = 3 },
                 .certainty = CERTAINTY_PROVEN,
                 .mounted = true,
-                .record = { .kind = ACTION_IO_FLUSHER, .pid = 100, .start = 7, .from = (char *) "none" },
+                .record = mark_record(100, 7, "none"),
         };
 }
 
@@ -50,7 +86,9 @@ static size_t make(World *w, Action *ret) {
         CHECK(graph_replace(w->graph, 0, facts, &changes) == 0);
         CHECK(analysis_update(&w->analysis, &changes) == 0);
         graph_changes_done(&changes);
-        CHECK(plan_make(&plan, &w->analysis, w->graph, &w->done, !w->incomplete) == 0);
+        PlanInput in = input(w);
+        CHECK(plan_make(&plan, &in) == 0);
+        keep_marks(&plan);
         n = plan.n;
         if (n > 0 && ret) {
                 *ret = plan.actions[0];
@@ -134,7 +172,7 @@ static void what_is_not_needed_any_more_is_undone(void) {
         CHECK(!undoes(&w));
         /* nobody knows the process any more */
         w = world();
-        w.record.pid = 101;
+        w.record = mark_record(101, 7, "none");
         w.done = (RecordView) { .records = &w.record, .n = 1 };
         w.process.threads_io_flusher = 3;
         CHECK(make(&w, NULL) == 1);
@@ -188,7 +226,7 @@ static void marks_come_first(void) {
         World w = world();
         Action a = {};
 
-        w.record.pid = 3;
+        w.record = mark_record(3, 7, "none");
         w.done = (RecordView) { .records = &w.record, .n = 1 };
         CHECK(make(&w, &a) == 2);
         CHECK(!a.undo && a.pid == 100);
@@ -196,25 +234,92 @@ static void marks_come_first(void) {
 }
 
 static void revert(void) {
-        char none[] = "none", a[] = "process:100:7", b[] = "process:200:8";
-        Record records[] = {
-                { .kind = ACTION_IO_FLUSHER, .pid = 200, .start = 8, .from = none },
-                { .kind = ACTION_IO_FLUSHER, .pid = 100, .start = 7, .from = none },
-        };
-        RecordView done = { .records = records, .n = 2 };
-        Graph *g = graph_new();
+        char a[] = "process:101:7", b[] = "process:200:8";
+        Record records[] = { mark_record(200, 8, "none"), mark_record(101, 7, "none") };
+        char *held[] = { b, NULL };
+        World w = { .graph = graph_new() };
         Plan p = {};
 
-        CHECK(plan_make_revert(&p, g, &done, NULL) == 0);
+        w.done = (RecordView) { .records = records, .n = 2, .all_held = true };
+        PlanInput in = input(&w);
+        CHECK(plan_make_revert(&p, &in, NULL) == 0);
         CHECK(p.n == 2 && streq(p.actions[0].target, a) && streq(p.actions[1].target, b) && p.actions[0].undo);
         plan_done(&p);
-        CHECK(plan_make_revert(&p, g, &done, (char *[]) { b, NULL }) == 0);
+        w.done = (RecordView) { .records = records, .n = 2, .held = held };
+        CHECK(plan_make_revert(&p, &in, held) == 0);
         CHECK(p.n == 1 && p.actions[0].pid == 200);
         plan_done(&p);
-        CHECK(plan_make_revert(&p, g, &done, (char *[]) { (char *) "process:100:8", NULL }) == 0);
+        CHECK(plan_make_revert(&p, &in, (char *[]) { (char *) "process:100:8", NULL }) == 0);
         CHECK(p.n == 0);
         plan_done(&p);
-        graph_free(g);
+        graph_free(w.graph);
+}
+
+/* The writeback actions for a file system above a server, with what its bdi says now, as "KEY=TO ...". */
+static char *writeback(const char *refusal, unsigned marked, const char *ratio, const char *strict) {
+        static const char text[] = "[Match]\nLayer=*\n[Writeback]\nMaxRatio=auto\nStrictLimit=auto\n";
+        _cleanup_(policy_freep) Policy *policy = policy_new();
+        _cleanup_graph_changes_ GraphChanges changes = {};
+        _cleanup_(graph_freep) Graph *g = graph_new();
+        _cleanup_(plan_done) Plan plan = {};
+        FactSet *facts = factset_new();
+        NodeFact fs = { .id = strdup("fs:0:9"), .kind = NODE_FILESYSTEM, .type = strdup("nfs4") };
+        NodeFact process = { .id = strdup(ID), .kind = NODE_PROCESS, .pid = 100, .start = 7, .entitled = true, .threads = 3,
+                             .threads_io_flusher = marked, .comm = strdup("server"), .refusal = refusal ? strdup(refusal) : NULL };
+        Reading readings[] = {
+                { .node = (char *) "fs:0:9", .target = (char *) "bdi:0:9:5", .key = (char *) "max_ratio", .value = (char *) ratio },
+                { .node = (char *) "fs:0:9", .target = (char *) "bdi:0:9:5", .key = (char *) "strict_limit", .value = (char *) strict },
+        };
+        State state = { .readings = readings, .n_readings = 2 };
+        Remarks remarks = {};
+        Analysis analysis = {};
+        RecordView done = {};
+        char *result = strdup("");
+
+        CHECK(policy && g && facts && result);
+        CHECK(policy_add_rule(policy, &(PolicyText) { "95-writeback.policy", text }, 1, &remarks) == 0 && remarks.n == 0);
+        CHECK(factset_add_node(facts, &process) == 0 && factset_add_node(facts, &fs) == 0);
+        CHECK(factset_add_edge(facts, "fs:0:9", ID, ROLE_BACKING, CERTAINTY_PROVEN, 0, "test") == 0);
+        CHECK(graph_replace(g, 0, facts, &changes) == 0 && analysis_update(&analysis, &changes) == 0);
+        CHECK(plan_make(&plan, &(PlanInput) { .analysis = &analysis, .graph = g, .state = &state, .policy = policy, .done = &done,
+                                              .complete = true }) == 0);
+        for (size_t i = 0; i < plan.n; i++) {
+                char *longer;
+
+                if (plan.actions[i].kind != ACTION_WRITEBACK_LIMIT)
+                        continue;
+                CHECK(endswith(plan.actions[i].rule, streq(plan.actions[i].key, "max_ratio") ? ":4" : ":5") && strstr(plan.actions[i].reason, "server[100]"));
+                longer = text_format("%s%s=%s ", result, plan.actions[i].key, plan.actions[i].to);
+                free(result);
+                result = longer;
+        }
+        return result;
+}
+
+/* Dirty pages are limited above a server that cannot be marked, and only there. */
+static void above_unmarked_servers(void) {
+        static const struct {
+                const char *refusal;
+                unsigned marked;
+                const char *ratio, *strict, *want;
+        } cases[] = {
+                { "no capability", 0, "100%", "0", "max_ratio=10% strict_limit=1 " },
+                { "no capability", 2, "100%", "0", "max_ratio=10% strict_limit=1 " },
+                { "no capability", 3, "100%", "0", "" }, /* it marks itself */
+                { NULL, 0, "100%", "0", "" },
+                { "no capability", 0, "1%", "1", "" }, /* as FUSE has it */
+                { "no capability", 0, "1%", "0", "strict_limit=1 " },
+                { "no capability", 0, "10%", "0", "strict_limit=1 " },
+                { "no capability", 0, "10.5%", "0", "max_ratio=10% strict_limit=1 " },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_free_ char *have = writeback(cases[i].refusal, cases[i].marked, cases[i].ratio, cases[i].strict);
+
+                if (!streq(have, cases[i].want))
+                        printf("# case %zu: have '%s', want '%s'\n", i, have, cases[i].want);
+                CHECK(streq(have, cases[i].want));
+        }
 }
 
 TEST_MAIN(TEST(what_is_certainly_below_is_marked),
@@ -225,4 +330,5 @@ TEST_MAIN(TEST(what_is_certainly_below_is_marked),
           TEST(marks_of_its_own_stay),
           TEST(held),
           TEST(marks_come_first),
-          TEST(revert))
+          TEST(revert),
+          TEST(above_unmarked_servers))

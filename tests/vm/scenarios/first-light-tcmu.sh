@@ -32,6 +32,12 @@ done
 stackd_settled
 step "a server of nothing mounted is not marked"
 assert_unmarked "$runner"
+# What else is done to it, too: memory.min, OOM score, and what its unit was told.
+settings_of_runner() {
+        echo "$(cat "/sys/fs/cgroup/system.slice/$TCMU_UNIT/memory.min" "/proc/$runner/oom_score_adj" /sys/fs/cgroup/system.slice/memory.min | xargs)" \
+                "$(systemctl show --property=MemoryMin,ManagedOOMPreference,DropInPaths "$TCMU_UNIT" | xargs)"
+}
+before_settings=$(settings_of_runner)
 assert_eq "$(process_field "$runner" .depth)" 0 "depth of tcmu-runner with nothing mounted"
 
 step "up: xfs"
@@ -45,6 +51,11 @@ assert_marked "$runner"
 truncate --size=512M "$TCMU_XFS/inner.img"
 tcmu_inner_up
 stackd_settled
+
+step "and has a reservation: $(settings_of_runner)"
+assert_eq "$(process_field "$runner" .protected)" true protected
+(($(cat "/sys/fs/cgroup/system.slice/$TCMU_UNIT/memory.min") > 0))
+assert_eq "$(cat "/proc/$runner/oom_score_adj")" -900
 
 step "depths"
 stackctl --no-pager status
@@ -97,6 +108,8 @@ tcmu_xfs_down
 elapsed=$(stopwatch 'is_unmarked "$runner"')
 step "unmarked $elapsed ms after umount(8) returned"
 assert_unmarked "$runner"
+stackd_settled
+assert_eq "$(settings_of_runner)" "$before_settings" "settings of a process that lives on"
 tcmu_dm_down
 tcmu_disk_down
 tcmu_backstore_down

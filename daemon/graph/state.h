@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What the kernel's settings are now, for planning: control groups of lower-layer processes with all that
+ * share their ancestors, and the settings of layers that policy has something to say about. */
+
+#include "daemon/graph/fact.h"
+
+#define MEMORY_UNLIMITED UINT64_MAX
+
+typedef struct CgroupState {
+        char *path;     /* "/system.slice/foo.service" */
+        bool described; /* all of what follows is known; else only min and low: a neighbour */
+        uint64_t min, low; /* bytes */
+        uint64_t max, high;
+        uint64_t current, used; /* used: what reclaim must not take (see reservation.h) */
+        uint64_t swap_max;
+        bool has_swap_max;
+        char *preference;   /* of systemd-oomd: "none", "avoid", "omit" */
+        unsigned processes; /* in it and below */
+} CgroupState;
+
+/* A setting of a layer. */
+typedef struct Reading {
+        char *node;   /* id of the layer */
+        char *target; /* id of what has the setting, as in actions */
+        char *key;
+        char *value;
+        char *place; /* for the actuator */
+} Reading;
+
+typedef struct State {
+        CgroupState *cgroups;
+        size_t n_cgroups, cgroups_capacity;
+        Reading *readings;
+        size_t n_readings, readings_capacity;
+        bool recursive_protection; /* cgroup2 is mounted with memory_recursiveprot */
+        bool oomd;                 /* systemd-oomd runs */
+        uint64_t memory_total;     /* bytes; 0 = not told */
+} State;
+
+void state_done(State *s);
+
+/* Takes over what is pointed to, also on failure. */
+int state_add_cgroup(State *s, CgroupState *c);
+int state_add_reading(State *s, Reading *r);
+
+/* NULL when it is not known. */
+CgroupState *state_find_cgroup(const State *s, const char *path);

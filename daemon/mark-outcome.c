@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "common/text.h"
+#include "daemon/mark-outcome.h"
+
+void mark_outcome_parse(const char *output, MarkOutcome *ret) {
+        *ret = (MarkOutcome) {};
+        for (const char *p = output; p && *p; p = strchr(p, '\n')) {
+                MarkLine line;
+
+                p += *p == '\n';
+                char *copy = strndup(p, strcspn(p, "\n"));
+                int r = copy ? mark_line_parse(copy, &line) : -ENOMEM;
+
+                free(copy);
+                if (r < 0)
+                        continue;
+                if (line.final) {
+                        ret->state = line.state;
+                        ret->reported = true;
+                } else if (line.result != MARK_DONE && line.result != MARK_GONE && !ret->obstructed) {
+                        ret->obstacle = line.result;
+                        ret->error = line.error;
+                        ret->tid = line.tid;
+                        ret->obstructed = true;
+                }
+        }
+}
+
+char *mark_outcome_to_error(const MarkOutcome *o, int status, const char *marker) {
+        static const char *const obstacles[_MARK_RESULT_MAX] = {
+                [MARK_DENIED] = "the kernel does not permit it: the process lacks CAP_SYS_RESOURCE in the initial user namespace",
+                [MARK_SECCOMP] = "its seccomp filter is in the way",
+                [MARK_BUSY] = "it is stopped, frozen, or asleep in the kernel",
+                [MARK_TRACED] = "a debugger traces it",
+                [MARK_USER_WORKER] = "it is a worker of the kernel, which never runs code of its own",
+                [MARK_UNSUPPORTED] = "this kind of process cannot be changed from outside",
+        };
+
+        if (status == 127 || status == -EIO)
+                return text_format("%s could not be run", marker);
+        if (status == -ETIME)
+                return strdup("it did not work within the time that is allowed");
+        if (o->reported && o->state == MARK_STATE_GONE)
+                return strdup("the process has ended");
+        if (!o->obstructed)
+                return strdup("its threads changed faster than they could be marked");
+        if (o->obstacle == MARK_FAILED)
+                return text_format("thread %d: %s", o->tid, strerror(o->error));
+        return text_format("thread %d: %s", o->tid, obstacles[o->obstacle] ?: "unknown");
+}

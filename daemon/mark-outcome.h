@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What stackd-mark has said: the state of the process, and the first thread that could not be changed. */
+
+#include "daemon/actuator/mark/mark-protocol.h"
+
+typedef struct MarkOutcome {
+        MarkState state;
+        MarkResult obstacle;
+        int error;
+        pid_t tid;
+        bool reported, obstructed;
+} MarkOutcome;
+
+void mark_outcome_parse(const char *output, MarkOutcome *ret);
+/* A sentence that says why it did not work; 'status' is that of the child. The caller frees it. */
+char *mark_outcome_to_error(const MarkOutcome *o, int status, const char *marker);

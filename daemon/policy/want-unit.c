@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is wanted of units: memory that reclaim leaves to them, no swap that they serve themselves, and to be
+ * spared by systemd-oomd.
+ *
+ * A reservation that an ancestor does not carry is none: a slice gives its children what it has itself, in
+ * proportion where that is less than their sum (mm/page_counter.c, effective_protection()). So each slice above
+ * a unit with a reservation gets the sum of what its children have, with those that are none of our business,
+ * and never less than it had by itself. */
+#include <errno.h>
+#include <string.h>
+
+#include "common/text.h"
+#include "daemon/policy/reservation.h"
+#include "daemon/policy/want.h"
+
+/* One of memory.min and memory.low: the same in two strengths. */
+typedef struct Strength {
+        ActionKind kind;
+        SettingKind setting;
+        size_t offset; /* of the value in CgroupState */
+} Strength;
+
+static const Strength strengths[] = {
+        { ACTION_MEMORY_MIN, SETTING_MEMORY_MIN, offsetof(CgroupState, min) },
+        { ACTION_MEMORY_LOW, SETTING_MEMORY_LOW, offsetof(CgroupState, low) },
+};
+
+static uint64_t value_of(const Strength *s, const CgroupState *c) {
+        return *(const uint64_t *) ((const char *) c + s->offset);
+}
+
+/* A unit with what policy wants of its processes: what the deepest of them gets. */
+typedef struct Unit {
+        char *name, *path;
+        Node *node;
+        bool certain;
+        unsigned processes;
+        bool below_swap;
+        const char *why; /* it may not be changed; 'name' is NULL */
+        const Setting *settings[_SETTING_KIND_MAX];
+} Unit;
+
+typedef struct UnitList {
+        Unit *units;
+        size_t n, capacity;
+} UnitList;
+
+static void unit_list_done(UnitList *l) {
+        for (size_t i = 0; i < l->n; i++) {
+                free(l->units[i].name);
+                free(l->units[i].path);
+        }
+        free(l->units);
+}
+
+static int is_below_swap(Analysis *a, Node *n) {
+        _cleanup_free_ Node **queue = NULL;
+        size_t k = 0, capacity = 0;
+
+        a->epoch++;
+        n->mark = a->epoch;
+        if (ARRAY_APPEND(queue, k, capacity, n) < 0)
+                return -ENOMEM;
+        for (size_t i = 0; i < k; i++)
+                for (size_t e = 0; e < queue[i]->n_upper; e++) {
+                        Node *next = queue[i]->upper[e]->upper;
+
+                        if (next->mark == a->epoch || edge_claim(queue[i]->upper[e])->role != ROLE_BACKING)
+                                continue;
+                        if (node_kind(next) == NODE_SWAP)
+                                return 1;
+                        next->mark = a->epoch;
+                        if (ARRAY_APPEND(queue, k, capacity, next) < 0)
+                                return -ENOMEM;
+                }
+        return 0;
+}
+
+static Unit *find_unit(UnitList *l, const char *name) {
+        for (size_t i = 0; name && i < l->n; i++)
+                if (l->units[i].name && streq(l->units[i].name, name))
+                        return &l->units[i];
+        return NULL;
+}
+
+static int add_unit(UnitList *l, char *name, size_t length, const char *why, Node *n, Unit **ret) {
+        Unit u = { .name = name, .path = strndup(n->fact->cgroup, length), .why = why };
+        int r = -ENOMEM;
+
+        if (u.path)
+                r = ARRAY_APPEND(l->units, l->n, l->capacity, u);
+        if (r < 0) {
+                free(u.name);
+                free(u.path);
+                return r;
+        }
+        *ret = &l->units[l->n - 1];
+        return 0;
+}
+
+/* The more certain, then the deeper process speaks for the unit; then the older, so that it is not of chance. */
+static bool speaks_before(const Node *a, bool a_certain, const Unit *u) {
+        if (!u->node)
+                return true;
+        if (a_certain != u->certain)
+                return a_certain;
+        if (a->analysis.depth_certain != u->node->analysis.depth_certain)
+                return a->analysis.depth_certain > u->node->analysis.depth_certain;
+        return a->fact->start < u->node->fact->start || (a->fact->start == u->node->fact->start && a->fact->pid < u->node->fact->pid);
+}
+
+static int add_process(UnitList *l, const PlanInput *in, Node *n) {
+        bool certain = process_standing(in, n) == STANDING_CERTAIN;
+        const char *why = NULL;
+        size_t length = strlen(n->fact->cgroup);
+        char *name = NULL;
+        Unit *u;
+        int r;
+
+        r = unit_of_cgroup(n->fact->cgroup, &name, &length, &why);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        if (name && n->fact->cgroup[length] != 0 && !in->state->recursive_protection) {
+                free(name);
+                name = NULL;
+                why = "it is in a control group below that of its unit, and this machine's cgroup2 hands no reservation "
+                      "down (mounted without memory_recursiveprot)";
+        }
+        u = find_unit(l, name);
+        if (u)
+                free(name);
+        else {
+                r = add_unit(l, name, length, why, n, &u);
+                if (r < 0)
+                        return r;
+        }
+        r = is_below_swap(in->analysis, n);
+        if (r < 0)
+                return r;
+        u->below_swap = u->below_swap || r > 0;
+        u->processes++;
+        if (speaks_before(n, certain, u)) {
+                u->node = n;
+                u->certain = certain;
+                policy_decide(in->policy, n, u->settings);
+        }
+        return 0;
+}
+
+static int collect_units(UnitList *l, const PlanInput *in) {
+        size_t position = 0;
+        Node *n;
+
+        while ((n = graph_next(in->graph, &position))) {
+                int r;
+
+                if (process_standing(in, n) == STANDING_NONE || !n->fact->cgroup || n->fact->cgroup[0] != '/')
+                        continue;
+                r = add_process(l, in, n);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static Want unit_want(const Unit *u, ActionKind kind, const Setting *setting) {
+        return (Want) {
+                .kind = kind,
+                .target = text_format("unit:%s", u->name),
+                .key = strdup(""),
+                .subject = u->node,
+                .name = strdup(u->name),
+                .place = strdup(u->path),
+                .setting = setting,
+                .only_keep = !u->certain,
+        };
+}
+
+static char *reservation_note(const Unit *u, const CgroupState *c) {
+        unsigned others = c->processes > u->processes ? c->processes - u->processes : 0;
+
+        return others == 0 ? text_format("%s uses %llu KiB", u->name, (unsigned long long) c->used / 1024)
+                           : text_format("%s uses %llu KiB, with %u other process%s in it, which share%s the reservation", u->name,
+                                         (unsigned long long) c->used / 1024, others, others == 1 ? "" : "es", others == 1 ? "s" : "");
+}
+
+static uint64_t cap_of(const State *s, const CgroupState *c) {
+        uint64_t cap = MIN(c->max, c->high);
+
+        /* However much it uses: the others must be able to run, too. */
+        return s->memory_total > 0 ? MIN(cap, s->memory_total / 4) : cap;
+}
+
+static int want_reservation(WantList *l, const PlanInput *in, const Unit *u, const CgroupState *c, const Strength *s) {
+        const Setting *setting = u->settings[s->setting];
+        uint64_t present = value_of(s, c), wanted, cap = cap_of(in->state, c);
+        unsigned depth = u->node->analysis.depth_certain;
+        Want w;
+
+        if (!setting_is_set(setting) || (setting->mode == SETTING_VALUE && setting->number <= 0))
+                return 0;
+        w = unit_want(u, s->kind, setting);
+        if (w.target && w.only_keep && !record_find(in->done, s->kind, w.target, "")) {
+                want_done(&w); /* there is nothing to keep: no slice shall carry it */
+                return 0;
+        }
+        if (setting->mode == SETTING_VALUE) {
+                wanted = setting->number == INT64_MAX ? MEMORY_UNLIMITED : (uint64_t) setting->number;
+                w.satisfied = present >= wanted;
+        } else {
+                wanted = reservation_size(c->used, depth, cap);
+                w.satisfied = present >= wanted;
+                if (reservation_fits(present, c->used, depth, cap)) {
+                        w.satisfied = true;
+                        wanted = present;
+                }
+        }
+        w.to = memory_to_string(wanted);
+        w.actual = memory_to_string(present);
+        w.note = reservation_note(u, c);
+        return w.actual && w.note ? want_list_add(l, &w) : (want_done(&w), -ENOMEM);
+}
+
+static int want_no_swap(WantList *l, const Unit *u, const CgroupState *c) {
+        const Setting *setting = u->settings[SETTING_SWAP_MAX];
+        uint64_t wanted = 0;
+        Want w;
+
+        if (!setting_is_set(setting) || !c->has_swap_max || (setting->mode == SETTING_AUTO && !u->below_swap))
+                return 0;
+        if (setting->mode == SETTING_VALUE)
+                wanted = setting->number == INT64_MAX ? MEMORY_UNLIMITED : (uint64_t) setting->number;
+        w = unit_want(u, ACTION_SWAP_MAX, setting);
+        w.to = memory_to_string(wanted);
+        w.actual = memory_to_string(c->swap_max);
+        w.satisfied = c->swap_max <= wanted;
+        if (setting->mode == SETTING_AUTO)
+                w.note = strdup("it could be swapped out to what it serves itself");
+        return want_list_add(l, &w);
+}
+
+static int want_preference(WantList *l, const PlanInput *in, const Unit *u, const CgroupState *c) {
+        const Setting *setting = u->settings[SETTING_OOMD_PREFERENCE];
+        const char *wanted;
+        Want w;
+
+        if (!setting_is_set(setting) || !c->preference || (setting->mode == SETTING_AUTO && !in->state->oomd))
+                return 0;
+        wanted = setting->mode == SETTING_VALUE && setting->text ? setting->text : "avoid";
+        w = unit_want(u, ACTION_OOMD_PREFERENCE, setting);
+        w.to = strdup(wanted);
+        w.actual = strdup(c->preference);
+        w.satisfied = streq(c->preference, wanted) || streq(c->preference, "omit");
+        return want_list_add(l, &w);
+}
+
+/* A process that gets no reservation although policy wants one. */
+static int want_refused(WantList *l, const Unit *u) {
+        const Setting *setting = u->settings[SETTING_MEMORY_MIN];
+        Want w;
+
+        if (!u->certain || !setting_is_set(setting) || (setting->mode == SETTING_VALUE && setting->number <= 0))
+                return 0;
+        w = (Want) {
+                .kind = ACTION_MEMORY_MIN,
+                .target = strdup(u->node->id),
+                .key = strdup(""),
+                .subject = u->node,
+                .name = strdup(u->node->fact->comm),
+                .setting = setting,
+                .actual = memory_to_string(u->node->fact->memory_min),
+                .to = strdup(setting->mode == SETTING_AUTO ? "auto" : "more"),
+                .refusal = strdup(u->why),
+        };
+        return want_list_add(l, &w);
+}
+
+/* ---- slices ---- */
+
+typedef struct Tree {
+        const PlanInput *in;
+        WantList *wants;
+        const Strength *strength;
+} Tree;
+
+static bool is_child(const char *path, const char *parent) {
+        size_t n = strlen(parent);
+
+        return strncmp(path, parent, n) == 0 && path[n] == '/' && path[n + 1] && !strchr(path + n + 1, '/');
+}
+
+static uint64_t add_saturated(uint64_t a, uint64_t b) {
+        return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+static const Record *cgroup_record(const Tree *t, const char *path) {
+        const char *name = strrchr(path, '/');
+        _cleanup_free_ char *target = name ? text_format("unit:%s", name[1] == '_' ? name + 2 : name + 1) : NULL;
+
+        return target ? record_find(t->in->done, t->strength->kind, target, "") : NULL;
+}
+
+static const Want *cgroup_want(const Tree *t, const char *path) {
+        for (size_t i = 0; i < t->wants->n; i++)
+                if (t->wants->wants[i].kind == t->strength->kind && t->wants->wants[i].place && streq(t->wants->wants[i].place, path))
+                        return &t->wants->wants[i];
+        return NULL;
+}
+
+/* What the cgroup will have when the plan is carried out. */
+static uint64_t future_value(const Tree *t, const CgroupState *c) {
+        const Want *w = cgroup_want(t, c->path);
+        const Record *record = cgroup_record(t, c->path);
+        uint64_t value = value_of(t->strength, c), other;
+
+        if (w && !w->only_keep && !w->satisfied && memory_from_string(w->to, &other) >= 0)
+                return other;
+        if (w && !w->only_keep && record && memory_from_string(w->to, &other) >= 0)
+                return other;
+        /* It is going to be undone: then its parent need not carry it. */
+        if (!w && record && (t->in->complete || record_view_holds(t->in->done, record->subject)) &&
+            memory_from_string(record->from, &other) >= 0)
+                return MIN(value, other);
+        return value;
+}
+
+static bool has_want_below(const Tree *t, const char *path) {
+        for (size_t i = 0; i < t->wants->n; i++) {
+                const Want *w = &t->wants->wants[i];
+
+                if (w->kind == t->strength->kind && w->place && !streq(w->place, path) && path_is_below(w->place, path))
+                        return true;
+        }
+        return false;
+}
+
+static int want_slice(const Tree *t, const CgroupState *c) {
+        const char *name = slice_of_cgroup(c->path);
+        const Record *record = cgroup_record(t, c->path);
+        uint64_t present = value_of(t->strength, c), own = present, sum = 0;
+        const Want *below = NULL;
+        Want w;
+
+        if (record && memory_from_string(record->from, &own) < 0)
+                return 0;
+        for (size_t i = 0; i < t->in->state->n_cgroups; i++)
+                if (is_child(t->in->state->cgroups[i].path, c->path))
+                        sum = add_saturated(sum, future_value(t, &t->in->state->cgroups[i]));
+        for (size_t i = 0; !below && i < t->wants->n; i++)
+                if (t->wants->wants[i].kind == t->strength->kind && t->wants->wants[i].place && path_is_below(t->wants->wants[i].place, c->path))
+                        below = &t->wants->wants[i];
+        if (!below || (sum <= own && record) || sum == 0)
+                return 0;
+        w = (Want) {
+                .kind = t->strength->kind,
+                .target = text_format("unit:%s", name[0] == '_' ? name + 1 : name),
+                .key = strdup(""),
+                .name = strdup(name),
+                .place = strdup(c->path),
+                .setting = below->setting,
+                .actual = memory_to_string(present),
+                .to = memory_to_string(MAX(sum, own)),
+                .satisfied = present >= sum && !record,
+                .reason = text_format("so much is reserved below it, and a reservation that it does not carry is none"),
+        };
+        return want_list_add(t->wants, &w);
+}
+
+static size_t path_depth(const char *path) {
+        size_t n = 0;
+
+        for (; *path; path++)
+                n += *path == '/';
+        return n;
+}
+
+/* From the leaves up: a slice is a child of the one above it. */
+static int want_slices(WantList *l, const PlanInput *in, const Strength *s) {
+        Tree t = { .in = in, .wants = l, .strength = s };
+        size_t deepest = 0;
+
+        for (size_t i = 0; i < in->state->n_cgroups; i++)
+                deepest = MAX(deepest, path_depth(in->state->cgroups[i].path));
+        for (size_t depth = deepest; depth > 0; depth--)
+                for (size_t i = 0; i < in->state->n_cgroups; i++) {
+                        const CgroupState *c = &in->state->cgroups[i];
+                        int r;
+
+                        if (!c->described || path_depth(c->path) != depth || !slice_of_cgroup(c->path) || !has_want_below(&t, c->path))
+                                continue;
+                        r = want_slice(&t, c);
+                        if (r < 0)
+                                return r;
+                }
+        return 0;
+}
+
+static int want_unit(WantList *l, const PlanInput *in, const Unit *u) {
+        const CgroupState *c = state_find_cgroup(in->state, u->path);
+        int r = 0;
+
+        if (!c || !c->described)
+                return 0; /* no memory controller, or none that can be seen */
+        if (!u->name)
+                return want_refused(l, u);
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(strengths); i++)
+                r = want_reservation(l, in, u, c, &strengths[i]);
+        if (r >= 0)
+                r = want_no_swap(l, u, c);
+        if (r >= 0)
+                r = want_preference(l, in, u, c);
+        return r;
+}
+
+int want_units(WantList *l, const PlanInput *in) {
+        _cleanup_(unit_list_done) UnitList units = {};
+        int r;
+
+        r = collect_units(&units, in);
+        for (size_t i = 0; r >= 0 && i < units.n; i++)
+                r = want_unit(l, in, &units.units[i]);
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(strengths); i++)
+                r = want_slices(l, in, &strengths[i]);
+        return r;
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+
+#include "common/log.h"
+#include "daemon/child.h"
+#include "daemon/reload.h"
+
+/* Some hundred small files, on a slow disk that has not seen them before. */
+#define READ_DEADLINE_USEC (10U * 1000 * 1000)
+#define STUCK_MAX 4U
+
+typedef struct Request {
+        ReloadDone done;
+        void *userdata;
+        struct Request *next;
+} Request;
+
+struct Reload {
+        sd_event *event;
+        const char *root;
+        Configuration *configuration;
+        ReloadChanged changed;
+        void *userdata;
+        Child *child;
+        Request *answered; /* by the child that is reading */
+        Request *waiting;  /* they came after it had begun: for the next one */
+        bool told;         /* the service manager knows that we are reloading */
+};
+
+static int start(Reload *r);
+
+int reload_new(sd_event *event, const char *root, Configuration *c, ReloadChanged changed, void *userdata, Reload **ret) {
+        Reload *r = calloc(1, sizeof(Reload));
+
+        if (!r)
+                return -ENOMEM;
+        *r = (Reload) { .event = event, .root = root, .configuration = c, .changed = changed, .userdata = userdata };
+        *ret = r;
+        return 0;
+}
+
+static void requests_free(Request *list) {
+        for (Request *next; list; list = next) {
+                next = list->next;
+                free(list);
+        }
+}
+
+Reload *reload_free(Reload *r) {
+        if (!r)
+                return NULL;
+        child_cancel(r->child);
+        requests_free(r->answered);
+        requests_free(r->waiting);
+        free(r);
+        return NULL;
+}
+
+/* For Type=notify-reload, and harmless without. */
+static void tell_reloading(Reload *r) {
+        struct timespec ts;
+
+        if (r->told || clock_gettime(CLOCK_MONOTONIC, &ts) < 0)
+                return;
+        (void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
+                          (unsigned long long) ts.tv_sec * 1000000 + (unsigned long long) ts.tv_nsec / 1000);
+        r->told = true;
+}
+
+static void tell_ready(Reload *r) {
+        if (r->told)
+                (void) sd_notify(0, "READY=1");
+        r->told = false;
+}
+
+static void answer(Request *list, int result) {
+        for (Request *q = list; q; q = q->next)
+                if (q->done)
+                        q->done(result, q->userdata);
+        requests_free(list);
+}
+
+static void run_reader(void *userdata, int output_fd) {
+        Reload *r = userdata;
+
+        hierarchy_read(r->root, output_fd);
+}
+
+static void on_read(int status, const char *output, void *userdata) {
+        Reload *r = userdata;
+        Request *answered = r->answered;
+        int result;
+
+        r->child = NULL;
+        r->answered = NULL;
+        result = configuration_update(r->configuration, output, status == 0);
+        if (result < 0)
+                log_error("Cannot take the configuration: %s; what was before stays in force", strerror(-result));
+        for (char **line = r->configuration->remarks.lines; result >= 0 && line && *line; line++)
+                log_warning("%s", *line);
+        r->changed(r->userdata);
+        if (!r->waiting || start(r) < 0)
+                tell_ready(r);
+        answer(answered, result);
+}
+
+static int start(Reload *r) {
+        ChildSpec spec = {
+                .run = run_reader,
+                .pass_fd = -1,
+                .deadline_usec = READ_DEADLINE_USEC,
+                .done = on_read,
+                .userdata = r,
+        };
+        Request *waiting = r->waiting;
+        int k;
+
+        r->waiting = NULL;
+        k = child_count_stuck() >= STUCK_MAX ? -EBUSY : child_start(r->event, &spec, &r->child);
+        if (k < 0) {
+                log_error("Cannot read the configuration: %s", strerror(-k));
+                answer(waiting, k);
+                return k;
+        }
+        r->answered = waiting;
+        return 0;
+}
+
+int reload_request(Reload *r, ReloadDone done, void *userdata) {
+        Request *q = malloc(sizeof(Request));
+
+        if (!q)
+                return -ENOMEM;
+        *q = (Request) { .done = done, .userdata = userdata, .next = r->waiting };
+        r->waiting = q;
+        if (r->configuration->policy)
+                tell_reloading(r);
+        if (!r->child && start(r) < 0) /* who waits is answered either way */
+                tell_ready(r);
+        return 0;
+}
+
+static void on_first(int result, void *userdata) {
+        *(int *) userdata = result;
+}
+
+int reload_run(Reload *r) {
+        int result = 1, k;
+
+        k = reload_request(r, on_first, &result);
+        while (k >= 0 && result > 0)
+                k = sd_event_run(r->event, UINT64_MAX);
+        return k < 0 ? k : result;
+}

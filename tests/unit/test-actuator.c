@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a child says of what it did; of its own OOM score on the machine, and of files below a fake root. */
+#include <errno.h>
+#include <fcntl.h>
+
+#include "common/file.h"
+#include "daemon/actuator/actuator.h"
+#include "tests/unit/fake-root.h"
+
+/* Runs it and takes what it said apart: "STATUS VALUE", with the trouble where there is any. */
+static const char *run(const Sysroot *s, Action *a) {
+        static const char *const names[] = { "done", "gone", "left", "stale", "refused", "failed" };
+        static char text[400];
+        _cleanup_free_ char *output = NULL;
+        DeedResult result;
+        int fds[2];
+
+        CHECK(pipe2(fds, O_CLOEXEC) == 0);
+        deed_run(s, a, fds[1]);
+        close(fds[1]);
+        CHECK(file_read_fd(fds[0], 4096, &output, NULL) == 0);
+        close(fds[0]);
+        CHECK(deed_result_parse(output, &result) == 0);
+        snprintf(text, sizeof(text), "%s %s", names[result.status], result.value ?: "-");
+        CHECK((result.status == DEED_REFUSED || result.status == DEED_FAILED) == (result.trouble != NULL));
+        deed_result_done(&result);
+        return text;
+}
+
+static uint64_t own_start(void) {
+        _cleanup_fclose_ FILE *f = fopen("/proc/self/stat", "re");
+        unsigned long long start = 0;
+        char line[1024];
+
+        CHECK(f && fgets(line, sizeof(line), f));
+        CHECK(sscanf(strrchr(line, ')') + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &start) == 1);
+        return start;
+}
+
+/* Raising is allowed to everyone, and back to where it was. */
+static void oom_score(void) {
+        _cleanup_(sysroot_freep) Sysroot *s = NULL;
+        Action a = { .kind = ACTION_OOM_SCORE, .target = (char *) "process", .key = (char *) "", .pid = getpid(), .start = own_start() };
+        _cleanup_free_ char *before = NULL;
+
+        CHECK(sysroot_open(NULL, &s, NULL) == 0);
+        CHECK(sysroot_read(s, AREA_PROC, "self/oom_score_adj", &before) == 0);
+        a.from = before;
+        a.to = (char *) "777";
+        CHECK(streq(run(s, &a), "done 777"));
+        CHECK(streq(run(s, &a), "done 777")); /* as it is already */
+        a.to = (char *) "778";
+        CHECK(streq(run(s, &a), "stale 777"));
+        a.undo = true;
+        a.to = before;
+        a.from = (char *) "776";
+        CHECK(streq(run(s, &a), "left 777"));
+        a.from = (char *) "777";
+        CHECK(strncmp(run(s, &a), "done ", 5) == 0);
+        CHECK(streq(run(s, &a) + 5, before));
+        a.undo = false;
+        a.from = NULL;
+        a.to = (char *) "1001";
+        CHECK(strncmp(run(s, &a), "refused ", 8) == 0);
+        a.start++;
+        CHECK(streq(run(s, &a), "gone -"));
+}
+
+static const char *share(FakeRoot *f, const char *fine, const char *ratio) {
+        static char text[40];
+        _cleanup_free_ char *value = NULL;
+
+        if (fine)
+                fake_file(f, "sys/class/bdi/0:9/max_ratio_fine", fine);
+        fake_file(f, "sys/class/bdi/0:9/max_ratio", ratio);
+        CHECK(actuator_read(f->root, ACTION_WRITEBACK_LIMIT, "bdi:0:9:0", "max_ratio", &value) == 0);
+        snprintf(text, sizeof(text), "%s", value ?: "(null)");
+        return text;
+}
+
+/* A share is read in the finest unit that the kernel has, and written as people do. */
+static void writeback_share(void) {
+        _cleanup_fake_root_ FakeRoot f = fake_root_make();
+
+        CHECK(streq(share(&f, NULL, "100\n"), "100%"));
+        CHECK(streq(share(&f, NULL, "1\n"), "1%"));
+        CHECK(streq(share(&f, "3111\n", "0\n"), "0.3111%"));
+        CHECK(streq(share(&f, "1000000\n", "100\n"), "100%"));
+        CHECK(streq(share(&f, "10500\n", "1\n"), "1.05%"));
+        CHECK(streq(share(&f, "0\n", "0\n"), "0%"));
+}
+
+static void broken_output(void) {
+        static const char *const outputs[] = { "", "done", "done\n", "done\n1", "done\n1\n", "done\n1\nx", "well\n1\n\n", "\n\n\n" };
+
+        for (size_t i = 0; i < ELEMENTSOF(outputs); i++) {
+                DeedResult result;
+
+                CHECK(deed_result_parse(outputs[i], &result) == -EBADMSG);
+        }
+}
+
+TEST_MAIN(TEST(oom_score), TEST(writeback_share), TEST(broken_output))
