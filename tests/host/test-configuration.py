@@ -64,7 +64,7 @@ def machine(name, fixture=None):
     root.mkdir()
     if fixture:
         with tarfile.open(SOURCE / "tests/fixtures" / fixture) as archive:
-            archive.extractall(root, filter="fully_trusted")
+            archive.extractall(root)
     shipped(root)
     return root
 
