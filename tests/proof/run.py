@@ -68,8 +68,8 @@ def names():
 class Laboratory:
     """Guests of one suite, with and without stackd."""
 
-    def __init__(self, suite, destdir, directory, stack):
-        self.suite, self.directory, self.stack = suite, directory, stack
+    def __init__(self, suite, arguments, directory, stack):
+        self.suite, self.before, self.directory, self.stack = suite, arguments.before, directory, stack
         self.image = stack.enter_context(image.image(suite))
         extra = directory / "extra"
         extra.mkdir()
@@ -77,7 +77,7 @@ class Laboratory:
             (extra / file.name).write_bytes(file.read_bytes())
             (extra / file.name).chmod(0o755)
         subprocess.run(["cc", "-O2", "-Wall", "-shared", "-fPIC", "-o", extra / "no-self-mark.so", HERE / "no-self-mark.c"], check=True)
-        self.payloads = {arm: payload.pack(directory / arm, destdir if arm == "with" else None, [extra]) for arm in ARMS}
+        self.payloads = {arm: payload.pack(directory / arm, arguments.destdir if arm == "with" else None, [extra]) for arm in ARMS}
         self.boots = {}
 
     def run(self, proof, arm, seed):
@@ -85,6 +85,7 @@ class Laboratory:
         if proof.memory not in self.boots:
             self.boots[proof.memory] = self.stack.enter_context(boot.boot(self.image, proof.memory))
         result = {"proof": proof.name, "title": proof.title, "suite": self.suite, "arm": arm, "seed": seed, "verdict": "lost",
+                  "before": self.before,
                   "kernel": None, "seconds": None, "samples": [], "waiting": [], "errors": []}
         buffer = bytearray()
 
@@ -103,7 +104,7 @@ class Laboratory:
             try:
                 with boot.restored(self.image, self.boots[proof.memory], proof.memory, self.payloads[arm], place) as guest:
                     payload.install(guest)
-                    done = guest.run(["env", f"PROOF_SEED={seed}", "bash", f"/usr/lib/stackd-vm/extra/{proof.name}.sh"], TIME_LIMIT, output)
+                    done = guest.run(["env", f"PROOF_SEED={seed}", f"PROOF_BEFORE={self.before}", "bash", f"/usr/lib/stackd-vm/extra/{proof.name}.sh"], TIME_LIMIT, output)
                     if done.status != 0:
                         result["errors"].append(done.stderr.decode(errors="replace")[-2000:])
             except GuestDied as error:
@@ -138,6 +139,7 @@ def parse_arguments():
     parser.add_argument("--arm", choices=ARMS, action="append", help="only this one")
     parser.add_argument("--quick", action="store_true", help="one run of the firmest")
     parser.add_argument("--destdir", type=pathlib.Path, required=True, help="tree made by meson install --destdir")
+    parser.add_argument("--before", default="", metavar="COMMAND", help="an experiment: run in the guest before the load starts")
     parser.add_argument("--output", type=pathlib.Path, help="directory of results, to which this run's are added")
     return parser.parse_args()
 
@@ -153,7 +155,7 @@ def main():
         for suite in arguments.suite or ["trixie"]:
             place = directory / suite
             place.mkdir()
-            laboratory = Laboratory(suite, arguments.destdir, place, stack)
+            laboratory = Laboratory(suite, arguments, place, stack)
             for proof in proofs:
                 if proof.suites and suite not in proof.suites:
                     continue

@@ -27,6 +27,7 @@ xfs_on() {
 drive() {
         local progress=$1 unit=$2
         shift 2
+        eval "${PROOF_BEFORE:-}"        # an experiment's own
         printf '{"event": "kernel", "release": "%s"}\n' "$(uname -r)"
         exec /usr/lib/stackd-vm/extra/drive.py --mount "$UPPER" --progress "$progress" --server "$unit" --seed "$SEED" "$@"
 }
