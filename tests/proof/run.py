@@ -41,6 +41,7 @@ class Proof:
     expect: tuple = ("hang",)       # any of these without stackd; with it always "completed"
     suites: tuple = ()
     quick: bool = False             # part of "make test"
+    by_hand: str = ""               # why it runs only when it is named
 
 
 def load(name):
@@ -55,6 +56,8 @@ def load(name):
             proof.memory = int(match[1])
         elif match := re.fullmatch(r"# (expect|suites): (.*)", line):
             setattr(proof, match[1], tuple(match[2].split()))
+        elif match := re.fullmatch(r"# by hand: (.*)", line):
+            proof.by_hand = match[1]
         elif line == "# quick: yes":
             proof.quick = True
     return proof
@@ -146,7 +149,7 @@ def parse_arguments():
 
 def main():
     arguments = parse_arguments()
-    proofs = [load(name) for name in arguments.proofs or names()]
+    proofs = [load(name) for name in arguments.proofs or names() if arguments.proofs or not load(name).by_hand]
     if arguments.quick:
         proofs, arguments.runs = [proof for proof in proofs if proof.quick], 1
     wrong, results = 0, []
@@ -169,12 +172,13 @@ def main():
                             report.keep(arguments.output, result)
                         fine = as_claimed(proof, result)
                         wrong += not fine
-                        print(f"  {'ok' if fine else 'not ok':6} {arm + ' stackd':15} {report.describe(result)} "
+                        print(f"{'ok' if fine else 'not ok'} {proof.name}-{arm}-stackd-{suite}-{seed}: {report.describe(result)} "
                               f"[{time.monotonic() - start:.0f} s]", flush=True)
-    print()
-    print(report.table(results))
+    if not arguments.quick:
+        print("\n" + report.table(results))
     if wrong:
-        print(f"{wrong} of {len(results)} runs did not go as claimed: the claim does not hold here, or what should hang does not any more")
+        print("What did not go as claimed: either stackd did not help, or what should hang without it does not any more.")
+    print(f"{len(results) - wrong} passed, {wrong} failed, 0 skipped")
     return 1 if wrong else 0
 
 

@@ -5,7 +5,6 @@
 #
 # memory: 512
 # expect: hang
-# cured by: mark
 # quick: yes
 
 . /usr/lib/stackd-vm/extra/proof.sh

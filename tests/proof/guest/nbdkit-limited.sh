@@ -5,7 +5,6 @@
 #
 # memory: 512
 # expect: hang unfinished
-# cured by: mark
 
 . /usr/lib/stackd-vm/extra/proof.sh
 

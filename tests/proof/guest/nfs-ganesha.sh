@@ -5,7 +5,7 @@
 #
 # memory: 512
 # expect: hang
-# cured by: mark
+# by hand: it drops CAP_SYS_RESOURCE and cannot be marked from outside
 
 . /usr/lib/stackd-vm/extra/proof.sh
 

@@ -6,7 +6,6 @@
 # memory: 512
 # suites: trixie
 # expect: failed hang unfinished
-# cured by: mark
 
 . /usr/lib/stackd-vm/extra/tcmu-proof.sh
 tcmu_up model-HM conv-8

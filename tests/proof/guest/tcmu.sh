@@ -5,7 +5,6 @@
 #
 # memory: 512
 # expect: failed hang unfinished
-# cured by: mark
 
 . /usr/lib/stackd-vm/extra/tcmu-proof.sh
 tcmu_up model-HA conv-62
