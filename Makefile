@@ -3,7 +3,7 @@
 # A thin shell around meson: "make help" says what there is.
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps run test check vm-test bench install clean
+.PHONY: all help deps run test check vm-test proof bench install clean
 
 all: build/build.ninja
 	@if [ -t 1 ]; then ninja -C build; else log=$$(ninja -C build 2>&1) || { echo "$$log"; exit 1; }; fi
@@ -14,6 +14,7 @@ help:
 	@echo 'make test       every test: gcc, clang with sanitizers, guests (root, or the guests fail)'
 	@echo 'make check      what needs no guest, with gcc and fewer rounds: under two minutes'
 	@echo 'make vm-test    the scenarios in guests; SCENARIO=name for one of them, SUITE=bookworm|trixie|sid (root)'
+	@echo 'make proof      stacks that hang without stackd, and complete with it; RUNS=10, PROOF=name, SUITE=name (root, hours)'
 	@echo 'make bench      measure'
 	@echo 'make install    install; DESTDIR= as ever'
 	@echo 'make deps       install the packages that all of these need (root, Debian 12 or 13)'
@@ -36,6 +37,14 @@ check:
 
 vm-test:
 	@tests/run guest $(if $(SUITE),--suite $(SUITE)) $(foreach name,$(SCENARIO),--scenario $(name))
+
+proof:
+	@tools/install-deps build guest
+	@[ -f build-vm/build.ninja ] || meson setup --buildtype=release --prefix=/usr --libdir=lib/x86_64-linux-gnu --sysconfdir=/etc build-vm >/dev/null
+	@ninja -C build-vm >/dev/null
+	@DESTDIR=$(CURDIR)/build-vm/dest meson install -C build-vm --no-rebuild --quiet
+	@tests/proof/run.py --destdir build-vm/dest --output build-vm/proof --runs $(or $(RUNS),10) $(if $(SUITE),--suite $(SUITE)) $(PROOF)
+	@tests/proof/report.py build-vm/proof --plots build-vm/proof/plots --markdown build-vm/proof/table.md >/dev/null
 
 bench: all
 	@meson test -C build --benchmark --no-rebuild --verbose --num-processes 1

@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Puts the load of a proof on a mounted file system, and watches whether it makes progress.
+
+Usage: drive.py --mount DIRECTORY --progress block:NAME|nfs:DIRECTORY --server UNIT [--mib N] [--seed N] [--limit S] [--stall S] [--join]
+
+One writer does plain buffered writes of 1 MiB, then fsync(2); then the data is read back from below the page cache
+and compared. Meanwhile another process, which is locked in memory and touches no file system, prints a line of JSON a
+second; the last line is the verdict:
+    completed   written, synchronised, read back, equal
+    failed      the writer got an error, or the data is not what was written
+    hang        no request completed for --stall seconds although some are in flight
+    unfinished  progressing still after --limit seconds
+With "hang" and "unfinished" come the kernel stacks of all threads that wait in the kernel uninterruptibly.
+"""
+
+import argparse
+import ctypes
+import hashlib
+import json
+import os
+import pathlib
+import random
+import re
+import signal
+import sys
+import time
+
+IO_FLUSHER = 0x180000       # PF_MEMALLOC_NOIO | PF_LOCAL_THROTTLE
+MCL_CURRENT, MCL_FUTURE = 1, 2
+MIB = 1 << 20
+
+
+def say(**line):
+    os.write(1, json.dumps(line).encode() + b"\n")
+
+
+def read(path):
+    try:
+        with open(path, errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+# ---- the writer ----
+
+def blocks(seed, count):
+    """The same bytes for the same seed, and no two blocks alike."""
+    source = random.Random(seed).randbytes(MIB)
+    for number in range(count):
+        yield number.to_bytes(8, "little") + source[8:]
+
+
+def write(directory, mib, seed):
+    """The exit status tells: 0 fine, 2 an error, 3 other data came back than were written."""
+    path = f"{directory}/proof"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        for block in blocks(seed, mib):
+            view = memoryview(block)
+            while view:
+                view = view[os.write(fd, view):]
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+        pathlib.Path("/proc/sys/vm/drop_caches").write_text("1")
+        wanted, got = hashlib.sha256(), hashlib.sha256()
+        for block in blocks(seed, mib):
+            wanted.update(block)
+        with open(path, "rb", buffering=0) as file:
+            while data := file.read(MIB):
+                got.update(data)
+        return 0 if got.digest() == wanted.digest() else 3
+    except OSError as error:
+        say(event="error", message=str(error))
+        return 2
+
+
+# ---- the watcher ----
+
+def block_progress(name):
+    """Requests completed and in flight: Documentation/block/stat.rst."""
+    fields = read(f"/sys/block/{name}/stat").split()
+    return (int(fields[0]) + int(fields[4]), int(fields[8])) if len(fields) > 8 else (0, 0)
+
+
+def nfs_progress(directory):
+    """Calls completed and not yet answered, of all operations of a mount."""
+    done = sent = 0
+    ours = False
+    for line in read("/proc/self/mountstats").splitlines():
+        if line.startswith("device "):
+            ours = f" mounted on {directory} " in line
+        elif ours and (match := re.fullmatch(r"\s+[A-Z_]+: (\d+) (\d+) .*", line)):
+            done += int(match[1])
+        elif ours and line.strip().startswith("xprt:"):
+            fields = line.split()       # xprt: tcp port bind connect connect_time idle sends receives ...
+            sent = int(fields[8]) - int(fields[9])
+    return done, sent
+
+
+def threads_of(pids):
+    for pid in pids:
+        for task in pathlib.Path(f"/proc/{pid}/task").glob("*"):
+            yield pid, task
+
+
+def server_pids(unit):
+    return read(f"/sys/fs/cgroup/system.slice/{unit}/cgroup.procs").split()
+
+
+def marks(unit):
+    """How many of the server's threads carry the mark, and how many there are."""
+    marked = total = 0
+    for _, task in threads_of(server_pids(unit)):
+        fields = read(task / "stat").rpartition(")")[2].split()
+        if len(fields) > 6:
+            total += 1
+            marked += int(fields[6]) & IO_FLUSHER == IO_FLUSHER
+    return [marked, total]
+
+
+def waiting(unit):
+    """Threads in uninterruptible sleep, with their kernel stacks."""
+    serving = set(server_pids(unit))
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        for _, task in threads_of([pid]):
+            stat = read(task / "stat")
+            if stat.rpartition(")")[2].split()[:1] != ["D"]:
+                continue
+            stack = [line.split("] ")[-1].partition("+")[0] for line in read(task / "stack").splitlines()]
+            found.append({"pid": int(pid), "tid": int(task.name), "comm": stat.partition("(")[2].rpartition(")")[0],
+                          "server": pid in serving, "stack": stack})
+    return found
+
+
+def pressure():
+    wanted = ("MemFree", "Dirty", "Writeback", "SwapFree")
+    lines = dict(line.split(":", 1) for line in read("/proc/meminfo").splitlines())
+    return {name: int(lines[name].split()[0]) for name in wanted if name in lines}
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mount", required=True)
+    parser.add_argument("--progress", required=True)
+    parser.add_argument("--server", required=True)
+    parser.add_argument("--mib", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--limit", type=int, default=240)
+    parser.add_argument("--stall", type=int, default=60)
+    parser.add_argument("--join", action="store_true", help="the writer goes into the server's cgroup")
+    return parser.parse_args()
+
+
+def watch(arguments, writer, progress):
+    """Returns the verdict; the writer runs on where it hangs."""
+    begin = time.monotonic()
+    moved, last = begin, None
+    while True:
+        time.sleep(1)               # a sample a second; what is waited for is a verdict, below
+        now = time.monotonic()
+        done, flying = progress()
+        say(event="sample", t=round(now - begin, 2), done=done, in_flight=flying, marks=marks(arguments.server), memory=pressure())
+        pid, status = os.waitpid(writer, os.WNOHANG)
+        if pid:
+            code = os.waitstatus_to_exitcode(status)
+            return {0: "completed", 3: "failed"}.get(code, "failed"), now - begin
+        if done != last:
+            moved, last = now, done
+        if now - moved >= arguments.stall and flying > 0:
+            return "hang", now - begin
+        if now - begin >= arguments.limit:
+            return "unfinished", now - begin
+
+
+def main():
+    arguments = parse_arguments()
+    kind, _, name = arguments.progress.partition(":")
+    progress = (lambda: block_progress(name)) if kind == "block" else (lambda: nfs_progress(name))
+    writer = os.fork()
+    if writer == 0:
+        if arguments.join:
+            pathlib.Path(f"/sys/fs/cgroup/system.slice/{arguments.server}/cgroup.procs").write_text(str(os.getpid()))
+        os._exit(write(arguments.mount, arguments.mib, arguments.seed))
+    ctypes.CDLL(None).mlockall(MCL_CURRENT | MCL_FUTURE)
+    verdict, seconds = watch(arguments, writer, progress)
+    stuck = waiting(arguments.server) if verdict in ("hang", "unfinished") else []
+    for thread in stuck:
+        say(event="waiting", **thread)
+    say(event="verdict", verdict=verdict, seconds=round(seconds, 2))
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
