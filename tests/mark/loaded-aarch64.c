@@ -85,6 +85,7 @@ bool loaded_spin(uint64_t count, Difference *ret) {
         Registers in, out;
 
         registers_fill(&in);
+        in.general[0] = loaded_restart();
         run_loaded(&in, &out, count);
         return registers_check(&in, &out, false, ret);
 }

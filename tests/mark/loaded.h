@@ -23,3 +23,11 @@ static inline uint64_t loaded_pattern(unsigned i) {
         salt = salt * 6364136223846793005U + 1442695040888963407U;
         return salt ^ ((uint64_t) i << 56);
 }
+
+/* What the kernel itself would say in this register of a call that is to be restarted: here it means nothing. */
+static inline uint64_t loaded_restart(void) {
+        static const int64_t values[] = { -512, -513, -514, -516 };
+        static unsigned i;
+
+        return (uint64_t) values[i++ % 4];
+}
