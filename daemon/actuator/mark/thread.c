@@ -6,7 +6,7 @@
  *                                the request to stop, and wakes nobody.
  *   stopped                      The kernel holds the interrupted call's result and number, and on detaching makes
  *                                its usual restart fix-up: our end is a detach, and sets TIF_SIGPENDING so that the
- *                                fix-up is not left out.
+ *                                fix-up is not left out. (On aarch64 it was made already; see there.)
  *   signal mask settled          See mask_settle(): what the kernel is going to do anyway.
  *   frame written                Bytes below the red zone belong to nobody: any signal could overwrite them. See
  *                                also frame_lay().
@@ -33,7 +33,6 @@
  * read, and so made resident, just before; only a stack that was is written to. */
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
@@ -556,10 +555,11 @@ static void visit_verify(Visit *v) {
 /* Until the thread sleeps again, or a moment has passed. */
 static void return_wait(const Visit *v) {
         const uint64_t until = now_ns() + RETURN_WAIT_MS * UINT64_C(1000000);
+        const struct timespec nap = { 0, 100000 };
         ThreadCall call;
 
         while (thread_call_read(v->job->target, v->tid, &call) >= 0 && call.running && now_ns() < until)
-                sched_yield();
+                (void) nanosleep(&nap, NULL);
 }
 
 int thread_mark(const MarkJob *job, pid_t tid, ThreadReport *ret) {
