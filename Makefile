@@ -11,7 +11,7 @@ all: build/build.ninja
 help:
 	@echo 'make            build in build/'
 	@echo 'make run        build a nested storage stack here, and watch stackd protect it (root)'
-	@echo 'make test       every test: gcc, clang with sanitizers, guests (root, or the guests fail)'
+	@echo 'make test       every test: gcc, clang with sanitizers, aarch64, guests (root, or the guests fail)'
 	@echo 'make check      what needs no guest, with gcc and fewer rounds: under two minutes'
 	@echo 'make vm-test    the scenarios in guests; SCENARIO=name for one of them, SUITE=bookworm|trixie|sid (root)'
 	@echo 'make proof      stacks that hang without stackd, and complete with it; RUNS=10, PROOF=name, SUITE=name (root, hours)'
@@ -21,7 +21,7 @@ help:
 	@echo 'make clean      remove the build directories'
 
 deps:
-	@tools/install-deps build check guest demo
+	@tools/install-deps build check cross bench guest demo
 
 run:
 	@tools/install-deps build demo
@@ -29,7 +29,7 @@ run:
 	@tools/demo
 
 test:
-	@tools/install-deps build check guest
+	@tools/install-deps build check cross guest
 	@tests/run
 
 check:
@@ -47,13 +47,14 @@ proof:
 	@tests/proof/report.py build-vm/proof --plots build-vm/proof/plots --markdown build-vm/proof/table.md >/dev/null
 
 bench: all
+	@tools/install-deps bench
 	@meson test -C build --benchmark --no-rebuild --verbose --num-processes 1
 
 install: all
 	@meson install -C build --no-rebuild --quiet
 
 clean:
-	rm -rf build build-clang build-vm
+	rm -rf build build-clang build-aarch64 build-vm
 
 build/build.ninja:
 	@meson setup --buildtype=release -Dwerror=true build . >/dev/null

@@ -10,12 +10,16 @@
  * After each death the process has a second to be untraced, not stopped, and alive. What it serves, or checks of
  * itself, is for the caller to look at.
  *
+ * With --timed nothing of the helper is traced, and so it is much faster: it is killed at a random instant of its
+ * life, half of the times right after a thread of the process is seen to be traced. Steps are not counted then.
+ *
  * A time-out begins anew when the helper dies at the wrong instant; with a pause longer than it, only once.
  * When time is over first, it says how far it got.
  *
  * usage: mark-deaths [--deaths N] [--seconds N] [--seed N] [--deadline-ms N] [--pause-ms N]
- *                    [--points] HELPER PID
- * Last line: "deaths N steps N covered N windows N slowest-ms N instructions N"; status 0 only if all points that
+ *                    [--points] [--timed] HELPER PID
+ * Last line: "deaths N steps N covered N windows N slowest-ms N instructions N", or "deaths N attached N slowest-ms N"
+ * of which 'attached' is how many had a thread attached just before; status 0 only if all points that
  * were passed at least twice were died at, and none of the above was violated. */
 
 #include <dirent.h>
@@ -277,7 +281,7 @@ static uint64_t start_time(void) {
         return strtoull(p, NULL, 10);
 }
 
-static pid_t helper_start(bool set) {
+static pid_t helper_start(bool set, bool traced) {
         static char number[16], start[32], descriptor[16];
         pid_t pid;
         int fd;
@@ -297,13 +301,20 @@ static pid_t helper_start(bool set) {
 
                 dup2(null, STDOUT_FILENO);
                 fcntl(fd, F_SETFD, 0);
-                ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-                raise(SIGSTOP);
+                if (traced) {
+                        ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+                        raise(SIGSTOP);
+                } else
+                        setpgid(0, 0);
                 execl(helper, helper, "--pid", number, "--start", start, "--pidfd", descriptor,
                       set ? "--set" : "--clear", "--deadline-ms", deadline, (char *) NULL);
                 _exit(127);
         }
         close(fd);
+        if (!traced) {
+                (void) setpgid(pid, pid);
+                return pid;
+        }
         if (waitpid(pid, NULL, __WALL) != pid ||
             ptrace(PTRACE_SETOPTIONS, pid, NULL,
                    (void *) (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)) < 0)
@@ -324,7 +335,7 @@ static bool helper_run(bool set, Death *death) {
         static Process all[PROCESSES_MAX];
         size_t n = 0;
         bool dead = false;
-        pid_t pid = helper_start(set);
+        pid_t pid = helper_start(set, true);
 
         process_find(all, &n, pid);
         if (ptrace(PTRACE_SYSCALL, pid, NULL, NULL) < 0)
@@ -404,13 +415,13 @@ static size_t subject_look(void) {
         return n;
 }
 
-static void subject_check(const Point *point) {
+static void subject_check(const char *where) {
         const uint64_t began = now();
 
         while (subject_look() == 0) {
                 if (now() - began > UINT64_C(1000000000)) {
                         errno = 0;
-                        printf("after a death at %s:\n", point_name(point));
+                        printf("after a death at %s:\n", where);
                         give_up("still traced or stopped after a second");
                 }
                 usleep(200);
@@ -424,6 +435,90 @@ static void death_plan(unsigned long run, Death *ret) {
         ret->instructions = run % 4 == 3 ? (unsigned) (random_next() % INSTRUCTIONS_MAX) : 0;
         if (ret->whom > 2)
                 ret->whom = 0;
+}
+
+/* The helper's worker, its only child; 0 if there is none. */
+static pid_t worker_find(pid_t pid) {
+        char path[64], text[32] = "";
+        FILE *f;
+
+        snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int) pid, (int) pid);
+        f = fopen(path, "r");
+        if (!f)
+                return 0;
+        if (!fgets(text, sizeof(text), f))
+                text[0] = 0;
+        fclose(f);
+        return atoi(text);
+}
+
+/* Kills both at once, or one; workers left behind come to us. */
+static void timed_kill(pid_t pid) {
+        const unsigned whom = (unsigned) (random_next() % 4);
+        const pid_t worker = whom == 0 ? worker_find(pid) : 0;
+
+        if (worker > 0)
+                kill(worker, SIGKILL);
+        else if (whom > 1)
+                kill(-pid, SIGKILL);
+        kill(pid, SIGKILL);
+        while (waitpid(-1, NULL, __WALL) > 0)
+                ;
+}
+
+/* True if it was still there to be killed. 'life' is how long it lives if nobody kills it. */
+static bool timed_run(bool set, uint64_t life) {
+        const uint64_t began = now();
+        const bool aim = random_next() % 2 == 0;
+        /* a thread is attached for microseconds, or in an emulator for milliseconds */
+        const uint64_t delay = random_next() % (aim ? UINT64_C(1) << (random_next() % 22) : life);
+        const pid_t pid = helper_start(set, false);
+        bool held = false, ended = false;
+        uint64_t from = began;
+        int status;
+
+        /* held: some thread is traced or stopped now */
+        while (aim && !held && now() - began < life && !ended) {
+                held = subject_look() == 0;
+                ended = waitpid(pid, &status, WNOHANG) == pid;
+        }
+        if (aim)
+                from = now();
+        while (!ended && now() - from < delay)
+                ended = waitpid(pid, &status, WNOHANG) == pid;
+        if (ended)
+                return false;
+        attached += subject_look() == 0;
+        timed_kill(pid);
+        return true;
+}
+
+/* How long it lives, at least. */
+static uint64_t timed_life(void) {
+        uint64_t least = UINT64_MAX;
+
+        for (int i = 0; i < 6; i++) {
+                const uint64_t began = now();
+                const pid_t pid = helper_start(i % 2 == 0, false);
+
+                while (waitpid(pid, NULL, __WALL) != pid)
+                        ;
+                least = MIN(least, now() - began);
+        }
+        return least;
+}
+
+static int timed(unsigned long wanted, unsigned long seconds, unsigned pause_us) {
+        const uint64_t life = timed_life(), began = now();
+
+        attached = 0;
+        while (deaths < wanted && runs++ < 4 * wanted && (seconds == 0 || now() - began < seconds * UINT64_C(1000000000))) {
+                deaths += timed_run(random_next() % 2 == 0, life);
+                subject_check("a random instant");
+                usleep(pause_us);
+        }
+        printf("deaths %lu attached %lu slowest-ms %llu\n", deaths, attached, (unsigned long long) (slowest_ns / 1000000));
+        return deaths == 0 || attached == 0;
 }
 
 /* Points without a death, but for those that few runs pass: to wait a fifth time for a stop, say. */
@@ -466,13 +561,14 @@ int main(int argc, char *argv[]) {
                 { "deadline-ms", required_argument, NULL, 'l' },
                 { "pause-ms", required_argument, NULL, 'w' },
                 { "points", no_argument, NULL, 'p' },
+                { "timed", no_argument, NULL, 't' },
                 {},
         };
         unsigned long wanted = 1000, seconds = 0, attached_before;
         bool set = true;
         const uint64_t began = now();
         unsigned pause_us = 0;
-        bool list = false;
+        bool list = false, by_time = false;
         int c;
 
         srandom(1);
@@ -484,6 +580,7 @@ int main(int argc, char *argv[]) {
                 case 'w': pause_us = (unsigned) atoi(optarg) * 1000; break;
                 case 'l': deadline = optarg; break;
                 case 'p': list = true; break;
+                case 't': by_time = true; break;
                 default: return 2;
                 }
         if (argc - optind != 2)
@@ -493,6 +590,8 @@ int main(int argc, char *argv[]) {
         /* orphaned workers are to be waited for, too */
         prctl(PR_SET_CHILD_SUBREAPER, 1);
         setvbuf(stdout, NULL, _IOLBF, 0);
+        if (by_time)
+                return timed(wanted, seconds, pause_us);
         /* what there is to die at, both ways */
         for (int i = 0; i < 4; i++)
                 (void) helper_run(i % 2 == 0, &(Death) {});
@@ -512,7 +611,7 @@ int main(int argc, char *argv[]) {
                 /* nothing to do this way */
                 if (attached == attached_before || random_next() % 4 == 0)
                         set = !set;
-                subject_check(death.target);
+                subject_check(point_name(death.target));
                 usleep(pause_us);
         }
         return summary(list, deaths >= wanted);

@@ -129,6 +129,32 @@ static void clone_thread(void) {
                 usleep(10000);
 }
 
+/* A thread with a stack below 4 GiB, as in a process of the x32 kind. */
+static void *low_main(void *unused) {
+        (void) unused;
+        wait_end();
+        return NULL;
+}
+static void low_stack(void) {
+#ifdef MAP_32BIT
+        pthread_attr_t a;
+        pthread_t t;
+        void *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+
+        if (stack == MAP_FAILED)
+                fail("mmap");
+        pthread_attr_init(&a);
+        pthread_attr_setstack(&a, stack, STACK_SIZE);
+        if (pthread_create(&t, &a, low_main, NULL) != 0)
+                fail("pthread_create");
+        ready(getpid());
+        pthread_join(t, NULL);
+#else
+        (void) low_main;
+        exit(77);
+#endif
+}
+
 static volatile char selector;
 static void dispatch(void) {
         if (prctl(59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1, 0, 0, &selector) < 0)
@@ -396,8 +422,8 @@ static const struct {
         void (*run)(void);
 } modes[] = {
         { "plain", plain }, { "worker", worker }, { "vfork-parent", vfork_parent }, { "vfork-child", vfork_child },
-        { "clone-vm", clone_vm }, { "clone-thread", clone_thread }, { "dispatch", dispatch }, { "strict", strict },
-        { "churn", churn }, { "gap", gap }, { "scribble", scribble }, { "protect", protect }, { "unmap", unmap },
+        { "clone-vm", clone_vm }, { "clone-thread", clone_thread }, { "low-stack", low_stack },
+        { "dispatch", dispatch }, { "strict", strict }, { "churn", churn }, { "gap", gap }, { "scribble", scribble }, { "protect", protect }, { "unmap", unmap },
         { "rename", rename_self }, { "stop", stop_self }, { "fork-bomb", fork_bomb }, { "exit", exit_self },
         { "exec", exec_self },
 };

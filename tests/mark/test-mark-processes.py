@@ -3,12 +3,13 @@
 """Marks processes of every odd kind, and hostile ones.
 
 usage: test-mark-processes.py HELPER DIRECTORY [--real] [--only CASE]
-DIRECTORY holds odd, odd-static, bare, bare32 and mark-deaths. The helper is the test build, whose call is PR_SET_TIMERSLACK;
+DIRECTORY holds odd, odd-static, bare, bare32, bare-x32 and mark-deaths. The helper is the test build, whose call is PR_SET_TIMERSLACK;
 with --real it is the program itself.
 """
 
 import argparse
 import contextlib
+import ctypes
 import hashlib
 import os
 import pathlib
@@ -21,6 +22,7 @@ import time
 
 SLACK_SET, SLACK_CLEAR = 50001, 50000
 IO_FLUSHER = 0x180000
+YAMA = pathlib.Path("/proc/sys/kernel/yama/ptrace_scope")
 
 
 class Skip(Exception):
@@ -70,7 +72,7 @@ class Machine:
                         no += 1
         return yes, yes + no
 
-    def mark(self, pid, what="--set", deadline=None):
+    def mark(self, pid, what="--set", deadline=None, preexec_fn=None):
         """State, results by thread, the last line."""
         deadline = max(deadline or 0, self.deadline)
         start = stat_of(f"/proc/{pid}/stat")[19]
@@ -79,7 +81,7 @@ class Machine:
         try:
             p = subprocess.run([self.helper, "--pid", str(pid), "--start", start, "--pidfd", str(fd), what,
                                 "--deadline-ms", str(deadline)], pass_fds=[fd], capture_output=True, text=True,
-                               timeout=60, check=False)
+                               timeout=60, check=False, preexec_fn=preexec_fn)
         finally:
             os.close(fd)
         took = time.monotonic() - began
@@ -93,8 +95,11 @@ class Odd:
     """A process of some mode; .pid is the one to be marked."""
 
     def __init__(self, *command, **options):
-        self.p = subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                  **options)
+        try:
+            self.p = subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                      **options)
+        except OSError as e:
+            raise Skip(f"{command}: {e.strerror}") from e
         line = self.p.stdout.readline()
         if not line.startswith("ready"):
             self.p.wait()
@@ -169,6 +174,68 @@ def case_32_bit(m):
     if not (m.directory / "bare32").exists():
         raise Skip("not built")
     return refused(m, "unsupported", "unsupported", m.directory / "bare32")
+
+
+def case_x32(m):
+    if not (m.directory / "bare-x32").exists():
+        raise Skip("not built")
+    return refused(m, "unsupported", "unsupported", m.directory / "bare-x32")
+
+
+def case_stack_below_4_gib(m):
+    """What tells an x32 thread outside of a system call."""
+    o = Odd(m.directory / "odd", "low-stack")
+    state, results, last = m.mark(o.pid)
+    check(state == "partial" and sorted(results) == ["done", "unsupported"], state, results)
+    untraced(o.pid)
+    o.finish()
+    return last
+
+
+def real_only(case):
+    case.real_only = True
+    return case
+
+
+@real_only
+def case_no_capability(m):
+    """CAP_SYS_RESOURCE is what the kernel asks of the thread itself."""
+    return refused(m, "denied", "denied", "setpriv", "--bounding-set=-sys_resource", m.directory / "odd", "plain")
+
+
+def landlock():
+    """From here on this process may trace none that is not in its domain."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    access = ctypes.c_uint64(1 << 9)    # making sockets
+    fd = libc.syscall(444, ctypes.byref(access), ctypes.c_size_t(8), 0)
+    if fd < 0 or libc.prctl(38, 1, 0, 0, 0) or libc.syscall(446, fd, 0):
+        os._exit(77)
+
+
+def case_security_module(m):
+    """Forbidden by Landlock, which stands for all of them: said, and nothing happened."""
+    if subprocess.run(["true"], preexec_fn=landlock, check=False).returncode != 0:
+        raise Skip("no Landlock")
+    o = Odd(m.directory / "odd", "rename")
+    state, results, last = m.mark(o.pid, preexec_fn=landlock)
+    check(state == "denied" and set(results) == {"denied"} and m.marked(o.pid)[0] == 0, state, results)
+    state, results, _ = m.mark(o.pid, "--set", 2000)
+    check(state == "all", state, results)
+    o.finish()
+    return last
+
+
+@real_only
+def named_yama(m):
+    """No tracing by anybody, until the next boot: so it must be named."""
+    if not YAMA.exists():
+        raise Skip("no Yama")
+    o = Odd(m.directory / "odd", "plain")
+    YAMA.write_text("3")
+    state, results, last = m.mark(o.pid)
+    check(state == "denied" and results == ["denied"] and m.marked(o.pid)[0] == 0, state, results)
+    o.finish()
+    return last
 
 
 def case_user_dispatch(m):
@@ -533,8 +600,9 @@ def main():
     if o.mark:
         print(m.mark(o.mark, "--clear" if o.clear else "--set", 2000 if o.real else 500)[0])
         return 0
-    return run(m, [(name[5:].replace("_", " "), f) for name, f in globals().items()
-                   if name.startswith("case_") and (not o.only or o.only == name[5:])])
+    return run(m, [(name[name.index("_") + 1:].replace("_", " "), f) for name, f in globals().items()
+                   if name.startswith(("case_", "named_")) and (o.real or not hasattr(f, "real_only")) and
+                   (o.only == name[name.index("_") + 1:] or not o.only and name.startswith("case_"))])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "daemon/actuator/mark/arch.h"
 #include "daemon/actuator/mark/filter.h"
 #include "daemon/actuator/mark/mark-protocol.h"
+#include "daemon/actuator/mark/restart.h"
+#include "daemon/actuator/mark/target.h"
 #include "tests/unit/tap.h"
 
 static void round_trip(const MarkLine *l, const char *text) {
@@ -72,10 +79,105 @@ static void test_filter(void) {
         CHECK(filter_run(outside, 1, &data, &action) == -EINVAL);
 }
 
+/* A directory like that of a process, with one thread and this status. */
+static bool status_has_shadow_stack(const char *text) {
+        char directory[] = "/tmp/test-mark-XXXXXX", path[64];
+        ThreadStatus status = {};
+        Target t = { .pid = 7 };
+        FILE *f;
+        int r;
+
+        CHECK(mkdtemp(directory));
+        t.proc_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        CHECK(t.proc_fd >= 0 && mkdirat(t.proc_fd, "task", 0700) == 0 && mkdirat(t.proc_fd, "task/7", 0700) == 0);
+        snprintf(path, sizeof(path), "%s/task/7/status", directory);
+        f = fopen(path, "w");
+        CHECK(f && fputs(text, f) >= 0 && fclose(f) == 0);
+        r = thread_status_read(&t, 7, &status);
+        CHECK(unlinkat(t.proc_fd, "task/7/status", 0) == 0 && unlinkat(t.proc_fd, "task/7", AT_REMOVEDIR) == 0);
+        CHECK(unlinkat(t.proc_fd, "task", AT_REMOVEDIR) == 0 && rmdir(directory) == 0);
+        target_done(&t);
+        CHECK(r == 0 && status.tracer == 12 && status.seccomp == 2 && status.capabilities == 0x1ffU);
+        return status.shadow_stack;
+}
+
+/* No machine at hand has one: what the kernel says of those that do (Documentation/arch/x86/shstk.rst). */
+static void test_shadow_stack(void) {
+#define STATUS "Name:\tx86_Thread_features: shstk\nTracerPid:\t12\nCapEff:\t00000000000001ff\nSeccomp:\t2\n"
+        CHECK(status_has_shadow_stack(STATUS "x86_Thread_features:\tshstk wrss \nx86_Thread_features_locked:\t\n"));
+        CHECK(!status_has_shadow_stack(STATUS "x86_Thread_features:\t\nx86_Thread_features_locked:\tshstk wrss \n"));
+        CHECK(!status_has_shadow_stack(STATUS));
+}
+
+static void test_call_care(void) {
+        static const struct {
+                long nr;
+                uint64_t args[6];
+                CallCare care;
+        } cases[] = {
+                { SYS_read, {}, CALL_PLAIN },
+                { SYS_nanosleep, {}, CALL_PLAIN },
+                { SYS_write, {}, CALL_NEVER },
+                { SYS_pwritev2, {}, CALL_NEVER },
+                { SYS_ioctl, { 3, 0xab03 }, CALL_NEVER }, /* NBD_DO_IT */
+                { SYS_recvmsg, { 3, 0, 0x100 }, CALL_NEVER },
+                { SYS_recvmsg, { 3, 0, 0 }, CALL_PLAIN },
+                { SYS_recvfrom, { 3, 0, 0, 0x100 }, CALL_NEVER },
+                { SYS_restart_syscall, {}, CALL_VISIBLE },
+                { SYS_epoll_pwait, { 3, 0, 1, (uint64_t) -1 }, CALL_PLAIN },
+                { SYS_epoll_pwait, { 3, 0, 1, 60000 }, CALL_VISIBLE },
+                { SYS_semtimedop, { 3, 0, 1, 0 }, CALL_PLAIN },
+                { SYS_semtimedop, { 3, 0, 1, 4096 }, CALL_VISIBLE }, /* memory that cannot be looked at yet */
+                { SYS_io_uring_enter, { 3, 0, 1, 1 }, CALL_PLAIN },
+                { SYS_io_uring_enter, { 3, 8, 1, 1 }, CALL_VISIBLE }, /* would submit twice */
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                ThreadCall call = { .nr = cases[i].nr };
+
+                memcpy(call.args, cases[i].args, sizeof(call.args));
+                CHECK(call_care(&call) == cases[i].care);
+        }
+}
+
+/* Where the registers have the stack pointer. */
+#if defined(__x86_64__)
+#define SP_INDEX 19U
+#elif defined(__aarch64__)
+#define SP_INDEX 31U
+#endif
+
+static void test_frame(void) {
+#ifdef SP_INDEX
+        static const uint64_t nonce = 0x0123456789abcdef;
+        static ArchState state;
+        static ArchFrame frame;
+        const ArchGadgets gadgets = { 0x1000, 0x2000 };
+        uint64_t found;
+
+        for (uint64_t sp = 0x7f0000100000; sp < 0x7f0000100080; sp += 8) {
+                state.registers[SP_INDEX] = sp;
+                state.vector_size = 576;
+                CHECK(arch_state_sp(&state) == sp);
+                CHECK(arch_frame_build(&state, &gadgets, nonce, &frame) == 0);
+                CHECK(frame.size > 576 && frame.address + frame.size <= sp);
+                CHECK(frame.address + arch_stack_need() > sp);
+                memcpy(&found, frame.bytes + frame.nonce_at, sizeof(found));
+                CHECK(found == nonce && memmem(frame.bytes, frame.size, &sp, sizeof(sp)));
+#ifdef __aarch64__
+                CHECK(frame.address % 16 == 0 && frame.address + 4688 <= sp); /* the kernel's whole structure */
+#else
+                CHECK(frame.address % 16 == 8 && frame.address + frame.size + 128 <= sp); /* the red zone */
+#endif
+        }
+#endif
+}
+
 static void test_frame_size(void) {
         if (arch_init() < 0)
                 return;
         CHECK(arch_stack_need() > 1024 && arch_stack_need() < 65536);
 }
 
-TEST_MAIN(TEST(test_protocol), TEST(test_filter), TEST(test_frame_size))
+TEST_MAIN(TEST(test_protocol), TEST(test_filter), TEST(test_shadow_stack), TEST(test_call_care), TEST(test_frame),
+          TEST(test_frame_size))

@@ -32,14 +32,10 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "tests/mark/loaded.h"
+
 #define SHORT_NS UINT64_C(150000000)
 #define LATE_NS UINT64_C(900000000)
-
-typedef struct Registers {
-        uint64_t general[16]; /* rax rbx rcx rdx rsi rdi rbp r8..r15, flags last */
-        unsigned char vector[16][32];
-        uint64_t red_zone[14];
-} Registers;
 
 static atomic_bool stopping;
 static atomic_ulong rounds, deviations, handled;
@@ -62,56 +58,6 @@ static void fail(const char *what, long a, long b) {
         abort();
 }
 
-/* Loads everything from 'in', then either makes a system call or spins 'count' times, and stores it to 'out'. */
-void run_loaded(const Registers *in, Registers *out, uint64_t count);
-__asm__(".text\n.globl run_loaded\n.type run_loaded,@function\nrun_loaded:\n"
-        "push %rbx\npush %rbp\npush %r12\npush %r13\npush %r14\npush %r15\n"
-        "sub $40,%rsp\nmov %rsi,(%rsp)\nmov %rdx,8(%rsp)\nmov %rsp,16(%rsp)\n"
-        "mov %rdi,%rax\n"
-        ".set i,0\n.rept 14\nmov 640+i*8(%rax),%rcx\nmov %rcx,-8-i*8(%rsp)\n.set i,i+1\n.endr\n"
-        "vmovdqu 128(%rax),%ymm0\nvmovdqu 160(%rax),%ymm1\nvmovdqu 192(%rax),%ymm2\nvmovdqu 224(%rax),%ymm3\n"
-        "vmovdqu 256(%rax),%ymm4\nvmovdqu 288(%rax),%ymm5\nvmovdqu 320(%rax),%ymm6\nvmovdqu 352(%rax),%ymm7\n"
-        "vmovdqu 384(%rax),%ymm8\nvmovdqu 416(%rax),%ymm9\nvmovdqu 448(%rax),%ymm10\nvmovdqu 480(%rax),%ymm11\n"
-        "vmovdqu 512(%rax),%ymm12\nvmovdqu 544(%rax),%ymm13\nvmovdqu 576(%rax),%ymm14\nvmovdqu 608(%rax),%ymm15\n"
-        "mov 8(%rax),%rbx\nmov 16(%rax),%rcx\nmov 24(%rax),%rdx\nmov 32(%rax),%rsi\nmov 40(%rax),%rdi\n"
-        "mov 48(%rax),%rbp\nmov 56(%rax),%r8\nmov 64(%rax),%r9\nmov 72(%rax),%r10\nmov 80(%rax),%r11\n"
-        "mov 88(%rax),%r12\nmov 96(%rax),%r13\nmov 104(%rax),%r14\nmov 112(%rax),%r15\n"
-        "mov (%rax),%rax\n"
-        "cmpq $0,8(%rsp)\njne 1f\nsyscall\njmp 2f\n"
-        "1: decq 8(%rsp)\njnz 1b\n"
-        "2:\n"
-        "cmp %rsp,16(%rsp)\nje 3f\nud2\n3:\n"
-        "push %rax\npushf\nmov 16(%rsp),%rax\npop 120(%rax)\npop (%rax)\n" /* clobbers two slots of red zone */
-        "mov %rbx,8(%rax)\nmov %rcx,16(%rax)\nmov %rdx,24(%rax)\nmov %rsi,32(%rax)\nmov %rdi,40(%rax)\n"
-        "mov %rbp,48(%rax)\nmov %r8,56(%rax)\nmov %r9,64(%rax)\nmov %r10,72(%rax)\nmov %r11,80(%rax)\n"
-        "mov %r12,88(%rax)\nmov %r13,96(%rax)\nmov %r14,104(%rax)\nmov %r15,112(%rax)\n"
-        "vmovdqu %ymm0,128(%rax)\nvmovdqu %ymm1,160(%rax)\nvmovdqu %ymm2,192(%rax)\nvmovdqu %ymm3,224(%rax)\n"
-        "vmovdqu %ymm4,256(%rax)\nvmovdqu %ymm5,288(%rax)\nvmovdqu %ymm6,320(%rax)\nvmovdqu %ymm7,352(%rax)\n"
-        "vmovdqu %ymm8,384(%rax)\nvmovdqu %ymm9,416(%rax)\nvmovdqu %ymm10,448(%rax)\nvmovdqu %ymm11,480(%rax)\n"
-        "vmovdqu %ymm12,512(%rax)\nvmovdqu %ymm13,544(%rax)\nvmovdqu %ymm14,576(%rax)\nvmovdqu %ymm15,608(%rax)\n"
-        ".set i,0\n.rept 14\nmov -8-i*8(%rsp),%rcx\nmov %rcx,640+i*8(%rax)\n.set i,i+1\n.endr\n"
-        "vzeroupper\nadd $40,%rsp\npop %r15\npop %r14\npop %r13\npop %r12\npop %rbp\npop %rbx\nret\n"
-        ".size run_loaded,.-run_loaded\n");
-
-static uint64_t pattern(unsigned i) {
-        static uint64_t salt = 0x9e3779b97f4a7c15;
-
-        salt = salt * 6364136223846793005U + 1442695040888963407U;
-        return salt ^ ((uint64_t) i << 56);
-}
-
-static void registers_fill(Registers *r) {
-        for (unsigned i = 0; i < 16; i++)
-                r->general[i] = pattern(i);
-        for (unsigned i = 0; i < 16; i++)
-                for (unsigned k = 0; k < 4; k++) {
-                        uint64_t v = pattern(i * 4 + k);
-                        memcpy(&r->vector[i][k * 8], &v, 8);
-                }
-        for (unsigned i = 0; i < 14; i++)
-                r->red_zone[i] = pattern(i);
-}
-
 static void context_check(void) {
         sigset_t mask;
         stack_t stack;
@@ -125,34 +71,18 @@ static void context_check(void) {
                 fail("alternate stack", (long) stack.ss_size, stack.ss_flags);
 }
 
-static void registers_check(const Registers *in, const Registers *out, bool call) {
-        for (unsigned i = 0; i < 15; i++)
-                if (in->general[i] != out->general[i] && !(call && (i == 0 || i == 2 || i == 10)))
-                        fail("register", i, (long) out->general[i]);
-        for (unsigned i = 0; i < 16; i++)
-                if (memcmp(in->vector[i], out->vector[i], 32) != 0)
-                        fail("vector register", i, 0);
-        /* the two nearest slots are used by the saving itself */
-        for (unsigned i = 2; i < 14; i++)
-                if (in->red_zone[i] != out->red_zone[i])
-                        fail("red zone", i, (long) out->red_zone[i]);
-        context_check();
+static void check(bool equal, const Difference *d) {
+        if (!equal)
+                fail(d->what, d->index, d->value);
 }
 
 static long call_checked(long nr, long a, long b, long c, long d, long e, long f) {
-        Registers in, out;
+        Difference difference;
+        long result = 0;
 
-        registers_fill(&in);
-        in.general[0] = (uint64_t) nr;
-        in.general[5] = (uint64_t) a;
-        in.general[4] = (uint64_t) b;
-        in.general[3] = (uint64_t) c;
-        in.general[9 - 0] = (uint64_t) d; /* r10 */
-        in.general[7] = (uint64_t) e;
-        in.general[8] = (uint64_t) f;
-        run_loaded(&in, &out, 0);
-        registers_check(&in, &out, true);
-        return (long) out.general[0];
+        check(loaded_call(nr, (const long[]) { a, b, c, d, e, f }, &result, &difference), &difference);
+        context_check();
+        return result;
 }
 
 static void expect(long result, long wanted, uint64_t began, uint64_t at_least) {
@@ -185,11 +115,10 @@ static struct timespec *short_time(struct timespec *ts) {
 #define P(x) ((long) (x))
 
 static void round_tight(void) {
-        Registers in, out;
+        Difference difference;
 
-        registers_fill(&in);
-        run_loaded(&in, &out, 2000000);
-        registers_check(&in, &out, false);
+        check(loaded_spin(2000000, &difference), &difference);
+        context_check();
 }
 
 static void round_nanosleep(void) {
@@ -210,11 +139,28 @@ static void round_clock_nanosleep_absolute(void) {
 
         expect(call_checked(SYS_clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, P(&ts), 0, 0, 0), 0, t, SHORT_NS);
 }
+/* Newer architectures have the newer calls only. */
+static long call_poll(struct pollfd *p, long timeout_ms) {
+#ifdef SYS_poll
+        return call_checked(SYS_poll, P(p), 1, timeout_ms, 0, 0, 0);
+#else
+        struct timespec ts = { 0, timeout_ms * 1000000 };
+
+        return call_checked(SYS_ppoll, P(p), 1, timeout_ms < 0 ? 0 : P(&ts), 0, 8, 0);
+#endif
+}
+static long call_epoll(struct epoll_event *e, long timeout_ms) {
+#ifdef SYS_epoll_wait
+        return call_checked(SYS_epoll_wait, epoll_fd, P(e), 1, timeout_ms, 0, 0);
+#else
+        return call_checked(SYS_epoll_pwait, epoll_fd, P(e), 1, timeout_ms, 0, 8);
+#endif
+}
 static void round_poll_timeout(void) {
         struct pollfd p = { .fd = sockets[1], .events = POLLIN };
         uint64_t t = now();
 
-        expect(call_checked(SYS_poll, P(&p), 1, SHORT_NS / 1000000, 0, 0, 0), 0, t, SHORT_NS);
+        expect(call_poll(&p, SHORT_NS / 1000000), 0, t, SHORT_NS);
 }
 static void drain(int fd) {
         char c[64];
@@ -225,17 +171,22 @@ static void drain(int fd) {
 static void round_poll(void) {
         struct pollfd p = { .fd = pipe_ends[0], .events = POLLIN };
 
-        expect(call_checked(SYS_poll, P(&p), 1, -1, 0, 0, 0), 1, now(), 0);
+        expect(call_poll(&p, -1), 1, now(), 0);
         drain(pipe_ends[0]);
 }
 static void round_select(void) {
-        struct timeval tv = { 0, SHORT_NS / 1000 };
         uint64_t t = now();
         fd_set set;
 
         FD_ZERO(&set);
         FD_SET(sockets[1], &set);
+#ifdef SYS_select
+        struct timeval tv = { 0, SHORT_NS / 1000 };
         expect(call_checked(SYS_select, sockets[1] + 1, P(&set), 0, 0, P(&tv), 0), 0, t, SHORT_NS);
+#else
+        struct timespec ts;
+        expect(call_checked(SYS_pselect6, sockets[1] + 1, P(&set), 0, 0, P(short_time(&ts)), 0), 0, t, SHORT_NS);
+#endif
 }
 static void round_futex_timeout(void) {
         struct timespec ts;
@@ -257,14 +208,14 @@ static void round_read(void) {
 static void round_epoll(void) {
         struct epoll_event e;
 
-        expect(call_checked(SYS_epoll_wait, epoll_fd, P(&e), 1, -1, 0, 0), 1, now(), 0);
+        expect(call_epoll(&e, -1), 1, now(), 0);
         drain(pipe_ends[0]);
 }
 static void round_epoll_timeout(void) {
         struct epoll_event e;
         uint64_t t = now();
 
-        expect(call_checked(SYS_epoll_wait, epoll_fd, P(&e), 1, SHORT_NS / 1000000, 0, 0), 0, t, SHORT_NS);
+        expect(call_epoll(&e, SHORT_NS / 1000000), 0, t, SHORT_NS);
 }
 static void round_accept(void) {
         long fd = call_checked(SYS_accept, listener, 0, 0, 0, 0, 0);
@@ -387,14 +338,10 @@ static bool ring_setup(void) {
 
 /* A handler that spins on the alternate stack, its registers checked too. */
 static void on_alternate(int sig) {
-        Registers in, out;
+        Difference difference;
 
         (void) sig;
-        registers_fill(&in);
-        run_loaded(&in, &out, 20000000);
-        for (unsigned i = 0; i < 15; i++)
-                if (in.general[i] != out.general[i])
-                        fail("register in handler", i, 0);
+        check(loaded_spin(20000000, &difference), &difference);
 }
 static void round_alternate(void) {
         raise(SIGUSR2);
@@ -608,7 +555,7 @@ int main(int argc, char *argv[]) {
         for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
                 if (strcmp(modes[i].name, mode) == 0)
                         round = modes[i].round;
-        if (!round || !__builtin_cpu_supports("avx"))
+        if (!round || !loaded_supported())
                 return 77;
         setup();
         if (round == round_io_uring && !ring_setup())

@@ -10,14 +10,15 @@
 #define NOT_HERE { return -EOPNOTSUPP; }
 
 int arch_init(void) NOT_HERE
-CallCare arch_call_care(const ThreadCall *call _unused_) {
-        return CALL_NEVER;
-}
 int arch_gadgets_find(const MemoryMap *map _unused_, pid_t tid _unused_, ArchGadgets *ret _unused_) NOT_HERE
 size_t arch_stack_need(void) {
         return SIZE_MAX / 2;
 }
-int arch_state_read(pid_t tid _unused_, ArchState *ret _unused_) NOT_HERE
+int arch_state_read(pid_t tid _unused_, const ThreadCall *seen _unused_, ArchState *ret _unused_) NOT_HERE
+bool arch_state_is_settled(const ArchState *s _unused_) {
+        return false;
+}
+int arch_thread_block_check(pid_t tid _unused_, uint64_t tls _unused_, uint64_t robust_list _unused_) NOT_HERE
 uint64_t arch_state_sp(const ArchState *s _unused_) {
         return 0;
 }

@@ -25,9 +25,9 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
-#include <time.h>
 
 #include "daemon/actuator/mark/arch.h"
+#include "daemon/actuator/mark/restart.h"
 
 #ifndef NT_X86_XSTATE
 #define NT_X86_XSTATE 0x202
@@ -45,11 +45,6 @@
 #define ERESTARTNOINTR 513
 #define ERESTARTNOHAND 514
 #define ERESTART_RESTARTBLOCK 516
-
-#define NR_EPOLL_PWAIT2 441
-#define IORING_ENTER_EXT_ARG_BIT 8U
-#define IOCTL_DM_DEV_WAIT 0xc138fd08U
-#define VISIBLE_MS 1000
 
 #define XSTATE_LEGACY_SIZE 576U
 #define XSTATE_BV_OFFSET 512U
@@ -101,10 +96,10 @@ static const unsigned char code_call[] = { 0x0f, 0x05, 0xc3 };
 static const unsigned char code_restorer_long[] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05 };
 static const unsigned char code_restorer_short[] = { 0xb8, 0x0f, 0, 0, 0, 0x0f, 0x05 };
 
-static const MemoryPattern patterns_call[] = { { code_call, sizeof(code_call) } };
+static const MemoryPattern patterns_call[] = { { code_call, sizeof(code_call), 1 } };
 static const MemoryPattern patterns_restorer[] = {
-        { code_restorer_long, sizeof(code_restorer_long) },
-        { code_restorer_short, sizeof(code_restorer_short) },
+        { code_restorer_long, sizeof(code_restorer_long), 1 },
+        { code_restorer_short, sizeof(code_restorer_short), 1 },
 };
 
 /* What the processor and kernel have enabled; filled in once by arch_init(). */
@@ -162,80 +157,6 @@ int arch_gadgets_find(const MemoryMap *map, pid_t tid, ArchGadgets *ret) {
                 return r;
         *ret = g;
         return 0;
-}
-
-/* A relative time-out at an address of the target: longer than it could be repeated without anybody noticing? */
-static bool timeout_is_long(pid_t tid, uint64_t address) {
-        struct timespec ts;
-
-        if (address == 0)
-                return false;
-        if (tid == 0 || memory_read(tid, address, &ts, sizeof(ts)) < 0)
-                return true;
-        return ts.tv_sec * 1000 + ts.tv_nsec / 1000000 > VISIBLE_MS;
-}
-
-/* Calls for which the kernel answers any stop with EINTR, handler or not (signal(7) lists them). They are made to
- * start again, which is exact unless they have a time-out; with a short one it is at most doubled. 'tid' may be 0:
- * then time-outs in memory count as long. */
-static bool call_can_repeat(pid_t tid, long nr, const uint64_t args[6]) {
-        switch (nr) {
-        case SYS_epoll_wait:
-        case SYS_epoll_pwait:
-                return (int) args[3] <= VISIBLE_MS;
-        case NR_EPOLL_PWAIT2:
-        case SYS_semtimedop:
-                return !timeout_is_long(tid, args[3]);
-        case SYS_rt_sigtimedwait:
-                return !timeout_is_long(tid, args[2]);
-        case SYS_io_getevents:
-        case SYS_io_pgetevents:
-                return !timeout_is_long(tid, args[4]);
-        case SYS_io_uring_enter:
-                return args[1] == 0 && !(args[3] & IORING_ENTER_EXT_ARG_BIT);
-        case SYS_semop:
-                return true;
-        }
-        return false;
-}
-
-CallCare arch_call_care(const ThreadCall *call) {
-        switch (call->nr) {
-        case SYS_ioctl: /* NBD_DO_IT takes the device down when interrupted; others we do not know */
-                return (uint32_t) call->args[1] == IOCTL_DM_DEV_WAIT ? CALL_PLAIN : CALL_NEVER;
-        case SYS_write: /* return what was transferred so far */
-        case SYS_writev:
-        case SYS_pwrite64:
-        case SYS_pwritev:
-        case SYS_pwritev2:
-        case SYS_sendto:
-        case SYS_sendmsg:
-        case SYS_sendmmsg:
-        case SYS_sendfile:
-        case SYS_splice:
-        case SYS_vmsplice:
-        case SYS_tee:
-        case SYS_copy_file_range:
-        case SYS_connect:
-                return CALL_NEVER;
-        case SYS_recvfrom:
-        case SYS_recvmmsg:
-                return call->args[3] & 0x100 ? CALL_NEVER : CALL_PLAIN; /* MSG_WAITALL */
-        case SYS_recvmsg:
-                return call->args[2] & 0x100 ? CALL_NEVER : CALL_PLAIN;
-        case SYS_restart_syscall: /* see frame_restart(): left alone it would have to end */
-                return CALL_VISIBLE;
-        case SYS_epoll_wait:
-        case SYS_epoll_pwait:
-        case NR_EPOLL_PWAIT2:
-        case SYS_semtimedop:
-        case SYS_rt_sigtimedwait:
-        case SYS_io_getevents:
-        case SYS_io_pgetevents:
-        case SYS_io_uring_enter:
-                return call_can_repeat(0, call->nr, call->args) ? CALL_PLAIN : CALL_VISIBLE;
-        }
-        return CALL_PLAIN;
 }
 
 static int registers_read(pid_t tid, struct user_regs_struct *ret) {
@@ -308,7 +229,7 @@ static int mask_settle(pid_t tid, ArchState *s) {
         return ptrace(PTRACE_SETSIGMASK, tid, sizeof(mask), &mask) < 0 ? -errno : 0;
 }
 
-int arch_state_read(pid_t tid, ArchState *ret) {
+int arch_state_read(pid_t tid, const ThreadCall *seen _unused_, ArchState *ret) {
         struct user_regs_struct *r = registers(ret);
         int k;
 
@@ -343,6 +264,21 @@ uint64_t arch_state_tls(const ArchState *s) {
 
 bool arch_state_in_call(const ArchState *s) {
         return (long) registers_const(s)->orig_rax >= 0;
+}
+
+/* The kernel decides after the stop, from registers that we read and can put back. */
+bool arch_state_is_settled(const ArchState *s _unused_) {
+        return true;
+}
+
+/* The block holds its own address at its beginning. */
+int arch_thread_block_check(pid_t tid, uint64_t tls, uint64_t robust_list _unused_) {
+        uint64_t self;
+        int r = memory_read(tid, tls, &self, sizeof(self));
+
+        if (r < 0)
+                return r;
+        return self == tls ? 0 : -EOPNOTSUPP;
 }
 
 void arch_state_avoid_restart_call(ArchState *s) {

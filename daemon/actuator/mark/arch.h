@@ -14,13 +14,6 @@
 #define ARCH_VECTOR_MAX 16384
 #define ARCH_FRAME_MAX (ARCH_VECTOR_MAX + 4096)
 
-/* How a system call that sleeps takes being interrupted and made to carry on. */
-typedef enum CallCare {
-        CALL_PLAIN,   /* carries on, or is restarted, unnoticed */
-        CALL_VISIBLE, /* would end with EINTR, as after SIGSTOP and SIGCONT: rather wait a while for its end */
-        CALL_NEVER,   /* would lose something: a partial transfer, an NBD connection */
-} CallCare;
-
 /* Instructions in the target's text on which the path runs. */
 typedef struct ArchGadgets {
         uint64_t call;     /* a system call, then a return */
@@ -52,14 +45,16 @@ typedef enum ArchPosition {
 
 /* 0, or -EOPNOTSUPP where this machine or this kernel is not supported. */
 int arch_init(void);
-CallCare arch_call_care(const ThreadCall *call);
 int arch_gadgets_find(const MemoryMap *map, pid_t tid, ArchGadgets *ret);
 /* The most that a path needs below the stack pointer, with what a signal handler on top of it would need. */
 size_t arch_stack_need(void);
 
 /* Reads everything and settles what the interrupted call is to do: -EOPNOTSUPP for another instruction set or
- * vector state we do not know, -EAGAIN where the thread must not be diverted right now. */
-int arch_state_read(pid_t tid, ArchState *ret);
+ * vector state we do not know, -EAGAIN where the thread must not be diverted right now. 'seen' is what the thread
+ * was doing just before it was asked to stop; 'ret' holds its state at the visit before, or zeros. */
+int arch_state_read(pid_t tid, const ThreadCall *seen, ArchState *ret);
+/* False if the thread has to run on once before it can be put back exactly where it is now. */
+bool arch_state_is_settled(const ArchState *s);
 uint64_t arch_state_sp(const ArchState *s);
 uint64_t arch_state_tls(const ArchState *s);
 /* Whether the thread was in a system call, or stopped outside of any. */
@@ -67,6 +62,10 @@ bool arch_state_in_call(const ArchState *s);
 uint64_t arch_state_ip(const ArchState *s);
 /* The kernel would use restart_syscall(), which a filter forbids: let it repeat the call instead. */
 void arch_state_avoid_restart_call(ArchState *s);
+
+/* Whether 'tls' is where the C library made the control block of this very thread: 0 or -EOPNOTSUPP. The address of
+ * its list of robust mutexes is 0 where it has none. */
+int arch_thread_block_check(pid_t tid, uint64_t tls, uint64_t robust_list);
 
 /* The nonce is stored where it means nothing to the kernel. */
 int arch_frame_build(const ArchState *s, const ArchGadgets *g, uint64_t nonce, ArchFrame *ret);

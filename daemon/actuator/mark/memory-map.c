@@ -14,7 +14,7 @@
 #define MAPS_MAX (64U << 20)
 #define CHUNK_SIZE 65536U
 #define SEARCH_MAX (64U << 20)
-#define PAGE 4096U
+#define PAGE 4096U /* or a multiple of it */
 #define PAGEMAP_GUARD (UINT64_C(1) << 58)
 
 static int mapping_parse(char *line, Mapping *ret) {
@@ -38,7 +38,8 @@ static int mapping_parse(char *line, Mapping *ret) {
                 .shared = permissions[3] == 's',
                 .file = inode != 0,
                 .stack = inode == 0 && streq(path, "[stack]"),
-                .preferred = startswith(name, "libc.so") || startswith(name, "libc-") || startswith(name, "ld-musl"),
+                .preferred = startswith(name, "libc.so") || startswith(name, "libc-") || startswith(name, "ld-musl") ||
+                        streq(path, "[vdso]"),
         };
         *ret = m;
         return 0;
@@ -156,6 +157,15 @@ int memory_touch(pid_t tid, uint64_t start, uint64_t end) {
         return 0;
 }
 
+static const unsigned char *chunk_search(const unsigned char *chunk, size_t size, uint64_t address,
+                                         const MemoryPattern *p) {
+        const unsigned char *hit = memmem(chunk, size, p->bytes, p->size);
+
+        while (hit && (address + (uint64_t) (hit - chunk)) % p->alignment != 0)
+                hit = memmem(hit + 1, size - (size_t) (hit + 1 - chunk), p->bytes, p->size);
+        return hit;
+}
+
 static int mapping_search(const Mapping *m, pid_t tid, const MemoryPattern *patterns, size_t n, size_t *budget,
                           uint64_t *ret) {
         static unsigned char chunk[CHUNK_SIZE];
@@ -170,7 +180,7 @@ static int mapping_search(const Mapping *m, pid_t tid, const MemoryPattern *patt
                 if (memory_read(tid, a, chunk, size) < 0)
                         return -ENOENT;
                 for (size_t i = 0; i < n; i++) {
-                        const unsigned char *hit = memmem(chunk, size, patterns[i].bytes, patterns[i].size);
+                        const unsigned char *hit = chunk_search(chunk, size, a, &patterns[i]);
 
                         if (hit) {
                                 *ret = a + (uint64_t) (hit - chunk);
@@ -200,7 +210,8 @@ int memory_map_search(const MemoryMap *m, pid_t tid, const MemoryPattern *patter
 int memory_find_guard(const Target *t, pid_t tid, uint64_t start, uint64_t end, uint64_t *ret) {
         _cleanup_close_ int fd = -1;
         char path[64];
-        uint64_t entries[512], page = start / PAGE, last = (end + PAGE - 1) / PAGE;
+        const uint64_t size = (uint64_t) sysconf(_SC_PAGESIZE);
+        uint64_t entries[512], page = start / size, last = (end + size - 1) / size;
 
         fd = openat(t->proc_fd, thread_path(tid, "pagemap", path), O_RDONLY | O_CLOEXEC);
         if (fd < 0)
@@ -214,7 +225,7 @@ int memory_find_guard(const Target *t, pid_t tid, uint64_t start, uint64_t end, 
                 n = (size_t) k / sizeof(entries[0]);
                 for (size_t i = 0; i < n; i++)
                         if (entries[i] & PAGEMAP_GUARD) {
-                                *ret = (page + i) * PAGE;
+                                *ret = (page + i) * size;
                                 return 0;
                         }
                 page += n;

@@ -47,6 +47,7 @@ int memory_touch(pid_t tid, uint64_t start, uint64_t end);
 typedef struct MemoryPattern {
         const unsigned char *bytes;
         size_t size;
+        unsigned alignment;
 } MemoryPattern;
 
 /* Finds one of the n patterns in code that cannot be written to: its address, or -ENOENT. */

@@ -6,7 +6,7 @@
  *                                the request to stop, and wakes nobody.
  *   stopped                      The kernel holds the interrupted call's result and number, and on detaching makes
  *                                its usual restart fix-up: our end is a detach, and sets TIF_SIGPENDING so that the
- *                                fix-up is not left out.
+ *                                fix-up is not left out. (On aarch64 it was made already; see there.)
  *   signal mask settled          See mask_settle(): what the kernel is going to do anyway.
  *   frame written                Bytes below the red zone belong to nobody: any signal could overwrite them. See
  *                                also frame_lay().
@@ -43,6 +43,7 @@
 
 #include "daemon/actuator/mark/action.h"
 #include "daemon/actuator/mark/filter.h"
+#include "daemon/actuator/mark/restart.h"
 #include "daemon/actuator/mark/step.h"
 #include "daemon/actuator/mark/thread.h"
 
@@ -56,7 +57,8 @@
 #define STOP_WAIT_MS 50
 #define STACK_SLACK 65536U
 #define STACK_SCAN_MAX (64U << 20)
-#define ATTEMPTS_MAX 3
+#define ATTEMPTS_MAX 6
+#define RETURN_WAIT_MS 5
 #define SIGNAL_CALL_STOP (SIGTRAP | 0x80)
 
 /* The part of the thread's stack that was looked at, and read, before it is stopped. */
@@ -70,6 +72,7 @@ typedef struct Visit {
         pid_t tid;
         StackView stack;
         ThreadStatus status;
+        ThreadCall seen; /* just before it was asked to stop */
         uint64_t args[5];
         ArchState state;
         ArchFrame frame;
@@ -91,6 +94,7 @@ typedef enum Next {
         NEXT_GO_ON,
         NEXT_OVER,    /* detached, or never attached; the report is filled in */
         NEXT_LOOK,    /* detached; look at the stack first and come again */
+        NEXT_RETURN,  /* detached; come again when it sleeps again */
         NEXT_ABANDON, /* attached, and only our exit changes that; the report is filled in */
 } Next;
 
@@ -213,7 +217,7 @@ static Next visit_examine(Visit *v, ThreadCall *ret_call) {
         if (r < 0)
                 return report_error(v, r);
         if (!ret_call->running) {
-                CallCare care = arch_call_care(ret_call);
+                CallCare care = call_care(ret_call);
 
                 if (care == CALL_NEVER || (care == CALL_VISIBLE && !v->job->late))
                         return report_as(v, MARK_BUSY, true);
@@ -245,33 +249,36 @@ static int stack_look(Visit *v, uint64_t sp, StackView *ret) {
 
 /* The C library gives each of its threads a list of robust mutexes, in its control block; a thread made by a bare
  * clone() has none, and a stack, and a control block, that may be anybody's. Musl gives none to any. */
-static bool thread_is_bare(const Visit *v) {
+static int robust_list_find(const Visit *v, uint64_t *ret) {
         void *head = NULL, *leader_head = NULL;
         size_t size;
 
-        if (syscall(SYS_get_robust_list, v->tid, &head, &size) < 0 || head)
-                return false;
-        return syscall(SYS_get_robust_list, v->job->target->pid, &leader_head, &size) >= 0 && leader_head;
+        if (syscall(SYS_get_robust_list, v->tid, &head, &size) < 0)
+                head = NULL;
+        else if (!head && syscall(SYS_get_robust_list, v->job->target->pid, &leader_head, &size) >= 0 && leader_head)
+                return -EOPNOTSUPP;
+        *ret = (uint64_t) head;
+        return 0;
 }
 
 /* A stack that is known to be one: the main one, for the main thread; for any other one that ends in this thread's
- * own control block, which holds its own address at its beginning. Goroutines, coroutines, alternate stacks fail
- * here: below their stack pointer may be somebody else's data. */
+ * own control block. Goroutines, coroutines, alternate stacks fail here: below their stack pointer may be somebody
+ * else's data. */
 static int stack_check(const Visit *v) {
         const uint64_t sp = arch_state_sp(&v->state), tls = arch_state_tls(&v->state);
-        uint64_t self;
+        uint64_t robust_list = 0;
         int r;
 
         if (sp < v->stack.low || sp >= v->stack.high || sp - v->stack.low < arch_stack_need())
                 return -EOPNOTSUPP;
         if (v->stack.mapping->stack || v->tid == v->job->target->pid)
                 return v->stack.mapping->stack && v->tid == v->job->target->pid ? 0 : -EOPNOTSUPP;
-        if (thread_is_bare(v) || tls <= sp || tls >= v->stack.high)
-                return -EOPNOTSUPP;
-        r = memory_read(v->tid, tls, &self, sizeof(self));
+        r = robust_list_find(v, &robust_list);
         if (r < 0)
                 return r;
-        return self == tls ? 0 : -EOPNOTSUPP;
+        if (tls <= sp || tls >= v->stack.high)
+                return -EOPNOTSUPP;
+        return arch_thread_block_check(v->tid, tls, robust_list);
 }
 
 static bool stack_is_known(const Visit *v) {
@@ -363,6 +370,8 @@ static Next visit_stop(Visit *v) {
                 (void) report_error(v, r);
                 return NEXT_ABANDON;
         }
+        if (thread_call_read(v->job->target, v->tid, &v->seen) < 0)
+                v->seen = (ThreadCall) { .running = true };
         v->stop_began = now_ns();
         if (ptrace(PTRACE_INTERRUPT, v->tid, NULL, NULL) < 0)
                 return report_error(v, -errno);
@@ -414,9 +423,10 @@ static int frame_lay(const Visit *v) {
 
 /* With the thread stopped: reads it, and lays the frame. */
 static Next visit_prepare(Visit *v) {
+        Next next;
         int r;
 
-        r = arch_state_read(v->tid, &v->state);
+        r = arch_state_read(v->tid, &v->seen, &v->state);
         if (r < 0) {
                 thread_detach(v, 0);
                 return report_error(v, r);
@@ -444,7 +454,11 @@ static Next visit_prepare(Visit *v) {
                 return report_error(v, r);
         }
         step_reached(STEP_WRITTEN);
-        return filter_prepare(v);
+        next = filter_prepare(v);
+        if (next != NEXT_GO_ON || arch_state_is_settled(&v->state))
+                return next;
+        thread_restore(v, 0);
+        return NEXT_RETURN;
 }
 
 /* An unexpected stop on the path, or none. */
@@ -538,6 +552,16 @@ static void visit_verify(Visit *v) {
                 (void) report_as(v, MARK_BUSY, true);
 }
 
+/* Until the thread sleeps again, or a moment has passed. */
+static void return_wait(const Visit *v) {
+        const uint64_t until = now_ns() + RETURN_WAIT_MS * UINT64_C(1000000);
+        const struct timespec nap = { 0, 100000 };
+        ThreadCall call;
+
+        while (thread_call_read(v->job->target, v->tid, &call) >= 0 && call.running && now_ns() < until)
+                (void) nanosleep(&nap, NULL);
+}
+
 int thread_mark(const MarkJob *job, pid_t tid, ThreadReport *ret) {
         static Visit visit;
         Visit *v = &visit;
@@ -565,6 +589,10 @@ int thread_mark(const MarkJob *job, pid_t tid, ThreadReport *ret) {
 
                         if (r < 0)
                                 return stack_report(v, r);
+                        continue;
+                }
+                if (next == NEXT_RETURN) {
+                        return_wait(v);
                         continue;
                 }
                 if (next == NEXT_GO_ON)

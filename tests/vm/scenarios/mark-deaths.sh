@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash
 #
-# The helper that marks threads dies at each of its system calls, with the real
-# flag, on servers with data going through them: tcmu-runner, and bindfs with
-# threads that come and go. Nothing of it may be noticed. On victims that check
-# their registers too, see tests/mark.
+# The helper that marks threads dies at each of its system calls, and then at
+# random instants, with the real flag, on servers with data going through them:
+# tcmu-runner, and bindfs with threads that come and go. Nothing of it may be
+# noticed. On victims that check their registers too, see tests/mark.
 #
-# Here for a minute each; MARK_SECONDS=0 MARK_DEATHS=10000 in the environment
-# makes it that many, in hours.
+# In the environment, where --exec can say more: MARK_SECONDS, at each call, and
+# MARK_TIMED, how often at random in up to MARK_TIMED_SECONDS, of each server;
+# MARK_SERVERS, which of them; MARK_SEED. Some minutes of it:
+#   run.py ... --timeout 500 --exec 'MARK_SERVERS=tcmu MARK_TIMED=5000 MARK_SEED=12 \
+#     bash /usr/lib/stackd-vm/scenarios/mark-deaths.sh'
 #
 # timeout: 600
 # disks: 2
@@ -20,7 +23,8 @@ require dmzadm tcmu-runner bindfs
 helper=/usr/libexec/stackd/stackd-mark
 driver=/usr/lib/stackd-vm/extra/mark-deaths
 [[ -x $driver ]] || skip "no mark-deaths in the payload: run.py --extra"
-deaths=${MARK_DEATHS:-1000} seconds=${MARK_SECONDS:-60}
+seconds=${MARK_SECONDS:-45} timed=${MARK_TIMED:-150} servers=${MARK_SERVERS:-bindfs tcmu} seed=${MARK_SEED:-11}
+timed_seconds=${MARK_TIMED_SECONDS:-300}
 # Only we mark.
 systemctl mask --quiet --runtime stackd.service
 
@@ -55,14 +59,23 @@ start_of() {
         echo "${fields[19]}"
 }
 
+# die NAME PID OPTION...
+die() {
+        local name=$1 pid=$2
+        shift 2
+        "$driver" --seed "$seed" --deadline-ms 3000 "$@" "$helper" "$pid" >"/run/$name.deaths" ||
+                fail "$name: $(tail -3 "/run/$name.deaths" | tr '\n' ' ')"
+        echo "$name: $(tail -1 "/run/$name.deaths")"
+}
+
 # deaths_of NAME PID
 deaths_of() {
         local start
-        step "$1: up to $deaths deaths in $seconds s"
         start=$(start_of "$2")
-        "$driver" --deaths "$deaths" --seed "${MARK_SEED:-11}" --seconds "$seconds" --deadline-ms 3000 "$helper" "$2" >"/run/$1.deaths" ||
-                fail "$1: $(tail -3 "/run/$1.deaths" | tr '\n' ' ')"
-        tail -1 "/run/$1.deaths"
+        step "$1: deaths at each call, for $seconds s"
+        die "$1" "$2" --deaths 10000 --seconds "$seconds"
+        step "$1: $timed deaths at random"
+        die "$1" "$2" --timed --deaths "$timed" --seconds "$timed_seconds"
         assert_eq "$(start_of "$2")" "$start" "start of $1"
         # and a last one that lives
         python3 - "$helper" "$2" <<'PYTHON'
@@ -81,21 +94,25 @@ PYTHON
         assert_marked "$2"
 }
 
-fuse_lower_up
-fuse_up pool
-fuse_inner_up pool
-load_up bindfs "$(fuse_inner pool)"
-deaths_of bindfs "$(main_pid "$(fuse_unit pool)")"
-load_down bindfs
-fuse_inner_down pool
-fuse_down pool
-fuse_lower_down
+if [[ $servers == *bindfs* ]]; then
+        fuse_lower_up
+        fuse_up pool
+        fuse_inner_up pool
+        load_up bindfs "$(fuse_inner pool)"
+        deaths_of bindfs "$(main_pid "$(fuse_unit pool)")"
+        load_down bindfs
+        fuse_inner_down pool
+        fuse_down pool
+        fuse_lower_down
+fi
 
-tcmu_zoned_stack_up
-load_up tcmu "$TCMU_INNER"
-deaths_of tcmu "$(main_pid "$TCMU_UNIT")"
-load_down tcmu
-tcmu_zoned_stack_down
+if [[ $servers == *tcmu* ]]; then
+        tcmu_zoned_stack_up
+        load_up tcmu "$TCMU_INNER"
+        deaths_of tcmu "$(main_pid "$TCMU_UNIT")"
+        load_down tcmu
+        tcmu_zoned_stack_down
+fi
 if dmesg | grep -E 'I/O error|EXT4-fs error|XFS .*(error|corrupt)|blocked for more than'; then
         fail "the kernel has something to say"
 fi

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What being stopped does to the system call that a thread sleeps in. */
+
+#include "daemon/actuator/mark/target.h"
+
+/* How a system call that sleeps takes being interrupted and made to carry on. */
+typedef enum CallCare {
+        CALL_PLAIN,   /* carries on, or is restarted, unnoticed */
+        CALL_VISIBLE, /* would end with EINTR, as after SIGSTOP and SIGCONT: rather wait a while for its end */
+        CALL_NEVER,   /* would lose something: a partial transfer, an NBD connection */
+} CallCare;
+
+CallCare call_care(const ThreadCall *call);
+
+/* Calls for which the kernel answers any stop with EINTR, handler or not (signal(7) lists them). They are made to
+ * start again, which is exact unless they have a time-out; with a short one it is at most doubled. 'tid' may be 0:
+ * then time-outs in memory count as long. */
+bool call_can_repeat(pid_t tid, long nr, const uint64_t args[6]);
