@@ -15,6 +15,7 @@
 #define PASSED_FD 3
 
 struct Child {
+        ChildKind kind;
         pid_t pid;
         int pidfd, output_fd;
         sd_event_source *exit_source, *output_source, *deadline_source;
@@ -24,10 +25,10 @@ struct Child {
         void *userdata;
 };
 
-static unsigned stuck;
+static unsigned stuck[_CHILD_KIND_MAX];
 
-unsigned child_count_stuck(void) {
-        return stuck;
+unsigned child_count_stuck(ChildKind kind) {
+        return stuck[kind];
 }
 
 static Child *child_free(Child *c) {
@@ -85,7 +86,7 @@ static int on_exit_event(sd_event_source *source _unused_, int fd _unused_, uint
         if (c->output_source)
                 read_output(c);
         if (!c->done && !c->deadline_source)
-                stuck--;
+                stuck[c->kind]--;
         finish(c, info.si_code == CLD_EXITED ? info.si_status : -EIO);
         child_free(c);
         return 0;
@@ -93,7 +94,7 @@ static int on_exit_event(sd_event_source *source _unused_, int fd _unused_, uint
 
 static void abandon(Child *c) {
         c->deadline_source = sd_event_source_disable_unref(c->deadline_source);
-        stuck++;
+        stuck[c->kind]++;
         (void) syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
 }
 
@@ -157,6 +158,7 @@ int child_start(sd_event *event, const ChildSpec *spec, Child **ret) {
 
         if (!c)
                 return -ENOMEM;
+        c->kind = spec->kind;
         c->pidfd = c->output_fd = -1;
         if (pipe2(pipe_fds, O_CLOEXEC) < 0)
                 return -errno;

@@ -14,7 +14,16 @@ typedef struct Child Child;
  * died otherwise. The output is NUL-terminated and belongs to the child. */
 typedef void (*ChildDone)(int status, const char *output, void *userdata);
 
+/* What it may wait for: those that are stuck in one kind of thing hold back no other. */
+typedef enum ChildKind {
+        CHILD_OTHER,
+        CHILD_PROBE,
+        CHILD_DEED,
+        _CHILD_KIND_MAX,
+} ChildKind;
+
 typedef struct ChildSpec {
+        ChildKind kind;
         const char *const *argv;                       /* a program, or ... */
         void (*run)(void *userdata, int output_fd);    /* ... a function, called in the forked child */
         int pass_fd;                                   /* becomes descriptor 3 of the program; -1 for none */
@@ -30,4 +39,4 @@ int child_start(sd_event *event, const ChildSpec *spec, Child **ret);
 Child *child_cancel(Child *c);
 
 /* Children that were killed and have not died yet. */
-unsigned child_count_stuck(void);
+unsigned child_count_stuck(ChildKind kind);

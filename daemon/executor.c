@@ -20,6 +20,7 @@
 #define RETRY_FIRST_USEC (100U * 1000)
 #define RETRY_MAX 8U        /* with a timer; then when something else makes a plan, but not ... */
 #define RETRY_DOUBLINGS 13U /* ... more often than every quarter of an hour */
+#define HUNG_TRIES 11U /* one that hung counts for so many: each try may leave a child that cannot be killed */
 #define HISTORY_MAX 1024U
 
 /* An action under way, or waiting for its turn. */
@@ -27,6 +28,7 @@ typedef struct Job {
         Action action;
         Child *child;
         bool started;
+        bool hung; /* was given up */
         Record *before; /* the record that there was before this, or NULL */
         Executor *executor;
         struct Job *next;
@@ -102,7 +104,7 @@ static void arm_retry(Executor *x, uint64_t at) {
         x->retry_at = at;
 }
 
-static void failure_note(Executor *x, const Action *a, bool refused) {
+static void failure_note(Executor *x, const Action *a, bool refused, bool hung) {
         Failure *f = failure_find(x, a), new = {};
 
         if (!f) {
@@ -115,6 +117,8 @@ static void failure_note(Executor *x, const Action *a, bool refused) {
                 f = &x->failures[x->n_failures - 1];
         }
         f->refused = refused;
+        if (hung)
+                f->tries = MAX(f->tries, HUNG_TRIES);
         f->next = now_usec(x) + ((uint64_t) RETRY_FIRST_USEC << MIN(f->tries, RETRY_DOUBLINGS));
         f->tries++;
         if (f->tries < RETRY_MAX && !refused)
@@ -255,7 +259,7 @@ static void job_finish(Job *j, DeedStatus status) {
         if (gone ? a->undo || a->pid > 0 : a->state != ACTION_FAILED)
                 failure_forget(x, a);
         else
-                failure_note(x, a, status == DEED_REFUSED);
+                failure_note(x, a, status == DEED_REFUSED, j->hung);
         if (!gone) {
                 if (a->kind == ACTION_IO_FLUSHER)
                         log_mark(a);
@@ -413,6 +417,7 @@ static void on_deed_done(int status, const char *output, void *userdata) {
 
         j->child = NULL;
         log_debug("%s of %s: %d %s", action_kind_to_string(j->action.kind), j->action.target, status, output);
+        j->hung = status == -ETIME;
         r = deed_result_parse(output, &result);
         if (r < 0)
                 result = (DeedResult) {
@@ -452,6 +457,7 @@ static int deed_start(Job *j) {
         Executor *x = j->executor;
         const Actuator *actuator = actuator_find(j->action.kind);
         ChildSpec spec = {
+                .kind = CHILD_DEED,
                 .run = run_deed,
                 .pass_fd = -1,
                 .deadline_usec = DEED_DEADLINE_USEC,
@@ -460,7 +466,7 @@ static int deed_start(Job *j) {
         };
         int r = 0;
 
-        if (child_count_stuck() >= STUCK_MAX)
+        if (child_count_stuck(CHILD_DEED) >= STUCK_MAX)
                 return -EBUSY;
         if (!j->action.undo) {
                 r = keep_record(j);

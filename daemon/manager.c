@@ -14,29 +14,19 @@
 #include "common/text.h"
 #include "daemon/actuator/ledger.h"
 #include "daemon/capture/archive.h"
-#include "daemon/child.h"
 #include "daemon/executor.h"
 #include "daemon/manager.h"
 #include "daemon/observe.h"
+#include "daemon/prober.h"
+#include "daemon/process-watch.h"
 #include "daemon/reload.h"
 #include "daemon/source/scan.h"
 
 #define DEBOUNCE_USEC (5U * 1000)
-#define SLOW_PROBE_DEADLINE_USEC (30U * 1000 * 1000)
-#define STUCK_PROBES_MAX 4U
 #define RETRY_FIRST_USEC (100U * 1000)
 #define RETRY_MAX 8U
 #define CAPTURE_PASSES_MAX 5U
 #define RECONCILE_USEC (10ULL * 60 * 1000 * 1000) /* memory grows, and settings change, without an event */
-
-typedef struct Watch {
-        pid_t pid;
-        uint64_t start;
-        int pidfd;
-        sd_event_source *source;
-        bool wanted;
-        Manager *manager;
-} Watch;
 
 /* A request that waits: for a settled view, or for all jobs to end. */
 typedef struct Waiter {
@@ -47,13 +37,6 @@ typedef struct Waiter {
         uint64_t since;
         struct Waiter *next;
 } Waiter;
-
-/* A child that asks, or asked last. */
-typedef struct ProbeRun {
-        Child *child;
-        char **questions;
-        Manager *manager;
-} ProbeRun;
 
 struct Manager {
         sd_event *event;
@@ -76,15 +59,14 @@ struct Manager {
         sd_device_monitor *monitor;
         sd_event_source *mounts_source, *swaps_source, *pass_timer, *retry_timer, *settle_timer, *reconcile_timer;
         int mounts_fd, swaps_fd;
-        Watch **watches;
-        size_t n_watches, watches_capacity;
+        ProcessWatch *watch;
+        Prober *prober;
 
         unsigned dirty; /* tables to read in the next pass */
         GraphChanges changes; /* made by passes that failed half-way: not analysed and published yet */
         bool pass_pending, passed;
         uint64_t last_pass_end, last_pass_duration;
         unsigned unserved_tries, capture_passes;
-        ProbeRun probe_runs[_PROBE_PACE_MAX];
         Waiter *waiters;
 };
 
@@ -116,142 +98,45 @@ static int arm(Manager *m, sd_event_source **source, uint64_t at, sd_event_time_
 
 /* ---- watching processes ---- */
 
-static void watch_free(Watch *w) {
-        sd_event_source_disable_unref(w->source);
-        fd_close(w->pidfd);
-        free(w);
+static void on_process_exit(void *userdata) {
+        Manager *m = userdata;
+
+        m->unserved_tries = 0;
+        manager_request_pass(m, TABLE_PROCESSES);
 }
 
-static int on_process_exit(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
-        Watch *w = userdata;
-
-        (void) sd_event_source_set_enabled(w->source, SD_EVENT_OFF);
-        w->manager->unserved_tries = 0;
-        manager_request_pass(w->manager, TABLE_PROCESSES);
-        return 0;
-}
-
-static int watch_add(Manager *m, pid_t pid, uint64_t start) {
-        Watch *w;
+static void manager_watch(Manager *m, pid_t pid, uint64_t start, bool seen) {
         int r;
 
-        for (size_t i = 0; i < m->n_watches; i++)
-                if (m->watches[i]->pid == pid && m->watches[i]->start == start) {
-                        m->watches[i]->wanted = true;
-                        return 0;
-                }
-        w = calloc(1, sizeof(Watch));
-        if (!w)
-                return -ENOMEM;
-        *w = (Watch) { .pid = pid, .start = start, .wanted = true, .manager = m };
-        w->pidfd = r = process_open(m->root, pid, start);
-        if (r >= 0)
-                r = sd_event_add_io(m->event, &w->source, w->pidfd, EPOLLIN, on_process_exit, w);
-        if (r >= 0)
-                r = ARRAY_APPEND(m->watches, m->n_watches, m->watches_capacity, w);
-        if (r < 0)
-                watch_free(w);
-        return r;
+        r = process_watch_add(m->watch, pid, start);
+        if (r == -ESRCH && seen)
+                m->scan.unserved = true; /* it went while we looked */
+        else if (r < 0 && r != -ESRCH)
+                log_warning("Cannot watch process %d: %s", pid, strerror(-r));
 }
 
 /* Everyone who holds a serving device, or whom something was done to. */
 static void manager_update_watches(Manager *m) {
-        size_t kept = 0;
-        int r;
-
-        for (size_t i = 0; i < m->n_watches; i++)
-                m->watches[i]->wanted = false;
-        for (size_t i = 0; i < m->scan.processes.n + m->scan.n_served + m->ledger.n; i++) {
-                size_t a = m->scan.processes.n, b = a + m->scan.n_served;
-
-                if (i >= b && m->ledger.records[i - b].pid == 0)
-                        continue;
-                pid_t pid = i < a ? m->scan.processes.holders[i].pid : i < b ? m->scan.served[i - a].pid : m->ledger.records[i - b].pid;
-                uint64_t start = i < a ? m->scan.processes.holders[i].start : i < b ? m->scan.served[i - a].start : m->ledger.records[i - b].start;
-
-                r = watch_add(m, pid, start);
-                if (r == -ESRCH && i < b)
-                        m->scan.unserved = true; /* it went while we looked */
-                else if (r < 0 && r != -ESRCH)
-                        log_warning("Cannot watch process %d: %s", pid, strerror(-r));
-        }
-        for (size_t i = 0; i < m->n_watches; i++)
-                if (m->watches[i]->wanted)
-                        m->watches[kept++] = m->watches[i];
-                else
-                        watch_free(m->watches[i]);
-        m->n_watches = kept;
+        process_watch_begin(m->watch);
+        for (size_t i = 0; i < m->scan.processes.n; i++)
+                manager_watch(m, m->scan.processes.holders[i].pid, m->scan.processes.holders[i].start, true);
+        for (size_t i = 0; i < m->scan.n_served; i++)
+                manager_watch(m, m->scan.served[i].pid, m->scan.served[i].start, true);
+        for (size_t i = 0; i < m->ledger.n; i++)
+                if (m->ledger.records[i].pid > 0)
+                        manager_watch(m, m->ledger.records[i].pid, m->ledger.records[i].start, false);
+        process_watch_end(m->watch);
 }
 
 /* ---- probes ---- */
 
-static void run_probe(void *userdata, int output_fd) {
-        ProbeRun *run = userdata;
-
-        probe_run(run->questions, output_fd);
-}
-
-static void on_probe_done(int status _unused_, const char *output, void *userdata);
-
-static void manager_start_probe(Manager *m, ProbePace pace) {
-        ProbeRun *run = &m->probe_runs[pace];
-        ChildSpec spec = {
-                .run = run_probe,
-                .pass_fd = -1,
-                .deadline_usec = pace == PROBE_SLOW ? SLOW_PROBE_DEADLINE_USEC : m->configuration.settings.probe_timeout_usec,
-                .done = on_probe_done,
-                .userdata = run,
-        };
-        int r;
-
-        if (run->child || !m->scan.probes || child_count_stuck() >= STUCK_PROBES_MAX)
-                return;
-        run->manager = m;
-        run->questions = strv_free(run->questions);
-        r = probe_cache_take_wanted(&m->probes, pace, &run->questions);
-        if (r >= 0 && run->questions)
-                r = child_start(m->event, &spec, &run->child);
-        if (r < 0)
-                log_warning("Cannot ask devices for details: %s", strerror(-r));
+static void on_answers(void *userdata) {
+        manager_request_pass(userdata, 0);
 }
 
 static void manager_start_probes(Manager *m) {
-        for (ProbePace pace = 0; pace < _PROBE_PACE_MAX; pace++)
-                manager_start_probe(m, pace);
-}
-
-static bool manager_is_probing(const Manager *m) {
-        for (ProbePace pace = 0; pace < _PROBE_PACE_MAX; pace++)
-                if (m->probe_runs[pace].child)
-                        return true;
-        return false;
-}
-
-static void on_probe_done(int status _unused_, const char *output, void *userdata) {
-        _cleanup_free_ char *copy = strdup(output);
-        ProbeRun *run = userdata;
-        Manager *m = run->manager;
-        char *state = NULL, **question = run->questions;
-
-        run->child = NULL;
-        for (char *line = copy ? strtok_r(copy, "\n", &state) : NULL; line && question && *question; line = strtok_r(NULL, "\n", &state)) {
-                char *answer = strchr(line, '=');
-
-                if (!answer)
-                        break;
-                *answer++ = 0;
-                if (!streq(line, *question))
-                        break;
-                (void) probe_cache_answer(&m->probes, line, answer);
-                question++;
-        }
-        /* A question that had all the time for itself and got no answer hangs. Where others were answered before
-         * it, that time may just have run out: it is asked again, like those after it. */
-        if (question && *question && question == run->questions)
-                (void) probe_cache_answer(&m->probes, *question++, NULL);
-        for (; question && *question; question++)
-                probe_cache_forget(&m->probes, *question);
-        manager_request_pass(m, 0);
+        if (m->scan.probes)
+                prober_start(m->prober, m->configuration.settings.probe_timeout_usec);
 }
 
 /* ---- a pass ---- */
@@ -421,7 +306,7 @@ static PlanInput manager_plan_input(Manager *m, const RecordView *done) {
                 .state = &m->state,
                 .done = done,
                 /* An open question may be about what something stands on. */
-                .complete = !m->scan.incomplete && !manager_is_probing(m),
+                .complete = !m->scan.incomplete && !prober_is_busy(m->prober),
         };
 }
 
@@ -465,7 +350,7 @@ static void manager_carry_out(Manager *m) {
 /* ---- requests ---- */
 
 static bool manager_is_settled(const Manager *m) {
-        return m->passed && !m->pass_pending && !manager_is_probing(m);
+        return m->passed && !m->pass_pending && !prober_is_busy(m->prober);
 }
 
 static int on_settle_timeout(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
@@ -728,7 +613,7 @@ static int manager_record(Manager *m, Recorder *recorder) {
         if (r < 0 || !sysroot_is_machine(m->root) || ++m->capture_passes >= CAPTURE_PASSES_MAX)
                 return r;
         manager_start_probes(m);
-        return manager_is_probing(m) ? 1 : 0;
+        return prober_is_busy(m->prober) ? 1 : 0;
 }
 
 static int manager_capture(Manager *m) {
@@ -860,10 +745,7 @@ Manager *manager_free(Manager *m) {
         if (!m)
                 return NULL;
         bus_server_free(m->bus);
-        for (ProbePace pace = 0; pace < _PROBE_PACE_MAX; pace++) {
-                child_cancel(m->probe_runs[pace].child);
-                strv_free(m->probe_runs[pace].questions);
-        }
+        prober_free(m->prober);
         executor_free(m->executor);
         reload_free(m->reload);
         configuration_done(&m->configuration);
@@ -872,9 +754,7 @@ Manager *manager_free(Manager *m) {
                 plan_done(&w->plan);
                 free(w);
         }
-        for (size_t i = 0; i < m->n_watches; i++)
-                watch_free(m->watches[i]);
-        free(m->watches);
+        process_watch_free(m->watch);
         sd_device_monitor_unref(m->monitor);
         sd_event_source_disable_unref(m->mounts_source);
         sd_event_source_disable_unref(m->swaps_source);
@@ -971,6 +851,11 @@ int manager_start(Manager *m) {
         if (r < 0)
                 return r;
         r = m->options.capture_fd < 0 ? manager_load_configuration(m) : 0;
+        if (r < 0)
+                return r;
+        r = prober_new(m->event, &m->probes, on_answers, m, &m->prober);
+        if (r >= 0)
+                r = process_watch_new(m->event, m->root, on_process_exit, m, &m->watch);
         if (r < 0)
                 return r;
         if (m->trouble) {

@@ -120,7 +120,7 @@ static int start(Reload *r) {
         int k;
 
         r->waiting = NULL;
-        k = child_count_stuck() >= STUCK_MAX ? -EBUSY : child_start(r->event, &spec, &r->child);
+        k = child_count_stuck(CHILD_OTHER) >= STUCK_MAX ? -EBUSY : child_start(r->event, &spec, &r->child);
         if (k < 0) {
                 log_error("Cannot read the configuration: %s", strerror(-k));
                 answer(waiting, k);

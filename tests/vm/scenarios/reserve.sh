@@ -193,6 +193,20 @@ carried "$unit"
 systemctl stop again.service
 wait_for 20 '[[ $(memory_min system.slice) == "$before" && -z $(traces) && $(grep -c . /run/stackd/ledger) == 1 ]]'
 
+step "a bus that hangs holds up only what needs it"
+bus=$(main_pid dbus.service)
+kill -STOP "$bus"
+defer "kill -CONT $bus"
+FUSE_UNIT_OPTIONS=()
+fuse_up pool
+server=$(main_pid "$(fuse_unit pool)")
+wait_for 20 'is_marked "$server" && [[ $(score_of "$server") == -500 ]]'
+unit=system.slice/$(fuse_unit pool)
+assert_eq "$(memory_min "$unit")" 0
+kill -CONT "$bus"
+wait_for 30 'reserved "$unit"'
+fuse_down pool
+
 step "in a limited group nothing is made unkillable"
 systemd-run --quiet --unit=limited --collect --property=MemoryMax=200M bindfs -f "$FUSE_LOWER/again" /mnt/again
 wait_for 20 'mountpoint --quiet /mnt/again && reserved system.slice/limited.service'

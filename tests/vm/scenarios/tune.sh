@@ -157,6 +157,23 @@ assert_eq "$(state)" "$before"
 stackctl apply >/dev/null || :
 assert_eq "$(state)" "$after"
 
+step "killed at any moment"
+for round in {1..10}; do
+        deed=Revert
+        ((round % 2)) || deed=Apply
+        busctl call org.stackd1 /org/stackd1 org.stackd1.Manager $deed as 0 >/dev/null 2>&1 &
+        # Any moment: on this machine all is done after some 0.4 s.
+        sleep "0.$((RANDOM % 4))$((RANDOM % 10))"
+        kill -KILL "$(main_pid stackd.service)"
+        wait $! || :
+        wait_for 20 'systemctl --quiet is-active stackd.service && stackctl status >/dev/null'
+        echo "$deed: $(state)"
+done
+stackctl revert >/dev/null
+assert_eq "$(state)" "$before"
+stackctl apply >/dev/null || :
+assert_eq "$(state)" "$after"
+
 step "the policy is taken away"
 rm /etc/stackd/policy/10-lower.policy
 reload
