@@ -207,6 +207,18 @@ kill -CONT "$bus"
 wait_for 30 'reserved "$unit"'
 fuse_down pool
 
+if [[ ${FUSE_KINDS[*]} == *clone* ]]; then
+        step "a service of another user"
+        fuse_up clone
+        server=$(main_pid "$(fuse_unit clone)")
+        unit=system.slice/$(fuse_unit clone)
+        assert_eq "$(stat --format=%U "/proc/$server/oom_score_adj")" user
+        wait_for 20 '[[ $(score_of "$server") == -500 ]] && reserved "$unit"'
+        stackctl revert "$server" >/dev/null
+        assert_eq "$(memory_min "$unit") $(score_of "$server")" "0 0"
+        fuse_down clone
+fi
+
 step "in a limited group nothing is made unkillable"
 systemd-run --quiet --unit=limited --collect --property=MemoryMax=200M bindfs -f "$FUSE_LOWER/again" /mnt/again
 wait_for 20 'mountpoint --quiet /mnt/again && reserved system.slice/limited.service'
