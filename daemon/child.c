@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -117,6 +118,21 @@ Child *child_cancel(Child *c) {
         return NULL;
 }
 
+/* A child that cannot be killed outlives us, and must not hold on to what its successor needs: the lock of the
+ * record, the name on the bus. Linux before 5.9 lacks the call, and the child keeps them. */
+static void close_others(const ChildSpec *spec, int output_fd) {
+        for (int fd = STDERR_FILENO + 1; fd >= 0;) {
+                int next = output_fd >= fd ? output_fd : INT_MAX;
+
+                for (size_t i = 0; i < spec->n_keep; i++)
+                        if (spec->keep[i] >= fd && spec->keep[i] < next)
+                                next = spec->keep[i];
+                if (next > fd)
+                        (void) close_range((unsigned) fd, next == INT_MAX ? UINT_MAX : (unsigned) next - 1, 0);
+                fd = next == INT_MAX ? -1 : next + 1;
+        }
+}
+
 static _Noreturn void run_child(const ChildSpec *spec, int output_fd, pid_t parent) {
         sigset_t none;
 
@@ -126,6 +142,7 @@ static _Noreturn void run_child(const ChildSpec *spec, int output_fd, pid_t pare
         sigemptyset(&none);
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
         if (spec->run) {
+                close_others(spec, output_fd);
                 spec->run(spec->userdata, output_fd);
                 _exit(EXIT_SUCCESS);
         }

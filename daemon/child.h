@@ -25,7 +25,9 @@ typedef enum ChildKind {
 typedef struct ChildSpec {
         ChildKind kind;
         const char *const *argv;                       /* a program, or ... */
-        void (*run)(void *userdata, int output_fd);    /* ... a function, called in the forked child */
+        void (*run)(void *userdata, int output_fd);    /* ... a function, called in the forked child, */
+        const int *keep;                               /* ... which has no other descriptors of ours above 2 than these */
+        size_t n_keep;
         int pass_fd;                                   /* becomes descriptor 3 of the program; -1 for none */
         uint64_t deadline_usec;
         ChildDone done;

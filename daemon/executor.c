@@ -87,7 +87,7 @@ static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, vo
         Executor *x = userdata;
 
         x->retry_at = 0;
-        x->changed(x->userdata);
+        x->changed(_ACTION_KIND_MAX, x->userdata);
         return 0;
 }
 
@@ -233,10 +233,12 @@ static void log_mark(const Action *a) {
 }
 
 /* What is stale will be planned anew, and is no failure of anybody. */
-static void log_deed(const Action *a, bool stale) {
+static void log_deed(const Action *a, DeedStatus status) {
         const char *kind = action_kind_to_string(a->kind), *space = a->key[0] ? " " : "";
 
-        if (stale)
+        if (status == DEED_SAME)
+                log_debug("%s%s%s of %s is %s already", kind, space, a->key, a->name, a->to);
+        else if (status == DEED_STALE)
                 log_info("Did not set %s%s%s of %s to %s: %s", kind, space, a->key, a->name, a->to, a->error ?: "it has changed");
         else if (a->state == ACTION_FAILED)
                 log_warning("Cannot set %s%s%s of %s to %s: %s", kind, space, a->key, a->name, a->to, a->error ?: "out of memory");
@@ -254,9 +256,11 @@ static void job_finish(Job *j, DeedStatus status) {
         bool gone = status == DEED_GONE;
         Executor *x = j->executor;
         Action *a = &j->action;
+        ActionKind kind = a->kind;
 
         job_unlink(j);
-        if (gone ? a->undo || a->pid > 0 : a->state != ACTION_FAILED)
+        /* What was so already is not tried at once again, should it be planned again. */
+        if (gone ? a->undo || a->pid > 0 : a->state != ACTION_FAILED && (a->undo || status != DEED_SAME))
                 failure_forget(x, a);
         else
                 failure_note(x, a, status == DEED_REFUSED, j->hung);
@@ -264,13 +268,13 @@ static void job_finish(Job *j, DeedStatus status) {
                 if (a->kind == ACTION_IO_FLUSHER)
                         log_mark(a);
                 else
-                        log_deed(a, status == DEED_STALE);
+                        log_deed(a, status);
                 history_put(x, a);
                 *a = (Action) {};
         }
         job_free(j);
         start_waiting_jobs(x);
-        x->changed(x->userdata);
+        x->changed(kind, x->userdata);
 }
 
 /* ---- marks ---- */
@@ -393,7 +397,7 @@ static void deed_finish(Job *j, const DeedResult *result) {
         Executor *x = j->executor;
         Action *a = &j->action;
 
-        if (result->status == DEED_DONE || result->status == DEED_LEFT)
+        if (result->status == DEED_DONE || result->status == DEED_SAME || result->status == DEED_LEFT)
                 deed_succeed(j, result);
         else if (gone && a->undo)
                 (void) ledger_remove(x->ledger, a->kind, a->target, a->key);
@@ -466,6 +470,7 @@ static int deed_start(Job *j) {
         };
         int r = 0;
 
+        spec.keep = sysroot_descriptors(x->root, &spec.n_keep);
         if (child_count_stuck(CHILD_DEED) >= STUCK_MAX)
                 return -EBUSY;
         if (!j->action.undo) {
@@ -505,6 +510,14 @@ static unsigned count_deeds(const Executor *x) {
         return n;
 }
 
+/* One at a time for an object: what changes one option of a file system says the others again, as they were. */
+static bool is_object_free(const Executor *x, const Job *job) {
+        for (const Job *j = x->jobs; j; j = j->next)
+                if (j->started && j->action.kind != ACTION_IO_FLUSHER && streq(j->action.target, job->action.target))
+                        return false;
+        return true;
+}
+
 /* A job that cannot even be started ends at once, and so the list is gone through anew. */
 static void start_waiting_jobs(Executor *x) {
         Job *next;
@@ -512,7 +525,7 @@ static void start_waiting_jobs(Executor *x) {
         do {
                 next = NULL;
                 for (Job *j = x->jobs; j; j = j->next)
-                        if (!j->started)
+                        if (!j->started && is_object_free(x, j))
                                 next = j; /* the oldest stands last */
                 if (!next || count_deeds(x) >= DEEDS_MAX)
                         return;

@@ -12,8 +12,8 @@
 
 typedef struct Executor Executor;
 
-/* Called when an action has ended, and when one that failed may be tried again. */
-typedef void (*ExecutorChanged)(void *userdata);
+/* Called when an action of that kind has ended, and, with _ACTION_KIND_MAX, when one that failed may be tried again. */
+typedef void (*ExecutorChanged)(ActionKind kind, void *userdata);
 
 /* The ledger and the root are borrowed. 'marker' is the path of stackd-mark. */
 int executor_new(

@@ -415,7 +415,7 @@ static void request_rescan(void *manager) {
 }
 
 static void request_look(void *manager) {
-        manager_request_pass(manager, 0);
+        manager_request_pass(manager, TABLE_MOUNTS);
 }
 
 static int request_settle(void *manager, RequestDone done, void *userdata) {
@@ -796,8 +796,9 @@ static int manager_open_root(Manager *m) {
 }
 
 /* An action has ended, or may be tried again: the machine is looked at once more. */
-static void on_executor(void *userdata) {
-        manager_request_pass(userdata, 0);
+static void on_executor(ActionKind kind, void *userdata) {
+        /* The mount table tells of its own changes, but not of those of a file system's options. */
+        manager_request_pass(userdata, kind == ACTION_MOUNT_OPTION ? TABLE_MOUNTS : 0);
 }
 
 static int manager_open_bus(Manager *m) {

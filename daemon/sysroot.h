@@ -31,6 +31,9 @@ DEFINE_TRIVIAL_CLEANUP_FUNC(Sysroot *, sysroot_free);
 /* Whether this is the running machine, and not a capture of one. */
 bool sysroot_is_machine(const Sysroot *s);
 
+/* What it holds open, for a child that is to have nothing else of ours; some may be negative. */
+const int *sysroot_descriptors(const Sysroot *s, size_t *ret_n);
+
 /* From now on what is read goes there too; NULL ends it. Not owned. */
 void sysroot_set_recorder(Sysroot *s, Recorder *r);
 

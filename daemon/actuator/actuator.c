@@ -22,7 +22,7 @@ static const Actuator *const actuators[_ACTION_KIND_MAX] = {
 };
 
 static const char *const statuses[_DEED_STATUS_MAX] = {
-        [DEED_DONE] = "done",   [DEED_GONE] = "gone",       [DEED_LEFT] = "left",
+        [DEED_DONE] = "done",   [DEED_SAME] = "same",       [DEED_GONE] = "gone",     [DEED_LEFT] = "left",
         [DEED_STALE] = "stale", [DEED_REFUSED] = "refused", [DEED_FAILED] = "failed",
 };
 
@@ -112,14 +112,14 @@ static DeedStatus carry_out(Deed *d, const Actuator *x, char **value) {
         else if (r < 0)
                 return fail(d, r);
         else if (streq(*value, a->to))
-                status = DEED_DONE;
+                status = DEED_SAME;
         else if (a->from && !streq(*value, a->from)) {
                 if (a->undo && x->leave)
                         x->leave(d, *value);
                 return a->undo ? DEED_LEFT : DEED_STALE;
         } else
                 status = change(d, x, value);
-        if (a->undo && x->forget && (status == DEED_DONE || status == DEED_GONE))
+        if (a->undo && x->forget && (status == DEED_DONE || status == DEED_SAME || status == DEED_GONE))
                 x->forget(d);
         return status;
 }

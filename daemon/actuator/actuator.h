@@ -40,6 +40,7 @@ const Actuator *actuator_find(ActionKind kind);
 
 typedef enum DeedStatus {
         DEED_DONE,    /* the value was read back as wanted */
+        DEED_SAME,    /* it was so already: who planned it did not know */
         DEED_GONE,    /* the object is not there any more */
         DEED_LEFT,    /* not undone: someone else has changed it meanwhile */
         DEED_STALE,   /* not done: it is not as it was when that was planned */

@@ -9,7 +9,7 @@
 
 /* Runs it and takes what it said apart: "STATUS VALUE", with the trouble where there is any. */
 static const char *run(const Sysroot *s, Action *a) {
-        static const char *const names[] = { "done", "gone", "left", "stale", "refused", "failed" };
+        static const char *const names[] = { "done", "same", "gone", "left", "stale", "refused", "failed" };
         static char text[400];
         _cleanup_free_ char *output = NULL;
         DeedResult result;
@@ -48,7 +48,7 @@ static void oom_score(void) {
         a.from = before;
         a.to = (char *) "777";
         CHECK(streq(run(s, &a), "done 777"));
-        CHECK(streq(run(s, &a), "done 777")); /* as it is already */
+        CHECK(streq(run(s, &a), "same 777"));
         a.to = (char *) "778";
         CHECK(streq(run(s, &a), "stale 777"));
         a.undo = true;
