@@ -28,6 +28,8 @@ static const Verb verbs[] = {
         { "plan", 0, -1, verb_plan, "[WHAT...]", "What would be changed, and why; changes nothing" },
         { "apply", 0, -1, verb_apply, "[WHAT...]", "Protect what needs it" },
         { "revert", 0, -1, verb_revert, "[WHAT...]", "Take protection off again" },
+        { "adopt", 1, 1, verb_adopt, "UNIT", "Have a service start already protected (a drop-in)" },
+        { "release", 1, 1, verb_release, "UNIT", "Undo 'adopt'" },
         { "cat-config", 0, 0, verb_cat_config, "", "The configuration that holds, with the files it is from" },
         { "reload", 0, 0, verb_reload, "", "Have stackd read its configuration again" },
         { "capture", 1, 1, verb_capture, "FILE", "What stackd reads here, as a tar file to look at elsewhere" },
