@@ -341,12 +341,50 @@ static int verify(sd_bus *bus, const char *name) {
         return complain("systemd did not take the drop-in (%s), and so it was removed again.", state ?: strerror(-r));
 }
 
+/* Without what an earlier adoption brought: else that would be taken for the unit's own. */
+static int load_anew(sd_bus *bus, const char *name, const char *own, bool *ret_before, ServiceUnit *ret) {
+        int found, r = 0;
+
+        found = remove_all(name);
+        if (found > 0)
+                r = service_units_reload(bus);
+        *ret_before = found > 0;
+        return found < 0 ? found : r < 0 ? r : service_unit_load(bus, name, own, ret);
+}
+
+static int compose(const Invocation *invocation, const ServiceUnit *unit, Stack *stack, char **ret) {
+        int r;
+
+        r = stack_read(invocation, unit->name, stack);
+        if (r < 0)
+                return r;
+        if (strv_contains(stack->above, "-.mount"))
+                return complain("'%s' serves the root file system: it must be started in the initrd, and outlive everything, which "
+                                "a drop-in cannot bring about.", unit->name);
+        return compose_service(unit, stack, ret);
+}
+
+static int write_all(sd_bus *bus, const char *name, const char *own, const char *text, const Stack *stack, Output *o) {
+        int k, r;
+
+        r = write_drop_in(own, text);
+        if (r < 0)
+                return r;
+        report(o, "Wrote", own);
+        r = write_mounts(bus, stack, name, o);
+        if (r < 0)
+                (void) remove_all(name);
+        k = service_units_reload(bus);
+        return r < 0 ? r : k < 0 ? k : verify(bus, name);
+}
+
 int verb_adopt(const Invocation *invocation, char **arguments) {
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         _cleanup_free_ char *name = NULL, *own = NULL, *text = NULL;
         _cleanup_(service_unit_done) ServiceUnit unit = {};
         _cleanup_(stack_done) Stack stack = {};
         _cleanup_(output_freep) Output *o = NULL;
+        bool before = false;
         int r;
 
         r = output_new(&o);
@@ -357,27 +395,13 @@ int verb_adopt(const Invocation *invocation, char **arguments) {
         own = drop_in_path(name, "50-stackd.conf");
         if (!own)
                 return -ENOMEM;
-        r = service_unit_load(bus, name, own, &unit);
+        r = load_anew(bus, name, own, &before, &unit);
         if (r >= 0)
-                r = stack_read(invocation, name, &stack);
-        if (r >= 0 && strv_contains(stack.above, "-.mount"))
-                r = complain("'%s' serves the root file system: it must be started in the initrd, and outlive everything, which "
-                             "a drop-in cannot bring about.", name);
+                r = compose(invocation, &unit, &stack, &text);
         if (r >= 0)
-                r = compose_service(&unit, &stack, &text);
-        if (r >= 0)
-                r = remove_all(name); /* mounts that are not on it any more */
-        if (r >= 0)
-                r = write_drop_in(own, text);
-        if (r < 0)
-                return r;
-        report(o, "Wrote", own);
-        r = write_mounts(bus, &stack, name, o);
-        if (r < 0)
-                (void) remove_all(name);
-        if (service_units_reload(bus) < 0 || r < 0)
-                return REPORTED;
-        r = verify(bus, name);
+                r = write_all(bus, name, own, text, &stack, o);
+        if (r < 0 && before)
+                complain("'%s' had been adopted before, and is not any more.", name);
         if (r < 0)
                 return r;
         output_raw(o, "From its next start on it begins as an IO_FLUSHER: 'systemctl restart' when it suits.\n");

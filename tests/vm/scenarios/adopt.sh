@@ -108,9 +108,11 @@ systemctl is-active notify.service
 assert_eq "$(systemctl show --property=OOMScoreAdjust --value simple.service)" -900 "OOM score"
 
 step "adopted twice is adopted once"
-sum=$(cat /etc/systemd/system/simple.service.d/50-stackd.conf)
-stackctl adopt simple.service >/dev/null
-assert_eq "$(cat /etc/systemd/system/simple.service.d/50-stackd.conf)" "$sum" "the drop-in"
+for name in "${names[@]}" many; do
+        sum=$(cat "/etc/systemd/system/$name.service.d/50-stackd.conf")
+        stackctl adopt "$name.service" >/dev/null
+        assert_eq "$(cat "/etc/systemd/system/$name.service.d/50-stackd.conf")" "$sum" "the drop-in"
+done
 
 step "what cannot be adopted is refused, and left alone"
 for name in stuck foreign nosuch 'x@' '../x' ''; do
