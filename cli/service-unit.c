@@ -5,6 +5,7 @@
 
 #include "cli/complain.h"
 #include "cli/service-unit.h"
+#include "cli/unit-name.h"
 #include "common/file.h"
 #include "common/ini.h"
 #include "common/text.h"
@@ -14,7 +15,6 @@
 #define MANAGER SYSTEMD ".Manager"
 #define UNIT SYSTEMD ".Unit"
 #define SERVICE SYSTEMD ".Service"
-#define NAME_CHARACTERS "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:_.-\\@"
 #define FRAGMENT_MAX (1024U * 1024)
 
 void service_unit_done(ServiceUnit *u) {
@@ -31,32 +31,12 @@ int service_unit_name(const char *what, char **ret) {
 
         if (!name)
                 return -ENOMEM;
-        if (what[0] == '.' || strlen(name) > 255 || name[strspn(name, NAME_CHARACTERS)] || streq(name, ".service"))
+        if (what[0] == '.' || strlen(name) > 255 || name[strspn(name, UNIT_NAME_CHARACTERS)] || streq(name, ".service"))
                 return complain("'%s' is not the name of a service.", what);
         if (strstr(name, "@."))
                 return complain("'%s' is a template: name one of its instances.", name);
         *ret = TAKE_PTR(name);
         return 0;
-}
-
-char *mount_unit_name(const char *mount_point) {
-        const char *s = mount_point + strspn(mount_point, "/");
-        char *name = malloc(strlen(s) * 4 + sizeof("-.mount")), *o = name;
-
-        if (!name)
-                return NULL;
-        if (!*s)
-                *o++ = '-';
-        for (const char *p = s; *p; p++)
-                if (*p == '/') {
-                        if (p[1] && p[1] != '/')
-                                *o++ = '-';
-                } else if ((*p == '.' && p == s) || *p == '-' || *p == '\\' || *p == '@' || !strchr(NAME_CHARACTERS, *p))
-                        o += sprintf(o, "\\x%02x", (unsigned char) *p);
-                else
-                        *o++ = *p;
-        strcpy(o, ".mount");
-        return name;
 }
 
 /* ---- asking systemd ---- */

@@ -34,6 +34,3 @@ int service_units_reload(sd_bus *bus);
 /* A property of any unit; -ENOENT without a unit file, or another error, in silence. */
 int unit_get_texts(sd_bus *bus, const char *name, const char *property, char ***ret);
 int unit_get_text(sd_bus *bus, const char *name, const char *property, char **ret);
-
-/* The mount unit of a mount point (systemd-escape --path --suffix=mount); owned by the caller. */
-char *mount_unit_name(const char *mount_point);

@@ -16,6 +16,7 @@
 #include "cli/model.h"
 #include "cli/output.h"
 #include "cli/service-unit.h"
+#include "cli/unit-name.h"
 #include "cli/verb.h"
 #include "common/file.h"
 #include "common/text.h"

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "cli/exec-line.h"
+#include "cli/unit-name.h"
 #include "common/text.h"
 #include "tests/unit/tap.h"
 
@@ -67,4 +68,20 @@ static void what_cannot_be_wrapped(void) {
         fails("\"\"");
 }
 
-TEST_MAIN(TEST(prefixes), TEST(what_is_quoted_stays_so), TEST(several_commands), TEST(what_cannot_be_wrapped))
+static void mount_units(void) {
+        static const char *const names[][2] = {
+                { "/", "-.mount" },           { "/mnt/a", "mnt-a.mount" },       { "/mnt//a/", "mnt-a.mount" },
+                { "/a-b", "a\\x2db.mount" },  { "/.x", "\\x2ex.mount" },         { "/a/.x", "a-.x.mount" },
+                { "/a b", "a\\x20b.mount" },  { "/a\xc3\xa4", "a\\xc3\\xa4.mount" }, { "/a\nb%@\\", "a\\x0ab\\x25\\x40\\x5c.mount" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                _cleanup_free_ char *name = mount_unit_name(names[i][0]);
+
+                if (!streq(name, names[i][1]))
+                        printf("# %s\n", name);
+                CHECK(streq(name, names[i][1]));
+        }
+}
+
+TEST_MAIN(TEST(mount_units), TEST(prefixes), TEST(what_is_quoted_stays_so), TEST(several_commands), TEST(what_cannot_be_wrapped))

@@ -168,10 +168,10 @@ for mount in "$inner" "$outer"; do
         ! systemctl show --property=Before --value "$mount" | tr ' ' '\n' | grep -qx local-fs.target ||
                 fail "$mount is before local-fs.target: a circle"
 done
-systemctl show --property=After --value tower.service | tr ' ' '\n' | grep -qx srv-fuse\\x2dlower.mount ||
-        systemctl show --property=After --value tower.service | tr ' ' '\n' | grep -q 'srv-fuse.*lower.mount' || fail "not after its data"
+systemctl show --property=After --value tower.service | tr ' ' '\n' | grep -qxF "$(systemd-escape --path --suffix=mount /srv/fuse-lower)" ||
+        fail "not after its data"
 # All in one go, as at shutdown.
-printf '[Unit]\nDefaultDependencies=no\nConflicts=tower.service %s %s\n' "${inner//\\/\\\\}" "${outer//\\/\\\\}" >/run/systemd/system/down.target
+printf '[Unit]\nDefaultDependencies=no\nConflicts=tower.service %s %s\n' "$inner" "$outer" >/run/systemd/system/down.target
 systemctl daemon-reload
 sleep_pid=$(main_pid tower.service)
 systemctl start down.target
