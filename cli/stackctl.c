@@ -28,6 +28,8 @@ static const Verb verbs[] = {
         { "plan", 0, -1, verb_plan, "[WHAT...]", "What would be changed, and why; changes nothing" },
         { "apply", 0, -1, verb_apply, "[WHAT...]", "Protect what needs it" },
         { "revert", 0, -1, verb_revert, "[WHAT...]", "Take protection off again" },
+        { "adopt", 1, 1, verb_adopt, "UNIT", "Have a service start already protected (a drop-in)" },
+        { "release", 1, 1, verb_release, "UNIT", "Undo 'adopt'" },
         { "cat-config", 0, 0, verb_cat_config, "", "The configuration that holds, with the files it is from" },
         { "reload", 0, 0, verb_reload, "", "Have stackd read its configuration again" },
         { "capture", 1, 1, verb_capture, "FILE", "What stackd reads here, as a tar file to look at elsewhere" },
@@ -43,6 +45,7 @@ static void print_verbs(Output *o) {
                 else
                         output_raw(o, "  %s\n  %-20s  %s\n", usage, "", verbs[i].help);
         }
+        output_raw(o, "  run [--] COMMAND...   Start a command that is an IO_FLUSHER from its beginning\n");
 }
 
 static int help(bool pager) {
@@ -140,6 +143,8 @@ static int complain_unknown_verb(const char *name) {
 static int dispatch(const Invocation *invocation, int n, char **arguments) {
         const Verb *v = find_verb(n > 0 ? arguments[0] : "status");
 
+        if (!v && streq(arguments[0], "run"))
+                return complain("'run' comes first, before all options: stackctl run [--] COMMAND...");
         if (!v)
                 return complain_unknown_verb(arguments[0]);
         if (n > 0) {
@@ -255,8 +260,13 @@ int main(int argc, char **argv) {
         int r;
 
         setlocale(LC_ALL, "");
-        signal(SIGPIPE, SIG_IGN);
-        r = run(argc, argv);
+        /* A command inherits signals and descriptors: it gets them as they came. */
+        if (argc > 1 && streq(argv[1], "run"))
+                r = verb_run(argc - 1, argv + 1);
+        else {
+                signal(SIGPIPE, SIG_IGN);
+                r = run(argc, argv);
+        }
         if (r == -ENOMEM)
                 complain("Out of memory.");
         else if (r < 0 && r != REPORTED && r != -EINTR)

@@ -21,4 +21,7 @@ int verb_apply(const Invocation *invocation, char **arguments);
 int verb_revert(const Invocation *invocation, char **arguments);
 int verb_capture(const Invocation *invocation, char **arguments);
 int verb_cat_config(const Invocation *invocation, char **arguments);
+int verb_run(int argc, char **argv); /* takes its arguments as they are; argv[0] is "run" */
+int verb_adopt(const Invocation *invocation, char **arguments);
+int verb_release(const Invocation *invocation, char **arguments);
 int verb_reload(const Invocation *invocation, char **arguments);

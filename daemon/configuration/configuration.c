@@ -151,7 +151,7 @@ static int prefer_old(Configuration *fresh, ConfigFile *f, const Configuration *
         remarks_begin_file(&remarks);
         if (f->state == FOUND_TROUBLE)
                 remark(&remarks, true, f->path, f->line, "%s", f->text);
-        remark(&remarks, true, f->path, 0, "not read again for that: what it said before stays in force");
+        remark(&remarks, true, f->path, 0, "so it is not taken, and what it said before stays in force");
         remarks_add(&fresh->remarks, &remarks);
         fresh->refused = true;
         f->faulty = false;

@@ -236,6 +236,10 @@ def troubles():
             trouble("%s in %s" % (name, " ".join(arguments)), *arguments, doc=path, says=says)
     for arguments in (["--direct"], ["--root=/"]):
         trouble("reload with " + arguments[0], *arguments, "reload", says="'reload' is for the running stackd")
+    trouble("run of nothing", "run", says="'run' needs a command")
+    trouble("run with an unknown option", "run", "--fast", "true", says="'run' has no option '--fast'")
+    trouble("run of what is not there", "run", "--try", "--", "/does/not/exist", says="Cannot run '/does/not/exist': No such file")
+    trouble("run after an option", "--direct", "run", "true", says="'run' comes first")
     trouble("reload of nobody", "reload", says="stackd is not running")
     trouble("cat-config with an argument", "cat-config", "x", says="one argument too many")
     trouble("cat-config without files", "cat-config", FAKE_CONFIGURATION=document("plan"), says="lacks its files")
@@ -318,6 +322,18 @@ def root_is_handed_on():
     for link in links[:3]:
         run("status", link, "--root=" + SCRATCH)
         equal(calls()[1], "Describe " + link, "this machine's links mean nothing there")
+
+
+def run_hands_all_on():
+    """The command gets its arguments, name, signals, descriptors and status as they came."""
+    r = run("run", "--try", "sh", "-c", 'printf "%s|" "$0" "$@"; exit 7', "--json=x", "-h", "", "a b")
+    equal((r.returncode, r.stdout), (7, b"--json=x|-h||a b|"))
+    r = run("run", "--try", "--argv0", "--", "/bin/sh", "my name", "-c", 'tr "\\0" "|" </proc/$$/cmdline')
+    assert r.stdout.startswith(b"my name|-c|"), r.stdout
+    ignored = subprocess.run(["sh", "-c", "trap '' USR1; exec \"$@\" <&-", "-", STACKCTL, "run", "--try", "sh", "-c",
+                              "grep SigIgn /proc/$$/status; ls /proc/$$/fd"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                             env=environment(), timeout=60, preexec_fn=lambda: signal.signal(signal.SIGPIPE, signal.SIG_DFL)).stdout.split()
+    equal((int(ignored[1], 16) & (1 << 12 | 1 << 9), ignored[2:]), (1 << 9, [b"1", b"2"]), "SIGPIPE, SIGUSR1, descriptors")
 
 
 def many_layers():
@@ -531,7 +547,7 @@ def main():
     for f in (standard_output_full, standard_output_closed, reader_that_goes, version, exit_statuses, json_is_the_document,
               only_what_was_asked_is_changed, paths_become_absolute, root_is_handed_on, many_layers, too_many_levels,
               large_machine_is_quick, colours_on_a_terminal_only, terminal_obeys_only_colours, pager_when_too_long,
-              pager_that_is_left, less_is_the_pager, interrupt_takes_the_daemon_along, killed_daemon_leaves_nothing, bus):
+              pager_that_is_left, less_is_the_pager, run_hands_all_on, interrupt_takes_the_daemon_along, killed_daemon_leaves_nothing, bus):
         case(f)
     print("1..%d" % number)
     shutil.rmtree(SCRATCH)

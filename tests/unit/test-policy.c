@@ -352,6 +352,15 @@ static void users_services_do_not_speak(void) {
         world_begin(&w, f);
         add_unit(&w, "mnt@a.service", NULL, "t", "[X-Stackd]\nMemoryMin=2M\n");
         CHECK(!decide(&w, PROCESS, SETTING_MEMORY_MIN));
+        world_end(&w);
+        /* nor does what is called so in a cgroup that somebody else made */
+        f = process_fact();
+        free(f.cgroup);
+        f.cgroup = strdup("/elsewhere/mnt@a.service");
+        f.entitled = false;
+        world_begin(&w, f);
+        add_unit(&w, "mnt@a.service", NULL, "t", "[X-Stackd]\nMemoryMin=2M\n");
+        CHECK(!decide(&w, PROCESS, SETTING_MEMORY_MIN));
 }
 
 static void without_a_policy_the_default(void) {

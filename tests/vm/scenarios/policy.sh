@@ -194,7 +194,6 @@ step "stackd.conf: look, and do nothing"
 mkdir -p /etc/stackd/stackd.conf.d
 printf '[Stackd]\nApply=no\n' >/etc/stackd/stackd.conf.d/50-look.conf
 reload
-FUSE_UNIT_OPTIONS=()
 fuse_up pool
 pool=$(main_pid "$(fuse_unit pool)")
 stackd_settled

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=bash
+#
+# Commands and services that are IO_FLUSHERs from their first instruction on, without a stackd that marks them, with no
+# more capabilities than they had; and what is mounted on a service goes before it does.
+#
+# timeout: 300
+# disks: 2
+# needs: stackd
+
+. /usr/lib/stackd-vm/lib/lib.sh
+. /usr/lib/stackd-vm/lib/fuse.sh
+. /usr/lib/stackd-vm/lib/stackd.sh
+require jq bindfs runuser
+
+# capabilities_of PID SET
+capabilities_of() {
+        awk -v set="Cap$2:" '$1 == set { print $2 }' "/proc/$1/status"
+}
+
+# has_sys_resource PID SET
+has_sys_resource() {
+        ((0x$(capabilities_of "$1" "$2") & 1 << 24))
+}
+
+server=/run/adopt-server
+cat >"$server" <<'END'
+#!/bin/sh
+# Tells how it was called, and is ready.
+printf '%s|' "$0" "$@" >"$STATE_FILE.$$"
+mv "$STATE_FILE.$$" "$STATE_FILE"
+[ -z "$NOTIFY_SOCKET" ] || systemd-notify --ready --pid=$$
+exec sleep infinity
+END
+chmod +x "$server"
+
+# unit NAME LINES...: a service with these lines.
+unit() {
+        local name=$1
+        shift
+        printf '[Service]\nEnvironment=STATE_FILE=/run/adopt/%s FOO=a\\x20b BAR=c\n' "$name" >"/etc/systemd/system/$name.service"
+        printf '%s\n' "$@" >>"/etc/systemd/system/$name.service"
+}
+
+install -d -m 1777 /run/adopt
+
+step "run: marked, and without the capability"
+stackctl run -- sleep 1000 &
+pid=$!
+defer "kill $pid"
+wait_for 10 "grep -qx sleep /proc/$pid/comm"
+assert_marked "$pid"
+for set in Eff Prm Inh Amb Bnd; do
+        ! has_sys_resource "$pid" "$set" || fail "CAP_SYS_RESOURCE is still in Cap$set"
+done
+! stackctl run -- python3 -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).prctl(57, 0, 0, 0, 0) != 0)' ||
+        fail "it could take its mark off"
+stackctl run --keep-capability -- sh -c 'read -r _ </proc/self/stat; grep CapEff /proc/self/status' | tee /run/caps
+! runuser -u user -- stackctl run -- true || fail "an ordinary user became an IO_FLUSHER"
+
+step "services, before and after"
+unit simple "ExecStart=-$server one 'two  three' \"\$FOO\" \$FOO \${BAR} %%n %n \\;"
+unit argv0 "ExecStart=@$server zero $server x"
+unit notify "Type=notify" "NotifyAccess=all" "ExecStart=$server ready"
+unit many "Type=oneshot" "RemainAfterExit=yes" "ExecStart=/bin/sh -c 'echo a >>/run/adopt/many.out' ; /bin/sh -c 'echo b >>/run/adopt/many.out'" \
+        "ExecStart=-/bin/false" "ExecStart=/bin/sh -c \"grep -o 'CapEff.*' /proc/self/status >>/run/adopt/many.out\""
+unit user "User=user" "NoNewPrivileges=yes" "ExecStart=$server user"
+unit bounded "User=user" "CapabilityBoundingSet=CAP_KILL" "AmbientCapabilities=CAP_KILL" "ExecStart=$server bounded"
+unit rootless "CapabilityBoundingSet=CAP_KILL CAP_SETPCAP" "ExecStart=$server rootless"
+unit stuck "CapabilityBoundingSet=CAP_KILL" "ExecStart=$server stuck"
+unit foreign "PrivateUsers=yes" "ExecStart=$server foreign"
+mkdir -p /etc/systemd/system/simple.service.d
+printf '[Service]\nExecStart=\nExecStart=%s drop-in %%p $BAR\n' "$server" >/etc/systemd/system/dropped.service.d/20-other.conf
+names=(simple argv0 notify user bounded rootless)
+systemctl daemon-reload
+systemctl stop stackd.service
+for name in "${names[@]}" many; do
+        systemctl start "$name.service"
+done
+declare -A said effective bounding
+for name in "${names[@]}"; do
+        wait_for 10 "[[ -e /run/adopt/$name ]]"
+        said[$name]=$(cat "/run/adopt/$name")
+        effective[$name]=$(capabilities_of "$(main_pid "$name.service")" Eff)
+        bounding[$name]=$(capabilities_of "$(main_pid "$name.service")" Bnd)
+        assert_unmarked "$(main_pid "$name.service")"
+done
+cp /run/adopt/many.out /run/many.before
+rm -r /run/adopt/*
+for name in "${names[@]}" many; do
+        stackctl --no-pager adopt "$name"
+        cat "/etc/systemd/system/$name.service.d/50-stackd.conf"
+done
+systemctl stop stackd.service
+for name in "${names[@]}" many; do
+        systemctl restart "$name.service"
+done
+for name in "${names[@]}"; do
+        wait_for 10 "[[ -e /run/adopt/$name ]]"
+        pid=$(main_pid "$name.service")
+        assert_marked "$pid"
+        assert_eq "$(cat "/run/adopt/$name")" "${said[$name]}" "arguments of $name"
+        assert_eq "$(capabilities_of "$pid" Eff)" "${effective[$name]}" "CapEff of $name"
+done
+assert_eq "$(cat /run/adopt/many.out)" "$(cat /run/many.before)" "what several commands did"
+assert_eq "$(capabilities_of "$(main_pid rootless.service)" Bnd)" "${bounding[rootless]}" "bounding set of a root without the capability"
+systemctl is-active notify.service
+assert_eq "$(systemctl show --property=OOMScoreAdjust --value simple.service)" -900 "OOM score"
+
+step "adopted twice is adopted once"
+for name in "${names[@]}" many; do
+        sum=$(cat "/etc/systemd/system/$name.service.d/50-stackd.conf")
+        stackctl adopt "$name.service" >/dev/null
+        assert_eq "$(cat "/etc/systemd/system/$name.service.d/50-stackd.conf")" "$sum" "the drop-in"
+done
+
+step "what cannot be adopted is refused, and left alone"
+for name in stuck foreign nosuch 'x@' '../x' ''; do
+        status=0
+        stackctl adopt "$name" 2>/run/stderr || status=$?
+        cat /run/stderr
+        assert_eq "$status" 2 "status of adopting '$name'"
+        [[ ! -e /etc/systemd/system/$name.service.d ]] || fail "something was written for $name"
+done
+status=0
+runuser -u user -- stackctl adopt simple || status=$?
+assert_eq "$status" 2 "status for an ordinary user"
+mkdir -p /etc/systemd/system/stuck.service.d
+echo '# mine' >/etc/systemd/system/stuck.service.d/50-stackd.conf
+! stackctl release stuck
+grep -qx '# mine' /etc/systemd/system/stuck.service.d/50-stackd.conf
+rm -r /etc/systemd/system/stuck.service.d
+
+step "released: as it was"
+for name in "${names[@]}" many; do
+        stackctl release "$name"
+        [[ ! -e /etc/systemd/system/$name.service.d/50-stackd.conf ]] || fail "the drop-in of $name is still there"
+done
+[[ -e /etc/systemd/system/dropped.service.d/20-other.conf && ! -e /etc/systemd/system/user.service.d ]]
+status=0
+stackctl release simple || status=$?
+assert_eq "$status" 1 "status of releasing what is not adopted"
+rm -r /run/adopt/*
+for name in "${names[@]}"; do
+        systemctl restart "$name.service"
+        wait_for 10 "[[ -e /run/adopt/$name ]]"
+        assert_unmarked "$(main_pid "$name.service")"
+        assert_eq "$(cat "/run/adopt/$name")" "${said[$name]}" "arguments of $name, released"
+        systemctl stop "$name.service"
+done
+systemctl stop many.service
+
+step "what is mounted on it goes first"
+fuse_lower_up
+mkdir -p /srv/fuse-lower/single /mnt/fuse-single
+unit tower "ExecStart=/usr/bin/bindfs -f /srv/fuse-lower/single /mnt/fuse-single"
+systemctl daemon-reload
+systemctl start tower.service stackd.service
+wait_for 10 'mountpoint --quiet /mnt/fuse-single'
+fuse_inner_up single
+stackd_settled
+stackctl adopt tower
+cat /etc/systemd/system/tower.service.d/50-stackd.conf /etc/systemd/system/mnt-fuse*.mount.d/50-stackd-tower.service.conf
+inner=$(systemd-escape --path --suffix=mount "$(fuse_inner single)")
+outer=$(systemd-escape --path --suffix=mount "$(fuse_mount single)")
+for mount in "$inner" "$outer"; do
+        systemctl show --property=After --value "$mount" | tr ' ' '\n' | grep -qx tower.service || fail "$mount is not after tower.service"
+        ! systemctl show --property=Before --value "$mount" | tr ' ' '\n' | grep -qx local-fs.target ||
+                fail "$mount is before local-fs.target: a circle"
+done
+systemctl show --property=After --value tower.service | tr ' ' '\n' | grep -qxF "$(systemd-escape --path --suffix=mount /srv/fuse-lower)" ||
+        fail "not after its data"
+# All in one go, as at shutdown.
+printf '[Unit]\nDefaultDependencies=no\nConflicts=tower.service %s %s\n' "$inner" "$outer" >/run/systemd/system/down.target
+systemctl daemon-reload
+sleep_pid=$(main_pid tower.service)
+systemctl start down.target
+wait_for 30 '! systemctl --quiet is-active tower.service'
+[[ ! -e /proc/$sleep_pid ]]
+wait_for 30 "[[ \$(systemctl show --property=InactiveEnterTimestampMonotonic --value tower.service) != 0 ]]"
+stopped=$(systemctl show --property=InactiveEnterTimestampMonotonic --value tower.service)
+for mount in "$inner" "$outer"; do
+        gone=$(systemctl show --property=InactiveEnterTimestampMonotonic --value "$mount")
+        echo "$mount gone at $gone, tower.service stopped at $stopped"
+        ((gone > 0 && gone <= stopped)) || fail "$mount was not unmounted before its server stopped"
+done
+! journalctl --quiet --grep='ordering cycle' --lines=1
+stackctl release tower
+[[ -z $(echo /etc/systemd/system/mnt-fuse*.mount.d) ]] || fail "drop-ins of mounts are left"
+losetup --detach-all
+rm -f /etc/systemd/system/{simple,argv0,notify,many,user,bounded,rootless,dropped,stuck,foreign,tower}.service /run/systemd/system/down.target
+rm -r /etc/systemd/system/dropped.service.d
+systemctl daemon-reload
+fuse_lower_down
+assert_no_stack
