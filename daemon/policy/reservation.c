@@ -7,13 +7,12 @@
 
 #define MIB (UINT64_C(1) << 20)
 #define PER_LEVEL (16 * MIB)
-#define GRANULARITY (UINT64_C(1) << 16) /* a whole number of pages, however large these are */
 
 uint64_t reservation_size(uint64_t used, unsigned depth, uint64_t cap) {
         uint64_t size = used + used / 4 * depth + PER_LEVEL * depth;
 
         size = (size + MIB - 1) / MIB * MIB;
-        return MIN(size, cap / GRANULARITY * GRANULARITY);
+        return MIN(size, cap / RESERVATION_GRANULARITY * RESERVATION_GRANULARITY);
 }
 
 /* The way down to the lower bound is shorter than a level of depth, and so less than what a deeper one adds. */

@@ -5,6 +5,9 @@
 
 #include "daemon/graph/state.h"
 
+/* Reservations are a multiple of this: a whole number of pages, however large these are. */
+#define RESERVATION_GRANULARITY (UINT64_C(1) << 16)
+
 /* What reclaim must not take from a unit, in bytes: what it uses that reclaim could take or would have to write
  * to swap (memory.stat: anon, shmem, file_mapped, kernel; and what is in swap already), a quarter of that more for each level of depth, and
  * 16 MiB for each level, for what is allocated while I/O of that level is under way; rounded up to whole MiB.

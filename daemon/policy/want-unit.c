@@ -184,6 +184,11 @@ static char *reservation_note(const Unit *u, const CgroupState *c) {
                                          (unsigned long long) c->used / 1024, others, others == 1 ? "" : "es", others == 1 ? "s" : "");
 }
 
+/* The kernel keeps whole pages, and what is read back must be what was asked for: pages are of 64 KiB at most. */
+static uint64_t setting_to_bytes(const Setting *s) {
+        return s->number == INT64_MAX ? MEMORY_UNLIMITED : (uint64_t) s->number / RESERVATION_GRANULARITY * RESERVATION_GRANULARITY;
+}
+
 static uint64_t cap_of(const State *s, const CgroupState *c) {
         uint64_t cap = MIN(c->max, c->high);
 
@@ -205,7 +210,7 @@ static int want_reservation(WantList *l, const PlanInput *in, const Unit *u, con
                 return 0;
         }
         if (setting->mode == SETTING_VALUE) {
-                wanted = setting->number == INT64_MAX ? MEMORY_UNLIMITED : (uint64_t) setting->number;
+                wanted = setting_to_bytes(setting);
                 w.satisfied = present >= wanted;
         } else {
                 wanted = reservation_size(c->used, depth, cap);
@@ -229,7 +234,7 @@ static int want_no_swap(WantList *l, const Unit *u, const CgroupState *c) {
         if (!setting_is_set(setting) || !c->has_swap_max || (setting->mode == SETTING_AUTO && !u->below_swap))
                 return 0;
         if (setting->mode == SETTING_VALUE)
-                wanted = setting->number == INT64_MAX ? MEMORY_UNLIMITED : (uint64_t) setting->number;
+                wanted = setting_to_bytes(setting);
         w = unit_want(u, ACTION_SWAP_MAX, setting);
         w.to = memory_to_string(wanted);
         w.actual = memory_to_string(c->swap_max);
@@ -346,6 +351,10 @@ static int want_slice(const Tree *t, const CgroupState *c) {
         for (size_t i = 0; i < t->in->state->n_cgroups; i++)
                 if (is_child(t->in->state->cgroups[i].path, c->path))
                         sum = add_saturated(sum, future_value(t, &t->in->state->cgroups[i]));
+        /* Reservations of more than the machine can give are shared out by the kernel in proportion; with all of it
+         * reserved, nothing could be reclaimed. */
+        if (t->in->state->memory_total > 0)
+                sum = MIN(sum, t->in->state->memory_total / 2 / RESERVATION_GRANULARITY * RESERVATION_GRANULARITY);
         for (size_t i = 0; !below && i < t->wants->n; i++)
                 if (t->wants->wants[i].kind == t->strength->kind && t->wants->wants[i].place && path_is_below(t->wants->wants[i].place, c->path))
                         below = &t->wants->wants[i];

@@ -164,6 +164,23 @@ static void ancestors_carry_it(void) {
         plan_done(&p);
 }
 
+/* However much all of them use, and whatever a neighbour asks for: half of the machine stays free to be reclaimed. */
+static void a_slice_carries_half_of_the_machine(void) {
+        _cleanup_world_ World w = world();
+
+        w.state.memory_total = 1024 * MIB;
+        process(&w, 10, "/system.slice/a.service", true);
+        process(&w, 11, "/system.slice/b.service", true);
+        cgroup(&w, "/system.slice", 0, 0);
+        cgroup(&w, "/system.slice/a.service", 0, 900 * MIB);
+        cgroup(&w, "/system.slice/b.service", 0, 900 * MIB);
+        cgroup(&w, "/system.slice/neighbour.service", UINT64_MAX, 1000);
+        Plan p = make(&w);
+        CHECK(streq(MEMORY(&p, "unit:a.service"), "planned 0 268435456") && streq(MEMORY(&p, "unit:b.service"), "planned 0 268435456"));
+        CHECK(streq(MEMORY(&p, "unit:system.slice"), "planned 0 536870912"));
+        plan_done(&p);
+}
+
 static void what_is_enough_stays(void) {
         _cleanup_world_ World w = world();
 
@@ -348,7 +365,8 @@ static void a_limited_group(void) {
         }
 }
 
-TEST_MAIN(TEST(sizes), TEST(hysteresis), TEST(units), TEST(ancestors_carry_it), TEST(what_is_enough_stays),
+TEST_MAIN(TEST(sizes), TEST(hysteresis), TEST(units), TEST(ancestors_carry_it), TEST(a_slice_carries_half_of_the_machine),
+          TEST(what_is_enough_stays),
           TEST(a_reservation_of_its_own_is_carried), TEST(applied_again_changes_nothing), TEST(a_slice_is_lowered_by_what_goes),
           TEST(the_last_one_undoes_the_slice), TEST(nothing_is_undone_blindly), TEST(someone_elses_change_is_left), TEST(half_done),
           TEST(who_is_in_no_service_is_refused), TEST(swap_that_it_serves), TEST(a_limited_group))
