@@ -50,6 +50,8 @@ Standing process_standing(const PlanInput *in, const Node *n) {
                 return STANDING_NONE;
         if (node_is_backing(n) && n->analysis.depth_certain > 0 && node_is_entitled(n))
                 return STANDING_CERTAIN;
+        if (!node_is_entitled(n))
+                return STANDING_NONE; /* not any more, perhaps */
         return n->analysis.depth > 0 ? STANDING_UNCERTAIN : STANDING_NONE;
 }
 
@@ -138,7 +140,7 @@ static int want_oom_score(WantList *l, const PlanInput *in, Node *n, const Setti
         w.actual = text_format("%d", n->fact->oom_score_adj);
         w.to = text_format("%lld", (long long) score);
         w.satisfied = n->fact->oom_score_adj <= score;
-        if (limit && score < 0 && !w.satisfied) {
+        if (limit && score < 0 && (!w.satisfied || record_find(in->done, ACTION_OOM_SCORE, n->id, ""))) {
                 w.refusal = text_format("%s may hold %llu bytes only: when these are used up, the kernel must find something to "
                                         "kill in it; lift the limit", limit->path, (unsigned long long) limit->max);
                 if (!w.refusal) {

@@ -178,6 +178,20 @@ static void what_is_not_needed_any_more_is_undone(void) {
         CHECK(make(&w, NULL) == 1);
 }
 
+/* An administrator has taken the entitlement back. */
+static void who_is_not_entitled_any_more_is_undone(void) {
+        World w = world();
+        Action a = {};
+
+        w.process.threads_io_flusher = 3;
+        w.process.entitled = false;
+        w.done = (RecordView) { .records = &w.record, .n = 1 };
+        CHECK(make(&w, &a) == 1 && a.undo);
+        action_done(&a);
+        w.incomplete = true;
+        CHECK(make(&w, NULL) == 0);
+}
+
 static void what_was_not_seen_is_not_undone(void) {
         World w = world();
 
@@ -326,6 +340,7 @@ TEST_MAIN(TEST(what_is_certainly_below_is_marked),
           TEST(a_guess_is_not_enough),
           TEST(who_is_not_entitled_is_left_alone),
           TEST(what_is_not_needed_any_more_is_undone),
+          TEST(who_is_not_entitled_any_more_is_undone),
           TEST(what_was_not_seen_is_not_undone),
           TEST(marks_of_its_own_stay),
           TEST(held),
