@@ -204,6 +204,15 @@ static uint64_t memory_total(const Sysroot *s) {
         return (uint64_t) kib * 1024;
 }
 
+/* The graph has no order; what is planned must not depend on chance. */
+static int compare_readings(const void *a, const void *b) {
+        const Reading *x = a, *y = b;
+        int r = strcmp(x->node, y->node);
+
+        r = r != 0 ? r : strcmp(x->target, y->target);
+        return r != 0 ? r : strcmp(x->key, y->key);
+}
+
 int observe(const Scan *scan, Graph *g, const Policy *policy, State *ret) {
         State s = { .recursive_protection = scan->recursive_protection, .memory_total = memory_total(scan->root) };
         size_t position = 0;
@@ -217,6 +226,8 @@ int observe(const Scan *scan, Graph *g, const Policy *policy, State *ret) {
                 state_done(&s);
                 return r;
         }
+        if (s.n_readings > 1)
+                qsort(s.readings, s.n_readings, sizeof(Reading), compare_readings);
         *ret = s;
         return 0;
 }

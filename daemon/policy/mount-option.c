@@ -29,7 +29,7 @@ static const Choice choices[] = {
         { "xfs", MOUNT_SCOPE_SUPERBLOCK, "discard", { "discard", "nodiscard" } },
         { "btrfs", MOUNT_SCOPE_SUPERBLOCK, "flushoncommit", { "flushoncommit", "noflushoncommit" } },
         { "btrfs", MOUNT_SCOPE_SUPERBLOCK, "autodefrag", { "autodefrag", "noautodefrag" } },
-        { "f2fs", MOUNT_SCOPE_SUPERBLOCK, "discard", { "discard", "nodiscard" } },
+        /* None of f2fs: a remount sets every option that it does not name to its default. */
 };
 
 /* "KEY=VALUE", with the default of which mountinfo shows nothing. */

@@ -19,15 +19,19 @@ static bool is_exposing(const Node *n) {
                 n->fact->threads_io_flusher < n->fact->threads && (n->fact->refusal || !node_is_entitled(n));
 }
 
-/* All that certainly stands on such a server, however far above, each with the server. */
-static int find_exposed(const PlanInput *in, Hashmap *exposed) {
+static bool is_foreign(const Node *n) {
+        return node_kind(n) == NODE_PROCESS && node_is_backing(n) && !node_is_entitled(n);
+}
+
+/* All that stands on such a server, however far above, each with the server. */
+static int find_above(const PlanInput *in, bool (*condition)(const Node *), Certainty least, Hashmap *above) {
         _cleanup_free_ Node **pending = NULL;
         size_t n = 0, capacity = 0, position = 0;
         Node *server;
         int r = 0;
 
         while (r >= 0 && (server = graph_next(in->graph, &position))) {
-                if (is_exposing(server))
+                if (condition(server))
                         r = ARRAY_APPEND(pending, n, capacity, server);
                 while (r >= 0 && n > 0) {
                         Node *lower = pending[--n];
@@ -35,10 +39,10 @@ static int find_exposed(const PlanInput *in, Hashmap *exposed) {
                         for (size_t i = 0; r >= 0 && i < lower->n_upper; i++) {
                                 const Edge *e = lower->upper[i];
 
-                                if (edge_claim(e)->role != ROLE_BACKING || edge_claim(e)->certainty == CERTAINTY_INFERRED ||
-                                    hashmap_get(exposed, e->upper->id))
+                                if (edge_claim(e)->role != ROLE_BACKING || edge_claim(e)->certainty < least ||
+                                    hashmap_get(above, e->upper->id))
                                         continue;
-                                r = hashmap_put(exposed, e->upper->id, server);
+                                r = hashmap_put(above, e->upper->id, server);
                                 if (r >= 0)
                                         r = ARRAY_APPEND(pending, n, capacity, e->upper);
                         }
@@ -99,27 +103,32 @@ static int want_exposed(WantList *l, Node *n, const Reading *reading, const Sett
         if (r < 0)
                 return r;
         w = want_list_find(l, ACTION_WRITEBACK_LIMIT, reading->target, reading->key);
+        if (w->subject != n)
+                return 0; /* another's, which came first */
         free(w->reason);
         w->reason = text_format("%s[%d] below it cannot be marked (%s), and must not be throttled by what is dirty here", server->fact->comm,
                                 server->fact->pid, server->fact->refusal ?: "an ordinary user's");
         return w->reason ? 0 : -ENOMEM;
 }
 
-static int want_writeback(WantList *l, Node *n, const Reading *reading, const Setting **settings, const Node *server) {
-        const Setting *ratio = settings[SETTING_WRITEBACK_MAX_RATIO], *bytes = settings[SETTING_WRITEBACK_MAX_BYTES];
-        const Setting *strict = settings[SETTING_WRITEBACK_STRICT_LIMIT];
-
-        if (streq(reading->key, "strict_limit") && setting_is_set(strict) && strict->mode == SETTING_AUTO)
-                return want_exposed(l, n, reading, strict, server);
+/* The setting that a reading of a bdi is about. */
+static const Setting *writeback_setting(const Reading *reading, const Setting **settings) {
         if (streq(reading->key, "strict_limit"))
-                return !setting_is_set(strict) ? 0 : want_value(l, n, ACTION_WRITEBACK_LIMIT, reading, strict, strdup(strict->number ? "1" : "0"));
-        if (setting_is_set(bytes))
-                return want_value(l, n, ACTION_WRITEBACK_LIMIT, reading, bytes, text_format("%lld bytes", (long long) bytes->number));
-        if (setting_is_set(ratio) && ratio->mode == SETTING_AUTO)
-                return want_exposed(l, n, reading, ratio, server);
-        if (setting_is_set(ratio))
-                return want_value(l, n, ACTION_WRITEBACK_LIMIT, reading, ratio, text_format("%lld%%", (long long) ratio->number));
-        return 0;
+                return settings[SETTING_WRITEBACK_STRICT_LIMIT];
+        return setting_is_set(settings[SETTING_WRITEBACK_MAX_BYTES]) ? settings[SETTING_WRITEBACK_MAX_BYTES] : settings[SETTING_WRITEBACK_MAX_RATIO];
+}
+
+static int want_writeback(WantList *l, Node *n, const Reading *reading, const Setting **settings, const Node *server) {
+        const Setting *setting = writeback_setting(reading, settings);
+        long long number;
+
+        if (setting->mode == SETTING_AUTO)
+                return want_exposed(l, n, reading, setting, server);
+        number = setting->number;
+        return want_value(l, n, ACTION_WRITEBACK_LIMIT, reading, setting,
+                          setting == settings[SETTING_WRITEBACK_STRICT_LIMIT] ? strdup(number ? "1" : "0")
+                          : setting == settings[SETTING_WRITEBACK_MAX_BYTES]  ? text_format("%lld bytes", number)
+                                                                               : text_format("%lld%%", number));
 }
 
 /* Of several words for one setting the last one counts, as with mount(8). */
@@ -170,34 +179,73 @@ static int want_refused_options(WantList *l, Node *n, const Setting *setting) {
         return r;
 }
 
-static int want_reading(WantList *l, const PlanInput *in, const Reading *reading, const Hashmap *exposed) {
+/* A rule for a type of file system is not meant for those that any user mounts, and chooses type and place of: there
+ * the kernel's own defences stay as they are. */
+static void drop_grants(const Setting **settings) {
+        settings[SETTING_MOUNT_OPTIONS] = settings[SETTING_DIRECT_IO] = settings[SETTING_WRITEBACK_MAX_BYTES] = NULL;
+        for (SettingKind k = SETTING_WRITEBACK_MAX_RATIO; k <= SETTING_WRITEBACK_STRICT_LIMIT; k++)
+                if (settings[k] && settings[k]->mode != SETTING_AUTO)
+                        settings[k] = NULL;
+}
+
+/* File systems before devices, and what somebody has said before what is found right: two nodes may share a bdi, and
+ * the first one holds. */
+typedef struct Turn {
+        NodeKind kind;
+        bool automatic;
+} Turn;
+
+static const Turn turns[] = {
+        { NODE_FILESYSTEM, false }, { NODE_BLOCK, false }, { NODE_FILESYSTEM, true }, { NODE_BLOCK, true },
+};
+
+static int want_reading(
+                WantList *l,
+                const PlanInput *in,
+                const Reading *reading,
+                const Turn *turn,
+                const Hashmap *exposed,
+                const Hashmap *foreign) {
+
         Node *n = graph_find(in->graph, reading->node);
         const Setting *settings[_SETTING_KIND_MAX] = {};
         const Setting *options, *direct;
 
-        if (!n || !n->fact || layer_standing(n) == STANDING_NONE || record_view_holds(in->done, n->id))
+        if (!n || node_kind(n) != turn->kind || layer_standing(n) == STANDING_NONE || record_view_holds(in->done, n->id))
                 return 0;
         policy_decide(in->policy, n, settings);
+        if (hashmap_get(foreign, n->id))
+                drop_grants(settings);
         options = settings[SETTING_MOUNT_OPTIONS];
         direct = settings[SETTING_DIRECT_IO];
-        if (startswith(reading->target, "bdi:"))
-                return want_writeback(l, n, reading, settings, hashmap_get(exposed, n->id));
+        if (startswith(reading->target, "bdi:")) {
+                const Setting *setting = writeback_setting(reading, settings);
+
+                return setting_is_set(setting) && (setting->mode == SETTING_AUTO) == turn->automatic
+                               ? want_writeback(l, n, reading, settings, hashmap_get(exposed, n->id))
+                               : 0;
+        }
+        if (turn->automatic)
+                return 0;
         if (streq(reading->key, "dio"))
                 return !setting_is_set(direct) ? 0 : want_value(l, n, ACTION_DIRECT_IO, reading, direct, strdup(direct->number ? "yes" : "no"));
         return setting_is_set(options) && options->text && n->fact->type ? want_mount_reading(l, n, reading, options) : 0;
 }
 
 int want_layers(WantList *l, const PlanInput *in) {
-        _cleanup_(hashmap_freep) Hashmap *exposed = hashmap_new();
+        _cleanup_(hashmap_freep) Hashmap *exposed = hashmap_new(), *foreign = hashmap_new();
         size_t position = 0;
         Node *n;
         int r;
 
-        if (!exposed)
+        if (!exposed || !foreign)
                 return -ENOMEM;
-        r = find_exposed(in, exposed);
-        for (size_t i = 0; r >= 0 && i < in->state->n_readings; i++)
-                r = want_reading(l, in, &in->state->readings[i], exposed);
+        r = find_above(in, is_exposing, CERTAINTY_UNIQUE, exposed);
+        if (r >= 0)
+                r = find_above(in, is_foreign, CERTAINTY_INFERRED, foreign);
+        for (size_t t = 0; t < ELEMENTSOF(turns); t++)
+                for (size_t i = 0; r >= 0 && i < in->state->n_readings; i++)
+                        r = want_reading(l, in, &in->state->readings[i], &turns[t], exposed, foreign);
         while (r >= 0 && (n = graph_next(in->graph, &position))) {
                 const Setting *settings[_SETTING_KIND_MAX] = {};
 
