@@ -131,10 +131,12 @@ static bool failure_blocks(Executor *x, const Action *a) {
 
         if (!f)
                 return false;
-        if (f->action.undo != a->undo || (f->refused && (!streq(f->action.to, a->to) || !streq(f->action.subject, a->subject)))) {
+        if (f->action.undo != a->undo || (f->refused && !streq(f->action.subject, a->subject))) {
                 failure_forget(x, a); /* that was about something else */
                 return false;
         }
+        if (f->refused && !streq(f->action.to, a->to))
+                f->refused = false; /* but not at once: sizes change with every pass */
         if (f->refused)
                 return true;
         if (now_usec(x) >= f->next)
@@ -480,7 +482,11 @@ static int deed_start(Job *j) {
                 if (r >= 0)
                         r = put_record(j, NULL);
         }
-        return r < 0 ? r : child_start(x->event, &spec, &j->child);
+        if (r >= 0)
+                r = child_start(x->event, &spec, &j->child);
+        if (r < 0)
+                settle_record(j, j->before ? j->before->set : j->action.from); /* nothing has been done */
+        return r;
 }
 
 /* ---- running ---- */

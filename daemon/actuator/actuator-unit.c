@@ -187,8 +187,10 @@ static int unit_read(Deed *d, char **ret) {
         }
         if (!cgroup[0])
                 return read_configured(d, p, unit, interface, ret);
-        return p->file ? sysroot_read(d->root, AREA_SYS, PATH("fs/cgroup%s/%s", cgroup, p->file), ret)
-                       : cgroup_read_preference(d->root, cgroup, ret);
+        r = p->file ? sysroot_read(d->root, AREA_SYS, PATH("fs/cgroup%s/%s", cgroup, p->file), ret)
+                    : cgroup_read_preference(d->root, cgroup, ret);
+        /* It is being stopped: systemd still has the value, and would give it to the unit when it starts again. */
+        return d->action->undo && (r == -ENOENT || r == -ENODEV) ? read_configured(d, p, unit, interface, ret) : r;
 }
 
 static int append_value(sd_bus_message *m, const Property *p, const char *value) {

@@ -86,8 +86,14 @@ static DeedStatus change(Deed *d, const Actuator *x, char **value) {
         r = x->write(d, a->to);
         if (is_gone(r))
                 return DEED_GONE;
-        if (r < 0)
+        if (r < 0) {
+                /* A service manager that did not answer may get to it later: it is not known what will be there. */
+                if (x->slow && !is_refusal(r)) {
+                        free(*value);
+                        *value = NULL;
+                }
                 return fail(d, r);
+        }
         free(*value);
         *value = NULL;
         r = read_back(d, x, value);
@@ -98,6 +104,10 @@ static DeedStatus change(Deed *d, const Actuator *x, char **value) {
         if (is_wanted(a, *value))
                 return DEED_DONE;
         d->trouble = text_format("it was accepted without an error, and is %s all the same", *value);
+        if (x->slow) { /* the service manager has it all the same, and an undo has to take it back */
+                free(*value);
+                *value = NULL;
+        }
         return DEED_REFUSED;
 }
 
