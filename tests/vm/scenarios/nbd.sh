@@ -54,7 +54,11 @@ served_by() {
 
 step "nbdkit on a unix socket, a client that stays"
 truncate --size=256M "$LOWER/a.img"
-in_unit nbdkit-a nbdkit --unix /run/nbd-a.sock --pidfile /run/nbdkit-a.pid file "$LOWER/a.img"
+# With a seccomp filter, as many services have one: stackd-mark has to read it first.
+systemd-run --quiet --unit=nbdkit-a --property=Type=forking --property=GuessMainPID=no --property=SystemCallFilter=@system-service \
+        nbdkit --unix /run/nbd-a.sock --pidfile /run/nbdkit-a.pid file "$LOWER/a.img"
+wait_for 20 '[[ -s /run/nbdkit-a.pid ]]'
+grep -q '^Seccomp:.2' "/proc/$(cat /run/nbdkit-a.pid)/status" || fail "nbdkit has no seccomp filter"
 in_unit client-a nbd-client -nonetlink -unix /run/nbd-a.sock /dev/nbd0
 wait_for 20 '[[ $(cat /sys/block/nbd0/size) != 0 ]]'
 served_by /dev/nbd0 nbdkit proven
