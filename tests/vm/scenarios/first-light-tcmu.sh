@@ -35,7 +35,8 @@ assert_unmarked "$runner"
 # What else is done to it, too: memory.min, OOM score, and what its unit was told.
 settings_of_runner() {
         echo "$(cat "/sys/fs/cgroup/system.slice/$TCMU_UNIT/memory.min" "/proc/$runner/oom_score_adj" /sys/fs/cgroup/system.slice/memory.min | xargs)" \
-                "$(systemctl show --property=MemoryMin,ManagedOOMPreference,DropInPaths "$TCMU_UNIT" | xargs)"
+                "$(systemctl show --property=MemoryMin,ManagedOOMPreference "$TCMU_UNIT" | xargs)" \
+                "$(find /run/systemd/system.control -name '50-*' 2>/dev/null | xargs || :)"
 }
 before_settings=$(settings_of_runner)
 assert_eq "$(process_field "$runner" .depth)" 0 "depth of tcmu-runner with nothing mounted"

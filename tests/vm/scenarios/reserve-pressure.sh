@@ -78,6 +78,7 @@ stackctl apply >/dev/null
 umount /mnt/nbd
 nbd-client -d /dev/nbd0
 systemctl stop nbdkit.service
+modprobe --remove nbd
 swapoff /dev/disk/by-id/virtio-data1
 assert_no_stack
 stackd_settled

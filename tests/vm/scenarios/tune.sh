@@ -138,12 +138,12 @@ stackd_settled
 others=$(state)
 status=0
 stackctl plan >/run/plan 2>&1 || status=$?
-assert_eq "$(grep -c 'someone else has set it' /run/plan)" 3 "settings that someone else has changed"
+assert_eq "$(grep -c 'someone else has set it' /run/plan)" 2 "settings that someone else has changed"
 stackctl revert >/run/revert
 assert_eq "$(grep -c 'which someone else has set meanwhile, and is left so' /run/revert)" 2
 stackd_settled
 step "reverted: $(state)"
-# commit and the share are theirs. Direct I/O is off and relatime is off, which is what both were before.
+# The interval and the share are theirs. What was as it had been before stackd came was no decision to be seen.
 [[ ,$(super_options $LOWER), == *,commit=9* ]] || fail "$(super_options $LOWER)"
 assert_eq "$(limits $LOWER)" "100000 0"
 mount -o remount,commit=5 $LOWER
