@@ -257,7 +257,7 @@ static int compose_service(const ServiceUnit *u, const Stack *s, char **ret) {
                 return r;
         fputs(capability, f);
         if (u->memory_min > 0 && u->memory_min != UINT64_MAX)
-                fprintf(f, "# What it had reserved when it was adopted.\nMemoryMin=%lluM\n", ((unsigned long long) u->memory_min >> 20) + 1);
+                fprintf(f, "# What it had reserved when it was adopted.\nMemoryMin=%lluM\n", (unsigned long long) (u->memory_min + 0xfffff) >> 20);
         if (u->oom_score_adjust == 0)
                 fputs("OOMScoreAdjust=-900\n", f);
         if (streq(u->preference, "none"))
