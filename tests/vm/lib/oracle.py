@@ -27,6 +27,14 @@ def output(*argv, check=True):
     return subprocess.run(argv, stdout=subprocess.PIPE, text=True, errors="surrogateescape", check=check).stdout
 
 
+def read(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
 class Graph:
     def __init__(self):
         document = json.loads(output("stackctl", "--json=short", "status"))
@@ -57,8 +65,9 @@ def walk(rows, parent=None):
 def lsblk(graph):
     pairs = list(walk(json.loads(output("lsblk", "--json", "--bytes", "--tree", "--output=KNAME,MAJ:MIN,SIZE"))["blockdevices"]))
     everything = json.loads(output("lsblk", "--json", "--list", "--all", "--output=KNAME,MAJ:MIN"))["blockdevices"]
-    known = {row["maj:min"] for row in everything}
-    parents = set()
+    # It leaves out what stands on a device that is gone, such as a dm device whose table still has that open.
+    known = {row["maj:min"] for row in everything} | {read(path) for path in glob.glob("/sys/class/block/*/dev")}
+    parents = set(dm_dependencies(graph))
     for row, parent in pairs:
         # It lists some that were connected once.
         if row["kname"].startswith("nbd") and row["size"] == 0:
@@ -124,7 +133,8 @@ def losetup(graph):
         differ(f"losetup: {rows}, the graph has {ours}")
 
 
-def dmsetup(graph):
+def dm_dependencies(graph):
+    """Yields each dm device with each that its table names."""
     for line in output("dmsetup", "--manglename=none", "deps", "-o", "devno").splitlines():
         match = re.match(r"(.+): \d+ dependenc\S+\s*:\s*(.*)", line)
         if not match:
@@ -134,7 +144,12 @@ def dmsetup(graph):
             differ(f"dmsetup: {match[1]} is not in the graph")
             continue
         for major, minor in re.findall(r"\((\d+), (\d+)\)", match[2]):
-            check_edge(graph, "dmsetup", upper, f"{major}:{minor}")
+            yield upper, f"{major}:{minor}"
+
+
+def dmsetup(graph):
+    for upper, lower in dm_dependencies(graph):
+        check_edge(graph, "dmsetup", upper, lower)
     for line in output("dmsetup", "--manglename=none", "table").splitlines():
         match = re.match(r"(.+): \d+ \d+ (\S+)", line)
         layer = match and next((l for l in graph.blocks.values() if l["label"] == match[1]), None)

@@ -223,20 +223,20 @@ wait_for 20 '[[ -e /run/zoo-ready ]]'
 here=$(nsenter --target "$(main_pid zoo-namespace.service)" --mount losetup --find --show /mnt/elsewhere/image)
 format_and_mount "$here" /mnt/here
 oracles
-# elsewhere TYPE: of the file system there, with its mark.
+# elsewhere TYPE PATH: of the file system there, with its mark, and of the image.
 elsewhere() {
         expect_table <<TABLE
 /mnt/here                         ext4          0  $here                            -
-$here                             loop          1  file:/mnt/elsewhere/image        -
-file:/mnt/elsewhere/image         file          1  fs:$D2                           -
+$here                             loop          1  file:$2                          -
+file:$2                           file          1  fs:$D2                           -
 fs:$D2                            $1            1  $D2                              -
 TABLE
 }
-elsewhere ext4
+elsewhere ext4 /mnt/elsewhere/image
 systemctl stop zoo-namespace.service
 oracles
-# It lives on, mounted nowhere.
-elsewhere ext4~
+# It lives on, mounted nowhere; paths begin where it was mounted.
+elsewhere ext4~ /image
 umount /mnt/here
 losetup --detach "$here"
 wait_for 20 "! losetup $here &>/dev/null"

@@ -55,7 +55,7 @@ served_by() {
 step "nbdkit on a unix socket, a client that stays"
 truncate --size=256M "$LOWER/a.img"
 in_unit nbdkit-a nbdkit --unix /run/nbd-a.sock --pidfile /run/nbdkit-a.pid file "$LOWER/a.img"
-in_unit client-a nbd-client -nonetlink -unix /run/nbd-a.sock /dev/nbd0
+in_unit client-a nbd-client -N any -nonetlink -unix /run/nbd-a.sock /dev/nbd0
 wait_for 20 '[[ $(cat /sys/block/nbd0/size) != 0 ]]'
 served_by /dev/nbd0 nbdkit proven
 stackctl --json=short status | jq -e '.layers[] | select(.name == "nbd0" and .kind == "block") | .processes[] | select(.role == "error-path")' >/dev/null ||

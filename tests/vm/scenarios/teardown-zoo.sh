@@ -67,7 +67,7 @@ nbd_up() {
         rm -f "/run/$1.sock"
         systemd-run --quiet --collect --unit="$1" nbdkit --foreground --unix "/run/$1.sock" file "$2"
         wait_for 20 "[[ -S /run/$1.sock ]]"
-        systemd-run --quiet --collect --unit="$1-client" --property=Type=forking nbd-client -nonetlink -unix "/run/$1.sock" "$3"
+        systemd-run --quiet --collect --unit="$1-client" --property=Type=forking nbd-client -N any -nonetlink -unix "/run/$1.sock" "$3"
         wait_for 20 "[[ \$(cat /sys/block/${3#/dev/}/size) != 0 ]]"
 }
 
