@@ -110,15 +110,26 @@ up() {
         swapon /mnt/swap/swap
 }
 
+# again: what could not go before something else had gone. A file system lets go of its device a moment after its
+# last mount has gone.
+again() {
+        local step
+        for step in "${STEPS[@]}"; do
+                "down_$step"
+        done
+        gone
+}
+
 # gone: nothing is left of the stack.
 gone() {
         # It lists an nbd that was connected once.
         lsblk --nodeps --bytes --noheadings --output=NAME,SIZE | awk '$1 !~ /^vd/ && $2 > 0 { exit 1 }' &&
                 [[ ! -e /dev/ublkc0 && ! -e /sys/block/nbd0/pid && ! -e /sys/block/nbd1/pid && -z $(losetup --all) ]] &&
-                ! dmsetup info line &>/dev/null && ! findmnt --noheadings --raw --output=TARGET | grep -qE '^/(mnt/|srv/)'
+                ! dmsetup info line &>/dev/null &&
+                findmnt --noheadings --raw --output=TARGET | awk '/^\/(mnt|srv)\// { left = 1 } END { exit left }'
 }
 
-# down STEP...: in this order, and once more for what could not go before something else had gone.
+# down STEP...: in this order, and then until nothing is left.
 down() {
         local step
         for step; do
@@ -126,10 +137,7 @@ down() {
                 "down_$step"
                 oracles >/dev/null
         done
-        for step in "${STEPS[@]}"; do
-                "down_$step"
-        done
-        wait_for 60 gone
+        wait_for 60 again
         modprobe --remove nbd
         assert_no_stack
         oracles
