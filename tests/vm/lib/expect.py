@@ -9,7 +9,7 @@ A row: NAME TYPE DEPTH STANDS-ON PROCESSES, the last two being lists with commas
 and without blanks, or "-". "%20" is a blank, and '#' begins a comment. Names:
 
     /mnt/x           the file system that is mounted there
-    /dev/x           that device
+    /dev/x           that device; fs:/dev/x the file system on it, wherever it is mounted
     loop:FILE        the loop device over that file; loop:FILE#1 its first partition
     file:FILE        that file, known by its inode; path:FILE where it is known by its path only
     swap:X           the swap area in that file, or on that device
@@ -55,6 +55,9 @@ class Names:
             return [i for i in [self.device_names.get(os.path.basename(os.path.realpath(name)))] if i]
         if name.startswith("/"):
             return self.mine(lambda layer: layer["kind"] == "filesystem" and name in layer["mounts"])
+        if colon and kind == "fs":
+            blocks = {self.layers[i]["device"] for i in self.find(rest)}
+            return self.mine(lambda layer: layer["kind"] == "filesystem" and layer["device"] in blocks)
         if colon and kind == "loop":
             path, _, partition = rest.partition("#")
             files = set(self.find(f"file:{path}"))

@@ -188,7 +188,8 @@ grep backing-deleted /run/check || fail "the deleted backing file is no hazard"
 
 step "down"
 swapoff --all
-echo 1 >/sys/block/zram0/reset
+# udev looks into what has just been closed.
+wait_for 20 '{ echo 1 >/sys/block/zram0/reset; } 2>/dev/null'
 loop_down /mnt/secret/zram.img
 umount /mnt/bind /mnt/cached /mnt/secret
 cryptsetup close secret
@@ -204,13 +205,41 @@ wait_for 20 "! losetup $inner &>/dev/null"
 umount /mnt/btrfs
 loop_down /mnt/xfs/disk.img
 umount /mnt/xfs
-mdadm --stop --quiet /dev/md/zoo
+wait_for 20 'mdadm --stop --quiet /dev/md/zoo'
 loop_down /mnt/plain/m0.img
 loop_down /mnt/plain/m1.img
 umount /mnt/plain
 vgremove -qq -y -f vg
-rmmod zram
+wait_for 20 'rmmod zram 2>/dev/null'
 oracles
+expect_table </dev/null
+
+step "a backing file in another mount namespace, and when that has ended"
+mkfs.ext4 -qF -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 "$D2"
+mkdir -p /mnt/elsewhere /mnt/here
+systemd-run --quiet --collect --unit=zoo-namespace --property=PrivateMounts=yes sh -c "mount $D2 /mnt/elsewhere &&
+        truncate --size=64M /mnt/elsewhere/image && touch /run/zoo-ready && exec sleep infinity"
+wait_for 20 '[[ -e /run/zoo-ready ]]'
+here=$(nsenter --target "$(main_pid zoo-namespace.service)" --mount losetup --find --show /mnt/elsewhere/image)
+format_and_mount "$here" /mnt/here
+oracles
+# elsewhere TYPE PATH: of the file system there, with its mark, and of the image.
+elsewhere() {
+        expect_table <<TABLE
+/mnt/here                         ext4          0  $here                            -
+$here                             loop          1  file:$2                          -
+file:$2                           file          1  fs:$D2                           -
+fs:$D2                            $1            1  $D2                              -
+TABLE
+}
+elsewhere ext4 /mnt/elsewhere/image
+systemctl stop zoo-namespace.service
+oracles
+# It lives on, mounted nowhere; paths begin where it was mounted.
+elsewhere ext4~ /image
+umount /mnt/here
+losetup --detach "$here"
+wait_for 20 "! losetup $here &>/dev/null"
 expect_table </dev/null
 
 step "names that mean harm"
@@ -221,7 +250,7 @@ dmsetup create 'evil name (deleted)' --table "0 2048 linear $D2 0"
 oracles
 ! stackctl list layers | LC_ALL=C grep -q $'[\e\x01-\x08]' || fail "a control character reached the terminal"
 umount "$hostile"
-dmsetup remove "evil name (deleted)"
+dmsetup remove --retry "evil name (deleted)"
 oracles
 assert_no_stack
 stackd_quiet

@@ -59,7 +59,7 @@ systemd-run --quiet --unit=nbdkit-a --property=Type=forking --property=GuessMain
         nbdkit --unix /run/nbd-a.sock --pidfile /run/nbdkit-a.pid file "$LOWER/a.img"
 wait_for 20 '[[ -s /run/nbdkit-a.pid ]]'
 grep -q '^Seccomp:.2' "/proc/$(cat /run/nbdkit-a.pid)/status" || fail "nbdkit has no seccomp filter"
-in_unit client-a nbd-client -nonetlink -unix /run/nbd-a.sock /dev/nbd0
+in_unit client-a nbd-client -N any -nonetlink -unix /run/nbd-a.sock /dev/nbd0
 wait_for 20 '[[ $(cat /sys/block/nbd0/size) != 0 ]]'
 served_by /dev/nbd0 nbdkit proven
 stackctl --json=short status | jq -e '.layers[] | select(.name == "nbd0" and .kind == "block") | .processes[] | select(.role == "error-path")' >/dev/null ||

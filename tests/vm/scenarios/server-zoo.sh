@@ -12,7 +12,7 @@
 . /usr/lib/stackd-vm/lib/lib.sh
 . /usr/lib/stackd-vm/lib/stackd.sh
 . /usr/lib/stackd-vm/lib/zoo.sh
-require jq lvm mdadm diod multipathd iscsiadm vdpa qemu-storage-daemon
+require jq lvm mdadm diod multipathd iscsiadm vdpa
 UBLK=/usr/lib/stackd-vm/extra/ublk-server
 [[ -x $UBLK ]] || skip "no ublk-server in the payload: run.py --extra"
 
@@ -34,20 +34,25 @@ vduse_disk() {
         ((${#found[@]} == 1)) && echo "/dev/${found[0]##*/}"
 }
 
-step "ublk"
-modprobe ublk_drv
-systemd-run --quiet --unit=zoo-ublk "$UBLK" serve 0 "$LOWER/ublk.img"
-wait_for 20 '[[ -b /dev/ublkb0 ]]'
-format_and_mount /dev/ublkb0 /mnt/ublk
+# Debian 12's kernel has no ublk, and the server of the vDPA disk comes there with all of QEMU.
+if [[ $(uname -r) != 6.1.* ]]; then
+        step "ublk"
+        modprobe ublk_drv
+        systemd-run --quiet --unit=zoo-ublk "$UBLK" serve 0 "$LOWER/ublk.img"
+        wait_for 20 '[[ -b /dev/ublkb0 ]]'
+        format_and_mount /dev/ublkb0 /mnt/ublk
+        HAVE_UBLK=1
 
-step "vDPA in user space"
-modprobe --all vduse virtio_vdpa
-systemd-run --quiet --unit=zoo-vduse qemu-storage-daemon --blockdev "driver=file,filename=$LOWER/vduse.img,node-name=disk" \
-        --export type=vduse-blk,id=export,node-name=disk,name=vd0,writable=on
-wait_for 20 '[[ -c /dev/vduse/vd0 ]]'
-vdpa dev add name vd0 mgmtdev vduse
-wait_for 20 '[[ -b $(vduse_disk) ]]'
-format_and_mount "$(vduse_disk)" /mnt/vduse
+        step "vDPA in user space"
+        modprobe --all vduse virtio_vdpa
+        systemd-run --quiet --unit=zoo-vduse qemu-storage-daemon --blockdev "driver=file,filename=$LOWER/vduse.img,node-name=disk" \
+                --export type=vduse-blk,id=export,node-name=disk,name=vd0,writable=on
+        wait_for 20 '[[ -c /dev/vduse/vd0 ]]'
+        vdpa dev add name vd0 mgmtdev vduse
+        wait_for 20 '[[ -b $(vduse_disk) ]]'
+        format_and_mount "$(vduse_disk)" /mnt/vduse
+        HAVE_VDUSE=1
+fi
 
 step "9p over a unix socket, over TCP, and from outside"
 systemd-run --quiet --unit=zoo-9p diod --foreground --no-auth --config-file=/dev/null --logdest=stderr \
@@ -91,20 +96,11 @@ format_and_mount /dev/mapper/mpatha /mnt/mpath
 paths=(/sys/class/block/"$(basename "$(realpath /dev/mapper/mpatha)")"/slaves/*)
 
 step "all of it, by hand and by tools"
-expect_table <<TABLE
+{
+        cat <<TABLE
 # name                       type          depth  stands on                               processes
 /srv/lower                   ext4          1  /dev/disk/by-id/virtio-data1                -
 /dev/disk/by-id/virtio-data1 disk          2  -                                           -
-
-/mnt/ublk                    ext4          0  /dev/ublkb0                                 -
-/dev/ublkb0                  ublk          1  -                                           ublk-server
-process:ublk-server          process       1  file:$LOWER/ublk.img                        -
-file:$LOWER/ublk.img         file          1  /srv/lower                                  -
-
-/mnt/vduse                   ext4          0  $(vduse_disk)                               -
-$(vduse_disk)                disk          1  -                                           qemu-storage-da
-process:qemu-storage-da      process       1  file:$LOWER/vduse.img                       -
-file:$LOWER/vduse.img        file          1  /srv/lower                                  -
 
 /mnt/p9unix                  9p            0  /srv/lower?                                 diod
 /mnt/p9tcp                   9p            0  /srv/lower?                                 diod
@@ -130,26 +126,48 @@ file:$LOWER/pv.img           file          1  /srv/lower                        
 process:iscsid               process       1  -                                           -
 process:multipathd           process       1  /dev/${paths[0]##*/},/dev/${paths[1]##*/} -
 TABLE
+        [[ ! -v HAVE_UBLK ]] || cat <<TABLE
+/mnt/ublk                    ext4          0  /dev/ublkb0                                 -
+/dev/ublkb0                  ublk          1  -                                           ublk-server
+process:ublk-server          process       1  file:$LOWER/ublk.img                        -
+file:$LOWER/ublk.img         file          1  /srv/lower                                  -
+TABLE
+        [[ ! -v HAVE_VDUSE ]] || cat <<TABLE
+/mnt/vduse                   ext4          0  $(vduse_disk)                               -
+$(vduse_disk)                disk          1  -                                           qemu-storage-da
+process:qemu-storage-da      process       1  file:$LOWER/vduse.img                       -
+file:$LOWER/vduse.img        file          1  /srv/lower                                  -
+TABLE
+} | expect_table
 oracles
 
 step "who serves is marked, who only recovers is left alone"
-wait_for 20 "is_marked $(pgrep -ox ublk-server) && is_marked $(pgrep -ox diod) && is_marked $(pgrep -ox mdmon) && is_marked $(pgrep -ox qemu-storage-da)"
+[[ ! -v HAVE_UBLK ]] || wait_for 20 "is_marked $(pgrep -ox ublk-server)"
+wait_for 20 "is_marked $(pgrep -ox diod) && is_marked $(pgrep -ox mdmon)"
+[[ ! -v HAVE_VDUSE ]] || wait_for 20 "is_marked $(pgrep -ox qemu-storage-da)"
 assert_unmarked "$(pgrep -ox multipathd)"
 
 step "down"
-umount /mnt/{ublk,vduse,p9unix,p9tcp,outside,md,mpath}
-"$UBLK" delete 0
-vdpa dev del vd0
-systemctl stop zoo-vduse zoo-9p
-multipath -f mpatha
+umount /mnt/{p9unix,p9tcp,outside,md,mpath}
+if [[ -v HAVE_UBLK ]]; then
+        umount /mnt/ublk
+        "$UBLK" delete 0
+fi
+if [[ -v HAVE_VDUSE ]]; then
+        umount /mnt/vduse
+        vdpa dev del vd0
+        systemctl stop zoo-vduse
+fi
+systemctl stop zoo-9p
+wait_for 20 'multipath -f mpatha'
 iscsiadm -m node -T "$IQN" --logout >/dev/null
 systemctl stop multipathd.service multipathd.socket
 rm "$tpg/lun/lun_0/x"
 rmdir "$tpg/lun/lun_0" "$tpg"/np/* "$tpg" "${tpg%/*}" "$core" "${core%/*}"
 vgremove -qq -y -f vg
 loop_down "$LOWER/pv.img"
-mdadm --stop --quiet /dev/md/volume
-mdadm --stop --quiet /dev/md/ddf
+wait_for 20 'mdadm --stop --quiet /dev/md/volume'
+wait_for 20 'mdadm --stop --quiet /dev/md/ddf'
 loop_down "$LOWER/md0.img"
 loop_down "$LOWER/md1.img"
 oracles
