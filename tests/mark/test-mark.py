@@ -381,12 +381,14 @@ def case_seccomp(o):
 
 
 def case_seccomp_restart(o):
-    """A filter that kills for restart_syscall() is met before the kernel makes the thread call it."""
-    v = Victim(o.victim, "nanosleep", confine(bpf(NR_RESTART, KILL)))
-    for i in range(20):
-        r, out, err = mark(o.helper, v.pid, "--clear" if i % 2 else "--set", "--deadline-ms", "3000")
-        check(r == 0, r, out, err)
-    v.finish()
+    """A filter that kills for restart_syscall() is met before the kernel makes the thread call it. On aarch64 it is
+    not where the thread cannot be sent on the path at once, see filter_look()."""
+    for mode, times in (("nanosleep", 20), ("naps", 0 if AARCH64 else 20 if o.quick else 100)):
+        v = Victim(o.victim, mode, confine(bpf(NR_RESTART, KILL)))
+        for i in range(times):
+            r, out, err = mark(o.helper, v.pid, "--clear" if i % 2 else "--set", "--deadline-ms", "3000")
+            check(r == 0, mode, i, r, out, err)
+        v.finish()
 
 
 def case_seccomp_death(o):

@@ -128,6 +128,14 @@ static void round_nanosleep(void) {
 
         expect(call_checked(SYS_nanosleep, P(short_time(&ts)), P(&rest), 0, 0, 0, 0), 0, t, SHORT_NS);
 }
+/* As often awake as asleep. */
+static void round_naps(void) {
+        struct timespec ts = { 0, 200000 };
+        Difference difference;
+
+        check(loaded_spin(200000, &difference), &difference);
+        expect(call_checked(SYS_nanosleep, P(&ts), 0, 0, 0, 0, 0), 0, now(), 0);
+}
 /* Longer than what may begin anew. */
 static void round_nanosleep_long(void) {
         struct timespec ts = { LONG_NS / 1000000000, LONG_NS % 1000000000 }, rest;
@@ -421,6 +429,7 @@ static const struct {
 } modes[] = {
         { "tight", round_tight },
         { "nanosleep", round_nanosleep },
+        { "naps", round_naps },
         { "nanosleep-long", round_nanosleep_long },
         { "clock-nanosleep", round_clock_nanosleep },
         { "clock-nanosleep-absolute", round_clock_nanosleep_absolute },
