@@ -56,7 +56,7 @@
 #define INSTRUCTION_MASK 0xffffL
 #define INSTRUCTION_CALL 0x050fL
 #endif
-#define EXTRA_MAX 200U
+#define EXTRA_MAX 500U
 
 typedef enum Role { ROLE_PARENT, ROLE_WORKER } Role;
 

@@ -47,7 +47,7 @@ def tasks(pid):
 class Machine:
     """The helper, and how what it did shows."""
 
-    deaths = 60     # by mark-deaths, of each real server
+    deaths, timed = 60, 300     # by mark-deaths, of each real server
     patience = 1    # rounds are divided by it
     deadline, grace = 300, 2    # ms; s beyond it, on a machine with other work
 
@@ -497,8 +497,8 @@ def server_changes(m, pid, deaths):
                *(["--real"] if m.real else [])]
     if deaths == 0:
         return
-    yield [str(m.directory / "mark-deaths"), "--deaths", str(deaths), "--seed", "3", "--deadline-ms", "300", m.helper,
-           str(pid)]
+    for how in (["--deaths", str(deaths)], ["--timed", "--deaths", str(m.timed)]):
+        yield [str(m.directory / "mark-deaths"), *how, "--seed", "3", "--deadline-ms", "300", m.helper, str(pid)]
 
 
 def served(m, name, command, unmount, mountpoint, complete):
@@ -509,7 +509,7 @@ def served(m, name, command, unmount, mountpoint, complete):
         while not os.path.ismount(mountpoint):
             check(p.poll() is None and time.monotonic() < deadline, name, "does not mount", p.poll())
             time.sleep(0.02)
-        states, rounds, worst, deaths = {}, 0, 0.0, "deaths 0"
+        states, rounds, worst, deaths = {}, 0, 0.0, []
         for change in server_changes(m, p.pid, m.deaths if complete or m.deaths > Machine.deaths else 0):
             data = os.urandom(1 << 20)
             began = time.monotonic()
@@ -528,7 +528,7 @@ def served(m, name, command, unmount, mountpoint, complete):
             state = helper.communicate()[0].strip()
             check(helper.returncode == 0, state)
             if "--deaths" in change:
-                deaths = state.splitlines()[-1]
+                deaths.append(state.splitlines()[-1])
             else:
                 states[state] = states.get(state, 0) + 1
         check(rounds > 0 and p.poll() is None, "rounds", rounds, "status", p.poll())
@@ -589,12 +589,13 @@ def main():
     parser.add_argument("--real", action="store_true")
     parser.add_argument("--only")
     parser.add_argument("--deaths", type=int, default=Machine.deaths)
+    parser.add_argument("--timed", type=int, default=Machine.timed)
     parser.add_argument("--mark", type=int, help="just mark this process, and say how it went")
     parser.add_argument("--set", action="store_true")
     parser.add_argument("--clear", action="store_true")
     o = parser.parse_args()
     m = Machine(o.helper, o.directory, o.real)
-    m.deaths = o.deaths
+    m.deaths, m.timed = o.deaths, o.timed
     if o.real:      # in an emulated guest
         m.deadline, m.grace, m.patience = 3000, 20, 5
     if o.mark:

@@ -35,7 +35,8 @@ PAUSED = """nanosleep clock-nanosleep poll-timeout futex-timeout epoll-timeout s
 STEPS = range(1, 15)
 STEP_DIVERTED = 8  # from here on the thread gets through by itself
 SLACK = {"--set": 50001, "--clear": 50000}
-NR_PRCTL, NR_SIGRETURN, NR_RESTART = (167, 139, 128) if platform.machine() == "aarch64" else (157, 15, 219)
+AARCH64 = platform.machine() == "aarch64"
+NR_PRCTL, NR_SIGRETURN, NR_RESTART = (167, 139, 128) if AARCH64 else (157, 15, 219)
 
 
 def start_time(pid):
@@ -174,7 +175,8 @@ def test_death(o, mode):
         if mode in ("pool", "alternate"):
             continue
         check(r == -signal.SIGKILL, mode, step, r, out, err)
-        time.sleep(0.005)
+        # There a short time-out begins anew each time, not only when the helper dies.
+        time.sleep(0.2 if AARCH64 and mode in PAUSED else 0.005)
         done = slack(subject) == SLACK[what]
         if done == (step >= STEP_DIVERTED):
             alone += 1
@@ -222,7 +224,7 @@ def case_stopped(o):
     v = Victim(o.victim, "read")
     os.kill(v.pid, signal.SIGSTOP)
     time.sleep(0.05)
-    r, out, err = mark(o.helper, v.pid, "--set", "--deadline-ms", "200")
+    r, out, err = mark(o.helper, v.pid, "--set", "--deadline-ms", o.brief)
     check(r == 1 and state_of(out) == "busy" and set(thread_results(out)) == {"busy"}, r, out, err)
     for t in os.listdir(f"/proc/{v.pid}/task"):
         with open(f"/proc/{v.pid}/task/{t}/stat", encoding="utf-8") as f:
@@ -270,7 +272,7 @@ def case_traced(o):
     s = subprocess.Popen(["strace", "-f", "-o", "/dev/null", "-p", str(v.pid)], stderr=subprocess.DEVNULL)
     time.sleep(0.5)
     try:
-        r, out, err = mark(o.helper, v.pid, "--set", "--deadline-ms", "200")
+        r, out, err = mark(o.helper, v.pid, "--set", "--deadline-ms", o.brief)
         check(r == 1 and set(thread_results(out)) == {"traced"} and state_of(out) == "busy", r, out, err)
     finally:
         s.terminate()
@@ -323,6 +325,20 @@ def case_foreign_stack(o):
     return f"refused {refused} of {len(seen)}"
 
 
+def case_long_timeout(o):
+    """Its rest is kept however often the thread is stopped, also when a stop before has made it a restarted call."""
+    v = Victim(o.victim, "nanosleep-long")
+    results = []
+    for i in range(7):
+        time.sleep(0.2)
+        _, out, _ = mark(o.helper, v.pid, "--clear" if i % 2 else "--set", "--deadline-ms", str(2 * int(o.brief)))
+        results += thread_results(out)
+    rounds, deviations, text = v.finish()
+    check(rounds > 0 and deviations == 0, rounds, text)
+    check(set(results) <= {"done", "busy"} and results.count("done") > len(results) / 2, results)
+    return f"rounds {rounds}, {results.count('done')} of {len(results)} done"
+
+
 def case_pool(o):
     v = Victim(o.victim, "pool")
     passes = []
@@ -365,12 +381,14 @@ def case_seccomp(o):
 
 
 def case_seccomp_restart(o):
-    """A filter that kills for restart_syscall() is met before the kernel makes the thread call it."""
-    v = Victim(o.victim, "nanosleep", confine(bpf(NR_RESTART, KILL)))
-    for i in range(20):
-        r, out, err = mark(o.helper, v.pid, "--clear" if i % 2 else "--set", "--deadline-ms", "3000")
-        check(r == 0, r, out, err)
-    v.finish()
+    """A filter that kills for restart_syscall() is met before the kernel makes the thread call it. On aarch64 it is
+    not where the thread cannot be sent on the path at once, see filter_look()."""
+    for mode, times in (("nanosleep", 20), ("naps", 0 if AARCH64 else 20 if o.quick else 100)):
+        v = Victim(o.victim, mode, confine(bpf(NR_RESTART, KILL)))
+        for i in range(times):
+            r, out, err = mark(o.helper, v.pid, "--clear" if i % 2 else "--set", "--deadline-ms", "3000")
+            check(r == 0, mode, i, r, out, err)
+        v.finish()
 
 
 def case_seccomp_death(o):
@@ -395,6 +413,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=6)
     parser.add_argument("--seed", default="1")
     parser.add_argument("--only")
+    parser.add_argument("--brief", default="200", help="ms in which a helper that finds nothing to do gets to its end")
     o = parser.parse_args()
     o.quick = bool(os.environ.get("STACKD_TEST_QUICK"))
     if o.quick:

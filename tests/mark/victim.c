@@ -35,6 +35,7 @@
 #include "tests/mark/loaded.h"
 
 #define SHORT_NS UINT64_C(150000000)
+#define LONG_NS UINT64_C(1300000000)
 #define LATE_NS UINT64_C(900000000)
 
 static atomic_bool stopping;
@@ -126,6 +127,21 @@ static void round_nanosleep(void) {
         uint64_t t = now();
 
         expect(call_checked(SYS_nanosleep, P(short_time(&ts)), P(&rest), 0, 0, 0, 0), 0, t, SHORT_NS);
+}
+/* As often awake as asleep. */
+static void round_naps(void) {
+        struct timespec ts = { 0, 200000 };
+        Difference difference;
+
+        check(loaded_spin(200000, &difference), &difference);
+        expect(call_checked(SYS_nanosleep, P(&ts), 0, 0, 0, 0, 0), 0, now(), 0);
+}
+/* Longer than what may begin anew. */
+static void round_nanosleep_long(void) {
+        struct timespec ts = { LONG_NS / 1000000000, LONG_NS % 1000000000 }, rest;
+        uint64_t t = now();
+
+        expect(call_checked(SYS_nanosleep, P(&ts), P(&rest), 0, 0, 0, 0), 0, t, LONG_NS);
 }
 static void round_clock_nanosleep(void) {
         struct timespec ts;
@@ -413,6 +429,8 @@ static const struct {
 } modes[] = {
         { "tight", round_tight },
         { "nanosleep", round_nanosleep },
+        { "naps", round_naps },
+        { "nanosleep-long", round_nanosleep_long },
         { "clock-nanosleep", round_clock_nanosleep },
         { "clock-nanosleep-absolute", round_clock_nanosleep_absolute },
         { "poll", round_poll },

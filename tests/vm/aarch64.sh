@@ -14,7 +14,7 @@ set -Eeuo pipefail
 source=$(cd "$(dirname "$0")/../.." && pwd)
 build=$(cd "${1:?the build directory}" && pwd)
 shift
-command=${*:-'./test-mark.py --jobs 3 ./stackd-mark-test ./mark-victim ./mark-deaths; a=$?
+command=${*:-'./test-mark.py --jobs 3 --brief 2000 ./stackd-mark-test ./mark-victim ./mark-deaths; a=$?
         ./test-mark-processes.py ./stackd-mark . --real && [ $a = 0 ]'}
 suite=${AARCH64_SUITE:-trixie}
 seconds=${AARCH64_SECONDS:-1500}

@@ -9,9 +9,10 @@
  * Here the kernel makes its restart fix-up before a tracer sees the stop: the thread stands at its system call again,
  * with all arguments, and what is restored is what was read. Three things the tracer is not told:
  * - Whether the kernel, once it is let go, will put restart_syscall() in the place of the call, for the rest of a
- *   time-out. So a thread at a call that may be continued like that is let go once and stopped again: then it
- *   stands at restart_syscall(). Left to itself on the path that would end with EINTR, as rt_sigreturn forgets the
- *   rest; so the frame holds the call as it was before, and its time-out begins anew.
+ *   time-out. A short one begins anew. With a long one the thread is let go once and stopped again: then it stands
+ *   at restart_syscall(). (Its number stays in x8 when the call is over, as after any stop; those who keep other
+ *   numbers there over a call have met SIGSTOP or a suspended machine before.) Left to itself on the path that would
+ *   end with EINTR, as rt_sigreturn forgets the rest; so the frame holds the call as it was before.
  * - Whether there was a call at all. It makes no difference: with the program counter at a `svc` it begins next.
  * - The first argument of a call that has ended with EINTR. It is known if the thread was seen asleep in the same
  *   call right before. A thread that was running when it was asked to stop, and had just begun such a call, gets
@@ -244,15 +245,15 @@ static int state_repeat(pid_t tid, const ThreadCall *seen, struct user_pt_regs *
         return registers_write(tid, r);
 }
 
-/* Calls in whose place the kernel may put restart_syscall(), to another effect than to begin again. */
-static bool call_may_continue(const struct user_pt_regs *r) {
+/* Calls in whose place the kernel may put restart_syscall(), to a visibly other effect than to begin again. */
+static bool call_may_continue(pid_t tid, const struct user_pt_regs *r) {
         switch (r->regs[8]) {
         case SYS_nanosleep:
-                return true;
+                return timeout_is_long(tid, r->regs[0]);
         case SYS_clock_nanosleep:
-                return !(r->regs[1] & TIMER_ABSTIME);
+                return !(r->regs[1] & TIMER_ABSTIME) && timeout_is_long(tid, r->regs[2]);
         case SYS_futex:
-                return (r->regs[1] & FUTEX_CMD_MASK) == FUTEX_WAIT && r->regs[3] != 0;
+                return (r->regs[1] & FUTEX_CMD_MASK) == FUTEX_WAIT && timeout_is_long(tid, r->regs[3]);
         }
         return false;
 }
@@ -290,7 +291,7 @@ static int call_settle(pid_t tid, const State *previous, State *s) {
         if (s->at_call && s->number == SYS_restart_syscall && previous->at_call &&
             is_same_but_number(&s->registers, &previous->registers))
                 s->number = previous->number;
-        s->settled = !s->at_call || !call_may_continue(&s->registers);
+        s->settled = !s->at_call || !call_may_continue(tid, &s->registers);
         return 0;
 }
 

@@ -14,8 +14,7 @@
 #define WAIT_FOR_ALL 0x100U /* MSG_WAITALL */
 #define VISIBLE_MS 1000
 
-/* A relative time-out at an address of the target: longer than it could be repeated without anybody noticing? */
-static bool timeout_is_long(pid_t tid, uint64_t address) {
+bool timeout_is_long(pid_t tid, uint64_t address) {
         struct timespec ts;
 
         if (address == 0)

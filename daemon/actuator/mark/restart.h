@@ -14,7 +14,10 @@ typedef enum CallCare {
 
 CallCare call_care(const ThreadCall *call);
 
+/* A relative time-out at an address of the target: longer than it could begin anew without anybody noticing? One
+ * that cannot be looked at, as with a 'tid' of 0, counts as long. */
+bool timeout_is_long(pid_t tid, uint64_t address);
+
 /* Calls for which the kernel answers any stop with EINTR, handler or not (signal(7) lists them). They are made to
- * start again, which is exact unless they have a time-out; with a short one it is at most doubled. 'tid' may be 0:
- * then time-outs in memory count as long. */
+ * start again, which is exact unless they have a time-out; with a short one it is at most doubled. */
 bool call_can_repeat(pid_t tid, long nr, const uint64_t args[6]);

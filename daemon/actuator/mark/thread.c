@@ -55,6 +55,7 @@
 #define REQUEST_DISPATCH_CONFIGURATION 0x4211
 
 #define STOP_WAIT_MS 50
+#define STOP_WAIT_FILTERED_MS 400
 #define STACK_SLACK 65536U
 #define STACK_SCAN_MAX (64U << 20)
 #define ATTEMPTS_MAX 6
@@ -333,21 +334,30 @@ static int dispatch_check(const Visit *v) {
         return configuration.mode == 0 ? 0 : -EOPNOTSUPP;
 }
 
-/* Whether its filters bear the path; suspends them where they would only spoil it. */
-static Next filter_prepare(Visit *v) {
+/* What its filters say to the path. One that kills for restart_syscall() makes any stop deadly in some calls, so
+ * the first thing done is to have the kernel choose otherwise; on aarch64 only the path itself does. */
+static FilterVerdict filter_look(Visit *v) {
         FilterVerdict verdict;
         bool restart = true;
-        int r;
 
         if (ptrace(REQUEST_SECCOMP_FILTER, v->tid, 0UL, NULL) < 0 && v->status.seccomp == 0)
-                return NEXT_GO_ON;
-        r = filter_judge(v->tid, &v->job->gadgets, v->args, &verdict, &restart);
-        if (r >= 0 && !restart)
+                return FILTER_ALLOWS;
+        if (filter_judge(v->tid, &v->job->gadgets, v->args, &verdict, &restart) < 0)
+                return FILTER_HARMS;
+        if (!restart) {
                 arch_state_avoid_restart_call(&v->state);
-        if (r >= 0 && verdict == FILTER_REFUSES &&
-            ptrace(PTRACE_SETOPTIONS, v->tid, NULL, (void *) (PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP)) < 0)
-                r = -errno;
-        if (r >= 0 && verdict != FILTER_HARMS)
+                (void) arch_state_restore(v->tid, &v->state);
+        }
+        return verdict;
+}
+
+/* Suspends filters where they would only spoil the path. */
+static Next filter_prepare(Visit *v, FilterVerdict verdict) {
+        const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP;
+
+        if (verdict == FILTER_ALLOWS)
+                return NEXT_GO_ON;
+        if (verdict == FILTER_REFUSES && ptrace(PTRACE_SETOPTIONS, v->tid, NULL, (void *) options) >= 0)
                 return NEXT_GO_ON;
         thread_restore(v, 0);
         return report_as(v, MARK_SECCOMP, false);
@@ -376,7 +386,8 @@ static Next visit_stop(Visit *v) {
         if (ptrace(PTRACE_INTERRUPT, v->tid, NULL, NULL) < 0)
                 return report_error(v, -errno);
         step_reached(STEP_REQUESTED);
-        r = tracee_wait(v->tid, STOP_WAIT_MS, &status);
+        /* to give up does not take the interruption back, and see filter_look() */
+        r = tracee_wait(v->tid, v->status.seccomp == 0 ? STOP_WAIT_MS : STOP_WAIT_FILTERED_MS, &status);
         if (r == -ETIMEDOUT) {
                 (void) report_as(v, MARK_BUSY, true);
                 return NEXT_ABANDON;
@@ -423,6 +434,7 @@ static int frame_lay(const Visit *v) {
 
 /* With the thread stopped: reads it, and lays the frame. */
 static Next visit_prepare(Visit *v) {
+        FilterVerdict verdict;
         Next next;
         int r;
 
@@ -432,6 +444,7 @@ static Next visit_prepare(Visit *v) {
                 return report_error(v, r);
         }
         step_reached(STEP_READ);
+        verdict = filter_look(v);
         if (!stack_is_known(v)) {
                 thread_restore(v, 0);
                 return NEXT_LOOK;
@@ -454,7 +467,7 @@ static Next visit_prepare(Visit *v) {
                 return report_error(v, r);
         }
         step_reached(STEP_WRITTEN);
-        next = filter_prepare(v);
+        next = filter_prepare(v, verdict);
         if (next != NEXT_GO_ON || arch_state_is_settled(&v->state))
                 return next;
         thread_restore(v, 0);
