@@ -199,6 +199,36 @@ static int model_add_edges(Model *m, Node *n) {
         return 0;
 }
 
+/* The file system that an edge of a process ends on: itself, or that of its file. */
+static const Node *edge_filesystem(const Edge *e) {
+        const Node *n = e->node;
+
+        if (n && n->kind == NODE_FILE)
+                n = n->n_lower == 1 ? n->lower[0].node : NULL;
+        return n && n->kind == NODE_FILESYSTEM ? n : NULL;
+}
+
+/* Whether 'other' tells all that 'e' does, and more: a guess yields to what is known, and the file system as such
+ * to a file that is named. What is known is never left out for a guess. */
+static bool edge_covers(const Edge *other, const Edge *e) {
+        if (other->inferred != e->inferred)
+                return e->inferred;
+        return other->node->kind == NODE_FILE && e->node->kind != NODE_FILE;
+}
+
+/* A server holds its directory open as well as files in it, and its mount names the file system once more: one
+ * of these is enough to look at. All of them are kept for who asks for the evidence. */
+static void model_find_redundant(Node *process) {
+        for (size_t i = 0; i < process->n_lower; i++) {
+                Edge *e = process->lower + i;
+                const Node *filesystem = edge_filesystem(e);
+
+                for (size_t k = 0; filesystem && !e->redundant && k < process->n_lower; k++)
+                        e->redundant = k != i && edge_filesystem(process->lower + k) == filesystem &&
+                                       edge_covers(process->lower + k, e);
+        }
+}
+
 static int hazard_compare(const void *a, const void *b) {
         const Hazard *x = a, *y = b;
 
@@ -254,6 +284,8 @@ static int model_fill(Model *m, json_object *layers, json_object *processes, jso
                 if (r < 0)
                         return r;
         }
+        for (size_t i = m->n_layers; i < m->n_nodes; i++)
+                model_find_redundant(m->nodes + i);
         return model_add_hazards(m, hazards);
 }
 

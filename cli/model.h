@@ -30,6 +30,7 @@ typedef struct Edge {
         Node *node; /* NULL: the document does not describe it */
         const char *evidence, *certainty; /* may be NULL */
         bool inferred, error_path;
+        bool redundant; /* says no more than another edge of the same process does, to the same file system */
 } Edge;
 
 struct Node {

@@ -265,7 +265,7 @@ static void print_notes(Tree *t, const Node *n) {
                 print_warning(t, n, text);
         }
         if (shows_depth(n) && n->depth_certain < n->depth) {
-                snprintf(text, sizeof(text), "depth %lli rests on a guess; %lli is certain", (long long) n->depth,
+                snprintf(text, sizeof(text), "depth %lli if the link marked \"?\" is real, else %lli", (long long) n->depth,
                          (long long) n->depth_certain);
                 print_warning(t, n, text);
         }
@@ -280,13 +280,18 @@ static int print_node(Tree *t, const Node *n, const Edge *edge);
 
 static int print_children(Tree *t, const Node *n) {
         const Glyphs *g = t->output->glyphs;
+        size_t end = n->n_lower;
         int r;
 
-        for (size_t i = 0; i < n->n_lower; i++) {
+        while (end > 0 && n->lower[end - 1].redundant)
+                end--;
+        for (size_t i = 0; i < end; i++) {
                 const Edge *e = n->lower + i;
-                bool last = i + 1 == n->n_lower;
+                bool last = i + 1 == end;
                 size_t length = t->prefix_length;
 
+                if (e->redundant)
+                        continue;
                 start_line(t, e->node);
                 output_raw(t->output, "%s%s", last ? g->corner : g->branch, e->inferred ? "? " : "");
                 t->summary.inferred = t->summary.inferred || e->inferred;
@@ -346,6 +351,7 @@ static int print_node(Tree *t, const Node *n, const Edge *edge) {
         output_raw(o, "\n");
         if (shows_depth(n))
                 t->summary.depth = MAX(t->summary.depth, n->depth);
+        t->summary.needy = t->summary.needy || (n->kind == NODE_PROCESS && n->depth > 0);
         print_notes(t, n);
         mark = t->marks + n->index;
         mark->printed = mark->open = true;

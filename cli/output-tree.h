@@ -9,6 +9,7 @@ typedef struct TreeSummary {
         size_t n_folded; /* layers left out, because nothing about them is nested */
         int64_t depth;   /* the largest printed */
         bool inferred;   /* some edge is marked "?" */
+        bool needy;      /* some process below a file system or swap was printed */
 } TreeSummary;
 
 /* Prints each stack from its top downwards; 'all': also those in which nothing is nested. 0 or -ENOMEM. */

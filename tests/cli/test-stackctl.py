@@ -130,7 +130,7 @@ def trouble(name, *arguments, says, **env):
 
 
 def goldens():
-    for doc in ("stack-2019", "two-paths", "cycle", "fuse", "none", "hostile"):
+    for doc in ("stack-2019", "two-paths", "cycle", "fuse", "none", "hostile", "same-lower"):
         golden("status-" + doc, "status", doc=doc)
         golden("layers-" + doc, "list", "layers", doc=doc)
         golden("check-" + doc, "check", doc=doc)
