@@ -383,6 +383,25 @@ static int tree_select(Tree *t, bool all) {
         return 0;
 }
 
+int output_tree_select(const Model *m, bool all, bool **ret_visible, size_t *ret_folded) {
+        _cleanup_(tree_clear) Tree t = { .model = m };
+        _cleanup_free_ bool *visible = calloc(m->n_nodes + 1, sizeof(bool));
+        int r;
+
+        if (!visible)
+                return -ENOMEM;
+        r = tree_find_roots(&t);
+        if (r >= 0)
+                r = tree_select(&t, all);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < m->n_nodes; i++)
+                visible[i] = reached(&t, m->nodes + i);
+        *ret_visible = TAKE_PTR(visible);
+        *ret_folded = t.summary.n_folded;
+        return 0;
+}
+
 int output_tree(Output *o, const Model *m, bool all, bool legend, TreeSummary *ret) {
         _cleanup_(tree_clear) Tree t = { .output = o, .model = m };
         int r;

@@ -15,5 +15,8 @@ typedef struct TreeSummary {
 /* Prints each stack from its top downwards; 'all': also those in which nothing is nested. 0 or -ENOMEM. */
 int output_tree(Output *o, const Model *m, bool all, bool legend, TreeSummary *ret);
 
+/* What that prints: an array of one truth a node, owned by the caller, and the number of layers left out. */
+int output_tree_select(const Model *m, bool all, bool **ret_visible, size_t *ret_folded);
+
 /* In a few words: whether a backing process is safe from reclaim. */
 void output_protection(Output *o, const Node *process);

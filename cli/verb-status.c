@@ -70,11 +70,11 @@ static void print_summary(Output *o, const Model *m, const TreeSummary *s) {
                 output_raw(o, s->n_stacks > 0 || n > 0 ? "no hazards.\n" : "No hazards.\n");
 }
 
-static int print_status(Output *o, const Model *m, const char *what, bool legend) {
+static int print_status(Output *o, const Model *m, const char *what, bool all, bool legend) {
         TreeSummary summary;
         int r;
 
-        r = output_tree(o, m, what, legend, &summary);
+        r = output_tree(o, m, all || what, legend, &summary);
         if (r < 0)
                 return r;
         if (summary.n_stacks == 0)
@@ -102,7 +102,7 @@ int verb_status(const Invocation *invocation, char **arguments) {
         if (invocation->json != JSON_OFF)
                 r = output_json(o, m->document, invocation->json);
         else
-                r = print_status(o, m, arguments[0], invocation->legend);
+                r = print_status(o, m, arguments[0], invocation->all, invocation->legend);
         if (r < 0)
                 return r;
         r = output_flush(o, invocation->pager);
