@@ -120,18 +120,22 @@ static int node_init_process(Node *n, json_object *o) {
         return n->id ? 0 : -ENOMEM;
 }
 
+int node_init(Node *n, json_object *o, bool layer) {
+        if (!json_object_is_type(o, json_type_object))
+                return complain("stackd's answer has a %s that is no object. Please report it.", layer ? "layer" : "process");
+        n->json = o;
+        n->incomplete = json_text(o, "incomplete");
+        n->depth = json_int(o, "depth", 0);
+        n->depth_certain = json_int(o, "depth_certain", n->depth);
+        return layer ? node_init_layer(n, o) : node_init_process(n, o);
+}
+
 static int model_add_node(Model *m, json_object *o, bool layer) {
         Node *n = m->nodes + m->n_nodes;
         int r;
 
-        if (!json_object_is_type(o, json_type_object))
-                return complain("stackd's answer has a %s that is no object. Please report it.", layer ? "layer" : "process");
-        n->json = o;
         n->index = m->n_nodes++;
-        n->incomplete = json_text(o, "incomplete");
-        n->depth = json_int(o, "depth", 0);
-        n->depth_certain = json_int(o, "depth_certain", n->depth);
-        r = layer ? node_init_layer(n, o) : node_init_process(n, o);
+        r = node_init(n, o, layer);
         if (r < 0)
                 return r;
         r = hashmap_put(m->by_id, n->id, n);

@@ -152,6 +152,18 @@ static int write_out(const Output *o) {
         return 0;
 }
 
+int output_now(Output *o) {
+        int r;
+
+        if (fflush(o->stream) != 0 || ferror(o->stream))
+                return -ENOMEM;
+        r = file_write_all(STDOUT_FILENO, o->buffer, o->size);
+        rewind(o->stream);
+        if (r < 0 && r != -EPIPE)
+                return complain("Cannot write to standard output: %s. The output is not complete.", strerror(-r));
+        return r;
+}
+
 static const char *pager_command(void) {
         static const char *const variables[] = { "STACKCTL_PAGER", "SYSTEMD_PAGER", "PAGER" };
 

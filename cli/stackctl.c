@@ -31,6 +31,7 @@ static const Verb verbs[] = {
         { "cat-config", 0, 0, verb_cat_config, "", "The configuration that holds, with the files it is from" },
         { "reload", 0, 0, verb_reload, "", "Have stackd read its configuration again" },
         { "graph", 0, 1, verb_graph, "[WHAT]", "A picture of the stacks, for Graphviz or drawn by it" },
+        { "monitor", 0, 0, verb_monitor, "", "What comes, changes and goes, one line an event" },
         { "capture", 1, 1, verb_capture, "FILE", "What stackd reads here, as a tar file to look at elsewhere" },
 };
 

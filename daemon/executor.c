@@ -85,7 +85,7 @@ static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, vo
         Executor *x = userdata;
 
         x->retry_at = 0;
-        x->changed(x->userdata);
+        x->changed(NULL, x->userdata);
         return 0;
 }
 
@@ -261,12 +261,13 @@ static void job_finish(Job *j, DeedStatus status) {
                         log_mark(a);
                 else
                         log_deed(a, status == DEED_STALE);
+                x->changed(a, x->userdata);
                 history_put(x, a);
                 *a = (Action) {};
-        }
+        } else
+                x->changed(NULL, x->userdata);
         job_free(j);
         start_waiting_jobs(x);
-        x->changed(x->userdata);
 }
 
 /* ---- marks ---- */

@@ -916,8 +916,12 @@ static int manager_open_root(Manager *m) {
 }
 
 /* An action has ended, or may be tried again: the machine is looked at once more. */
-static void on_executor(void *userdata) {
-        manager_request_pass(userdata, 0);
+static void on_executor(const Action *action, void *userdata) {
+        Manager *m = userdata;
+
+        if (action && m->bus)
+                bus_server_publish_action(m->bus, action);
+        manager_request_pass(m, 0);
 }
 
 static int manager_open_bus(Manager *m) {
