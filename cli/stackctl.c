@@ -32,6 +32,7 @@ static const Verb verbs[] = {
         { "reload", 0, 0, verb_reload, "", "Have stackd read its configuration again" },
         { "graph", 0, 1, verb_graph, "[WHAT]", "A picture of the stacks, for Graphviz or drawn by it" },
         { "monitor", 0, 0, verb_monitor, "", "What comes, changes and goes, one line an event" },
+        { "metrics", 0, 0, verb_metrics, "", "Numbers for Prometheus, as OpenMetrics text" },
         { "capture", 1, 1, verb_capture, "FILE", "What stackd reads here, as a tar file to look at elsewhere" },
 };
 
@@ -61,8 +62,8 @@ static const Option options[] = {
         { OPTION_DIRECT, "direct", NULL, NULL, "Do not ask the running daemon: start a private one" },
         { OPTION_ROOT, "root", "DIR", NULL, "Look at the captured machine in DIR, not at this one" },
         { 'a', "all", NULL, " status graph ", "Show what is not nested too" },
-        { 'o', "output", "FILE", " graph ", "Write to FILE; its end tells the format" },
-        { OPTION_FORMAT, "format", "FORMAT", " graph ", "Draw it as dot (text, the default), svg, png or pdf" },
+        { 'o', "output", "FILE", " graph metrics ", "Write to FILE, whole or not at all" },
+        { OPTION_FORMAT, "format", "FORMAT", " graph ", "Draw it as dot, svg, png or pdf; else as FILE ends, or dot" },
         { OPTION_NO_SCRUB, "no-scrub", NULL, " capture ", "Leave serial numbers and UUIDs in what is captured" },
         { 'h', "help", NULL, NULL, "Show this help" },
         { OPTION_VERSION, "version", NULL, NULL, "Show the version" },

@@ -21,6 +21,7 @@ int verb_apply(const Invocation *invocation, char **arguments);
 int verb_revert(const Invocation *invocation, char **arguments);
 int verb_graph(const Invocation *invocation, char **arguments);
 int verb_monitor(const Invocation *invocation, char **arguments);
+int verb_metrics(const Invocation *invocation, char **arguments);
 int verb_capture(const Invocation *invocation, char **arguments);
 int verb_cat_config(const Invocation *invocation, char **arguments);
 int verb_reload(const Invocation *invocation, char **arguments);
