@@ -61,10 +61,11 @@ static const Option options[] = {
         { OPTION_NO_LEGEND, "no-legend", NULL, NULL, "Leave out headers and explanations" },
         { OPTION_DIRECT, "direct", NULL, NULL, "Do not ask the running daemon: start a private one" },
         { OPTION_ROOT, "root", "DIR", NULL, "Look at the captured machine in DIR, not at this one" },
-        { 'a', "all", NULL, " status graph ", "Show what is not nested too" },
-        { 'o', "output", "FILE", " graph metrics ", "Write to FILE, whole or not at all" },
-        { OPTION_FORMAT, "format", "FORMAT", " graph ", "Draw it as dot, svg, png or pdf; else as FILE ends, or dot" },
-        { OPTION_NO_SCRUB, "no-scrub", NULL, " capture ", "Leave serial numbers and UUIDs in what is captured" },
+        { 'a', "all", NULL, " status graph ", "status, graph: show what is not nested too" },
+        { 'o', "output", "FILE", " graph metrics list ", "graph, metrics: write to FILE, whole or not at all" },
+        { 'O', "output-all", NULL, " list ", "list: all columns" },
+        { OPTION_FORMAT, "format", "FORMAT", " graph ", "graph: dot, svg, png or pdf; else as FILE ends, or dot" },
+        { OPTION_NO_SCRUB, "no-scrub", NULL, " capture ", "capture: leave serial numbers and UUIDs in" },
         { 'h', "help", NULL, NULL, "Show this help" },
         { OPTION_VERSION, "version", NULL, NULL, "Show the version" },
 };
@@ -78,6 +79,8 @@ static void print_options(Output *o) {
                         snprintf(letter, sizeof(letter), "-%c", p->value);
                 snprintf(name, sizeof(name), "%s%s%s", p->name, p->argument ? "=" : "", p->argument ?: "");
                 output_raw(o, "  %s --%-17s %s\n", letter, name, p->help);
+                if (p->value == 'o')
+                        output_raw(o, "%25s%s\n", "", "list: columns, such as id,where; +path adds to the usual");
         }
 }
 
@@ -285,6 +288,9 @@ static int parse_options(int argc, char **argv, Invocation *invocation, bool *us
                         break;
                 case 'o':
                         invocation->output = optarg;
+                        break;
+                case 'O':
+                        invocation->output_all = true;
                         break;
                 case OPTION_FORMAT:
                         invocation->format = optarg;
