@@ -80,7 +80,7 @@ static void print_options(Output *o) {
                 snprintf(name, sizeof(name), "%s%s%s", p->name, p->argument ? "=" : "", p->argument ?: "");
                 output_raw(o, "  %s --%-17s %s\n", letter, name, p->help);
                 if (p->value == 'o')
-                        output_raw(o, "%25s%s\n", "", "list: columns, such as id,where; +path adds to the usual");
+                        output_raw(o, "%25s%s\n", "", "list: columns, such as id,where; +path adds one");
         }
 }
 
