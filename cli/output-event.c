@@ -75,10 +75,19 @@ static void print_value(Output *o, json_object *v) {
                 }
 }
 
+/* The certain depth mostly is the depth, and changes with it. */
+static bool is_said(json_object *changes, const char *key, json_object *pair) {
+        json_object *depth = NULL;
+
+        return streq(key, "depth_certain") && json_object_object_get_ex(changes, "depth", &depth) && json_object_equal(depth, pair);
+}
+
 static void print_changes(Output *o, json_object *changes) {
         const char *separator = ": ";
 
         json_object_object_foreach(changes, key, pair) {
+                if (is_said(changes, key, pair))
+                        continue;
                 output_raw(o, "%s", separator);
                 output_text(o, key);
                 output_raw(o, " ");

@@ -23,7 +23,7 @@ ACTION = '{"kind":"io-flusher","target":"process:812:4711","from":"none","to":"a
 EVENTS = [
     "added fs:9:9 Kind:s=filesystem,Type:s=ext4,Name:s=loop9,Mounts:as=/mnt/new,Depth:u=0",
     "added process:9:9 PID:u=9,Command:s=bindfs,Depth:u=1,Threads:u=3,ThreadsIOFlusher:u=0,New:s=of a later version",
-    "changed fs:253:0 Depth:u=2,Mounts:as=/mnt/elsewhere",
+    "changed fs:253:0 Depth:u=2,DepthCertain:u=2,Mounts:as=/mnt/elsewhere",
     "changed fs:253:0 Depth:u=2",   # again: no event
     "changed process:812:4711 ThreadsIOFlusher:u=5,Depth:u=2,Threads:u=5",
     "HazardAppeared " + HAZARD,
@@ -105,7 +105,7 @@ def events_as_json_lines():
     for o in objects:
         equal(o["version"], 1)
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", o["time"]), o
-    equal(objects[3]["changes"], {"mounts": [["/mnt/xfs"], ["/mnt/elsewhere"]], "depth": [1, 2]})
+    equal(objects[3]["changes"], {"mounts": [["/mnt/xfs"], ["/mnt/elsewhere"]], "depth": [1, 2], "depth_certain": [1, 2]})
     equal(objects[3]["object"]["type"], "xfs", "what the signal does not say is kept")
     equal(objects[4]["changes"], {"threads_io_flusher": [0, 5]})
     equal(objects[5]["object"], json.loads(HAZARD))
