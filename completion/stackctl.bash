@@ -65,7 +65,7 @@ _stackctl() {
                 [status]='--all' [list]='--output= --output-all' [graph]='--all --output= --format=' [metrics]='--output='
                 [capture]='--no-scrub'
         )
-        local verbs='status list show check plan apply revert graph monitor metrics capture'
+        local verbs='status list show check plan apply revert cat-config reload graph monitor metrics capture'
         local common='--json= --no-pager --no-legend --direct --root= --help --version'
         local -a words command
         local cur prev verb='' noun='' i

@@ -58,6 +58,8 @@
         'plan:what would be changed, and why'
         'apply:protect what needs it'
         'revert:take protection off again'
+        'cat-config:the configuration that holds'
+        'reload:have stackd read its configuration again'
         'graph:a picture of the stacks'
         'monitor:what comes, changes and goes'
         'metrics:numbers for Prometheus'

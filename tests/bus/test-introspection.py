@@ -46,6 +46,8 @@ def interfaces():
 
 def spell(element):
     node = ET.Element("node")
+    for part in element.iter():
+        part.text = part.text if part.text and part.text.strip() else None
     node.append(element)
     ET.indent(node)
     return HEAD + ET.tostring(node, encoding="unicode") + "\n"
