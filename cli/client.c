@@ -34,6 +34,11 @@ struct Client {
         int interrupted;
         sigset_t old_mask;
         bool masked;
+        char *daemon_name; /* who answered last: its unique name on the bus; NULL in private */
+        const ClientEvents *events;
+        void *userdata;
+        int ended; /* what an event's handler returned */
+        bool listening, closed, there;
 };
 
 typedef struct Call {
@@ -83,7 +88,7 @@ static int complain_about_death(Client *c) {
         c->daemon = 0;
         if (!how)
                 return -ENOMEM;
-        return complain("The private stackd %s before it answered. Its own messages, if any, stand above.", how);
+        return complain("The private stackd %s%s. Its own messages, if any, stand above.", how, c->events ? "" : " before it answered");
 }
 
 /* What a D-Bus error means to the user, and what to do. */
@@ -130,6 +135,17 @@ static int call_run(Client *c, sd_bus_message *m, uint64_t usec, Call *call) {
         return c->interrupted ? -EINTR : -ETIMEDOUT;
 }
 
+/* Signals are believed of whoever answers, and of nobody else on the bus. */
+static int client_remember_sender(Client *c, sd_bus_message *reply) {
+        const char *sender = sd_bus_message_get_sender(reply);
+
+        if (!sender || streq_ptr(sender, c->daemon_name))
+                return 0;
+        free(c->daemon_name);
+        c->daemon_name = strdup(sender);
+        return c->daemon_name ? 0 : -ENOMEM;
+}
+
 /* The answer to a call, or a complaint. 'what' completes "Cannot ...". */
 static int client_call(Client *c, const char *what, sd_bus_message *m, unsigned factor, sd_bus_message **ret) {
         _cleanup_(call_clear) Call call = {};
@@ -152,6 +168,9 @@ static int client_call(Client *c, const char *what, sd_bus_message *m, unsigned 
                 return complain("Cannot %s: %s.", what, strerror(-r));
         if (sd_bus_message_is_method_error(call.reply, NULL))
                 return complain_about_error(c, what, sd_bus_message_get_error(call.reply));
+        r = client_remember_sender(c, call.reply);
+        if (r < 0)
+                return r;
         *ret = TAKE_PTR(call.reply);
         return 0;
 }
@@ -325,6 +344,7 @@ Client *client_free(Client *c) {
         if (c->masked)
                 (void) sigprocmask(SIG_SETMASK, &c->old_mask, NULL);
         signal_number = c->interrupted;
+        free(c->daemon_name);
         free(c);
         if (signal_number > 0)
                 raise(signal_number);
@@ -506,4 +526,92 @@ int client_reload(Client *c, char ***ret_warnings, bool *ret_complete) {
         *ret_warnings = TAKE_PTR(warnings);
         *ret_complete = complete;
         return 0;
+}
+
+static int on_bus_signal(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *sender = sd_bus_message_get_sender(m);
+        Client *c = userdata;
+
+        (void) error;
+        /* What comes during a call is in its answer. */
+        if (c->listening && c->ended == 0 && (c->daemon > 0 || (sender && streq_ptr(sender, c->daemon_name))))
+                c->ended = c->events->signal(m, c->userdata);
+        return 0;
+}
+
+static int on_owner(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *name, *old, *new;
+        Client *c = userdata;
+
+        (void) error;
+        if (sd_bus_message_read(m, "sss", &name, &old, &new) < 0)
+                return 0;
+        c->there = *new;
+        if (c->listening && c->ended == 0)
+                c->ended = c->events->presence(c->there, c->userdata);
+        return 0;
+}
+
+static int client_match(Client *c) {
+        int r;
+
+        if (c->daemon > 0)
+                return sd_bus_add_match(c->bus, NULL, "type='signal',path_namespace='" STACKD_PATH "'", on_bus_signal, c);
+        r = sd_bus_add_match(c->bus, NULL, "type='signal',sender='" STACKD_NAME "',path_namespace='" STACKD_PATH "'", on_bus_signal, c);
+        if (r < 0)
+                return r;
+        return sd_bus_add_match(c->bus, NULL, "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"
+                                "member='NameOwnerChanged',path='/org/freedesktop/DBus',arg0='" STACKD_NAME "'", on_owner, c);
+}
+
+int client_subscribe(Client *c, const ClientEvents *events, void *userdata) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        int r;
+
+        c->events = events;
+        c->userdata = userdata;
+        c->there = true;
+        r = client_match(c);
+        if (r < 0)
+                return complain("Cannot listen to the bus: %s.", strerror(-r));
+        if (c->daemon == 0)
+                return 0;
+        r = client_message(c, "Subscribe", &m);
+        return r < 0 ? r : client_call(c, "listen to stackd", m, 1, &reply);
+}
+
+bool client_sees_daemon(const Client *c) {
+        return c->there;
+}
+
+static int on_closed(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+        Client *c = userdata;
+
+        (void) s;
+        (void) fd;
+        (void) revents;
+        c->closed = true;
+        return 0;
+}
+
+int client_listen(Client *c, int fd) {
+        _cleanup_(sd_event_source_unrefp) sd_event_source *closed = NULL;
+        int r;
+
+        /* No event is asked for: a closed end is told anyway. Files have none. */
+        r = sd_event_add_io(c->event, &closed, fd, 0, on_closed, c);
+        if (r < 0 && r != -EPERM)
+                return r;
+        c->ended = 0;
+        c->listening = true;
+        while (c->ended == 0 && !c->closed && !c->interrupted) {
+                r = sd_event_run(c->event, UINT64_MAX);
+                if (r < 0)
+                        return r;
+                if (sd_bus_is_open(c->bus) <= 0)
+                        return c->daemon > 0 ? complain_about_death(c) : complain("The connection to the bus broke. Try again.");
+        }
+        c->listening = false;
+        c->interrupted = 0;
+        return c->ended;
 }

@@ -5,6 +5,8 @@
  * stackd. */
 
 #include <json-c/json_object.h>
+#include <stdbool.h>
+#include <systemd/sd-bus.h>
 
 #include "cli/invocation.h"
 #include "common/cleanup.h"
@@ -29,3 +31,18 @@ bool client_is_private(const Client *c);
 int client_configuration(Client *c, json_object **ret);
 /* Has it read again. The warnings are the caller's; 'complete': everything was taken. */
 int client_reload(Client *c, char ***ret_warnings, bool *ret_complete);
+
+/* What stackd says by itself. */
+typedef struct ClientEvents {
+        /* A signal of stackd's: of the manager, or of the object manager and its objects. */
+        int (*signal)(sd_bus_message *m, void *userdata);
+        /* It is gone from the bus, or back there. Handlers make no calls: they return, and client_listen() does. */
+        int (*presence)(bool there, void *userdata);
+} ClientEvents;
+
+/* From here on; 'events' is borrowed. */
+int client_subscribe(Client *c, const ClientEvents *events, void *userdata);
+bool client_sees_daemon(const Client *c);
+/* Until a handler returns something other than 0, which is returned, or a signal ends it: 0, and that signal is
+ * dealt with. 'fd': ends it with 0 too when its other end is closed. Complains where the private daemon ends. */
+int client_listen(Client *c, int fd);

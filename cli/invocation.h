@@ -16,4 +16,10 @@ typedef struct Invocation {
         bool pager, legend, direct;
         bool scrub; /* what is captured */
         const char *root; /* of a captured machine; NULL: this one */
+
+        /* for some verbs only */
+        bool all;           /* also what is not nested */
+        const char *output; /* a file, or columns */
+        bool output_all;    /* all columns */
+        const char *format; /* of a picture */
 } Invocation;

@@ -120,18 +120,22 @@ static int node_init_process(Node *n, json_object *o) {
         return n->id ? 0 : -ENOMEM;
 }
 
+int node_init(Node *n, json_object *o, bool layer) {
+        if (!json_object_is_type(o, json_type_object))
+                return complain("stackd's answer has a %s that is no object. Please report it.", layer ? "layer" : "process");
+        n->json = o;
+        n->incomplete = json_text(o, "incomplete");
+        n->depth = json_int(o, "depth", 0);
+        n->depth_certain = json_int(o, "depth_certain", n->depth);
+        return layer ? node_init_layer(n, o) : node_init_process(n, o);
+}
+
 static int model_add_node(Model *m, json_object *o, bool layer) {
         Node *n = m->nodes + m->n_nodes;
         int r;
 
-        if (!json_object_is_type(o, json_type_object))
-                return complain("stackd's answer has a %s that is no object. Please report it.", layer ? "layer" : "process");
-        n->json = o;
         n->index = m->n_nodes++;
-        n->incomplete = json_text(o, "incomplete");
-        n->depth = json_int(o, "depth", 0);
-        n->depth_certain = json_int(o, "depth_certain", n->depth);
-        r = layer ? node_init_layer(n, o) : node_init_process(n, o);
+        r = node_init(n, o, layer);
         if (r < 0)
                 return r;
         r = hashmap_put(m->by_id, n->id, n);
@@ -199,6 +203,36 @@ static int model_add_edges(Model *m, Node *n) {
         return 0;
 }
 
+/* The file system that an edge of a process ends on: itself, or that of its file. */
+static const Node *edge_filesystem(const Edge *e) {
+        const Node *n = e->node;
+
+        if (n && n->kind == NODE_FILE)
+                n = n->n_lower == 1 ? n->lower[0].node : NULL;
+        return n && n->kind == NODE_FILESYSTEM ? n : NULL;
+}
+
+/* Whether 'other' tells all that 'e' does, and more: a guess yields to what is known, and the file system as such
+ * to a file that is named. What is known is never left out for a guess. */
+static bool edge_covers(const Edge *other, const Edge *e) {
+        if (other->inferred != e->inferred)
+                return e->inferred;
+        return other->node->kind == NODE_FILE && e->node->kind != NODE_FILE;
+}
+
+/* A server holds its directory open as well as files in it, and its mount names the file system once more: one
+ * of these is enough to look at. All of them are kept for who asks for the evidence. */
+static void model_find_redundant(Node *process) {
+        for (size_t i = 0; i < process->n_lower; i++) {
+                Edge *e = process->lower + i;
+                const Node *filesystem = edge_filesystem(e);
+
+                for (size_t k = 0; filesystem && !e->redundant && k < process->n_lower; k++)
+                        e->redundant = k != i && edge_filesystem(process->lower + k) == filesystem &&
+                                       edge_covers(process->lower + k, e);
+        }
+}
+
 static int hazard_compare(const void *a, const void *b) {
         const Hazard *x = a, *y = b;
 
@@ -254,6 +288,8 @@ static int model_fill(Model *m, json_object *layers, json_object *processes, jso
                 if (r < 0)
                         return r;
         }
+        for (size_t i = m->n_layers; i < m->n_nodes; i++)
+                model_find_redundant(m->nodes + i);
         return model_add_hazards(m, hazards);
 }
 

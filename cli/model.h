@@ -30,6 +30,7 @@ typedef struct Edge {
         Node *node; /* NULL: the document does not describe it */
         const char *evidence, *certainty; /* may be NULL */
         bool inferred, error_path;
+        bool redundant; /* says no more than another edge of the same process does, to the same file system */
 } Edge;
 
 struct Node {
@@ -78,6 +79,9 @@ typedef struct Model {
 int model_new(json_object *document, Model **ret);
 Model *model_free(Model *m);
 DEFINE_TRIVIAL_CLEANUP_FUNC(Model *, model_free);
+
+/* A node by itself, of an element of "layers" or "processes"; the text is borrowed from it, the id is owned. */
+int node_init(Node *n, json_object *o, bool layer);
 
 Node *model_node(const Model *m, const char *id);             /* id may be NULL */
 Node *model_process_by_pid(const Model *m, int64_t pid);

@@ -265,7 +265,7 @@ static void print_notes(Tree *t, const Node *n) {
                 print_warning(t, n, text);
         }
         if (shows_depth(n) && n->depth_certain < n->depth) {
-                snprintf(text, sizeof(text), "depth %lli rests on a guess; %lli is certain", (long long) n->depth,
+                snprintf(text, sizeof(text), "depth %lli if the link marked \"?\" is real, else %lli", (long long) n->depth,
                          (long long) n->depth_certain);
                 print_warning(t, n, text);
         }
@@ -280,13 +280,18 @@ static int print_node(Tree *t, const Node *n, const Edge *edge);
 
 static int print_children(Tree *t, const Node *n) {
         const Glyphs *g = t->output->glyphs;
+        size_t end = n->n_lower;
         int r;
 
-        for (size_t i = 0; i < n->n_lower; i++) {
+        while (end > 0 && n->lower[end - 1].redundant)
+                end--;
+        for (size_t i = 0; i < end; i++) {
                 const Edge *e = n->lower + i;
-                bool last = i + 1 == n->n_lower;
+                bool last = i + 1 == end;
                 size_t length = t->prefix_length;
 
+                if (e->redundant)
+                        continue;
                 start_line(t, e->node);
                 output_raw(t->output, "%s%s", last ? g->corner : g->branch, e->inferred ? "? " : "");
                 t->summary.inferred = t->summary.inferred || e->inferred;
@@ -346,6 +351,7 @@ static int print_node(Tree *t, const Node *n, const Edge *edge) {
         output_raw(o, "\n");
         if (shows_depth(n))
                 t->summary.depth = MAX(t->summary.depth, n->depth);
+        t->summary.needy = t->summary.needy || (n->kind == NODE_PROCESS && n->depth > 0);
         print_notes(t, n);
         mark = t->marks + n->index;
         mark->printed = mark->open = true;
@@ -374,6 +380,25 @@ static int tree_select(Tree *t, bool all) {
         t->n_roots = n;
         for (size_t i = 0; i < t->model->n_layers; i++)
                 t->summary.n_folded += !reached(t, t->model->nodes + i);
+        return 0;
+}
+
+int output_tree_select(const Model *m, bool all, bool **ret_visible, size_t *ret_folded) {
+        _cleanup_(tree_clear) Tree t = { .model = m };
+        _cleanup_free_ bool *visible = calloc(m->n_nodes + 1, sizeof(bool));
+        int r;
+
+        if (!visible)
+                return -ENOMEM;
+        r = tree_find_roots(&t);
+        if (r >= 0)
+                r = tree_select(&t, all);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < m->n_nodes; i++)
+                visible[i] = reached(&t, m->nodes + i);
+        *ret_visible = TAKE_PTR(visible);
+        *ret_folded = t.summary.n_folded;
         return 0;
 }
 

@@ -152,6 +152,18 @@ static int write_out(const Output *o) {
         return 0;
 }
 
+int output_now(Output *o) {
+        int r;
+
+        if (fflush(o->stream) != 0 || ferror(o->stream))
+                return -ENOMEM;
+        r = file_write_all(STDOUT_FILENO, o->buffer, o->size);
+        rewind(o->stream);
+        if (r < 0 && r != -EPIPE)
+                return complain("Cannot write to standard output: %s. The output is not complete.", strerror(-r));
+        return r;
+}
+
 static const char *pager_command(void) {
         static const char *const variables[] = { "STACKCTL_PAGER", "SYSTEMD_PAGER", "PAGER" };
 
@@ -161,7 +173,19 @@ static const char *pager_command(void) {
                 if (s)
                         return *s && !streq(s, "cat") ? s : NULL;
         }
-        return "less -FRSXMK";
+        return "less";
+}
+
+/* As systemd's tools have it, whose users expect the same keys here: for whatever the pager calls less. */
+static bool pager_prepare(const Output *o) {
+        const char *options = getenv("SYSTEMD_LESS"), *charset = getenv("SYSTEMD_LESSCHARSET");
+
+        if (!charset && o->utf8)
+                charset = "utf-8";
+        if (setenv("LESS", options ?: "FRSXMK", 1) < 0 || (charset && setenv("LESSCHARSET", charset, 1) < 0))
+                return false;
+        /* What a viewer of other people's names should not offer by default: a shell. */
+        return setenv("LESSSECURE", "1", 0) >= 0;
 }
 
 static size_t count_lines(const Output *o) {
@@ -197,8 +221,7 @@ static bool page_out(const Output *o) {
 
         if (!command || !o->terminal || count_lines(o) < o->rows)
                 return false;
-        /* What a viewer of other people's names should not offer by default: a shell. */
-        if (setenv("LESSSECURE", "1", 0) < 0 || (o->utf8 && setenv("LESSCHARSET", "utf-8", 0) < 0))
+        if (!pager_prepare(o))
                 return false;
         if (pager_start(command, &pid, &fd) < 0)
                 return false;

@@ -46,5 +46,8 @@ void output_style_end(Output *o);
 /* Untrusted text broken at blanks to the width; continued lines are indented; the cursor stands at 'column'. */
 void output_wrapped(Output *o, unsigned column, unsigned indent, const char *untrusted);
 
+/* Writes out what there is and begins anew. -EPIPE when nobody reads; other errors are complained about. */
+int output_now(Output *o);
+
 /* Writes all out, through a pager where wanted and the terminal too small. */
 int output_flush(Output *o, bool pager);

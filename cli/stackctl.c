@@ -32,8 +32,59 @@ static const Verb verbs[] = {
         { "release", 1, 1, verb_release, "UNIT", "Undo 'adopt'" },
         { "cat-config", 0, 0, verb_cat_config, "", "The configuration that holds, with the files it is from" },
         { "reload", 0, 0, verb_reload, "", "Have stackd read its configuration again" },
+        { "graph", 0, 1, verb_graph, "[WHAT]", "A picture of the stacks, for Graphviz or drawn by it" },
+        { "monitor", 0, 0, verb_monitor, "", "What comes, changes and goes, one line an event" },
+        { "metrics", 0, 0, verb_metrics, "", "Numbers for Prometheus, as OpenMetrics text" },
         { "capture", 1, 1, verb_capture, "FILE", "What stackd reads here, as a tar file to look at elsewhere" },
 };
+
+enum {
+        OPTION_JSON = 256,
+        OPTION_NO_PAGER,
+        OPTION_NO_LEGEND,
+        OPTION_DIRECT,
+        OPTION_ROOT,
+        OPTION_FORMAT,
+        OPTION_NO_SCRUB,
+        OPTION_VERSION,
+        _OPTION_MAX,
+};
+
+typedef struct Option {
+        int value;          /* a letter, or one of the above */
+        const char *name, *argument;
+        const char *verbs;  /* that take it, with blanks around; NULL: all */
+        const char *help;
+} Option;
+
+static const Option options[] = {
+        { OPTION_JSON, "json", "MODE", NULL, "Print JSON: short (one line), pretty or off" },
+        { OPTION_NO_PAGER, "no-pager", NULL, NULL, "Do not page long output" },
+        { OPTION_NO_LEGEND, "no-legend", NULL, NULL, "Leave out headers and explanations" },
+        { OPTION_DIRECT, "direct", NULL, NULL, "Do not ask the running daemon: start a private one" },
+        { OPTION_ROOT, "root", "DIR", NULL, "Look at the captured machine in DIR, not at this one" },
+        { 'a', "all", NULL, " status graph ", "status, graph: show what is not nested too" },
+        { 'o', "output", "FILE", " graph metrics list ", "graph, metrics: write to FILE, whole or not at all" },
+        { 'O', "output-all", NULL, " list ", "list: all columns" },
+        { OPTION_FORMAT, "format", "FORMAT", " graph ", "graph: dot, svg, png or pdf; else as FILE ends, or dot" },
+        { OPTION_NO_SCRUB, "no-scrub", NULL, " capture ", "capture: leave serial numbers and UUIDs in" },
+        { 'h', "help", NULL, NULL, "Show this help" },
+        { OPTION_VERSION, "version", NULL, NULL, "Show the version" },
+};
+
+static void print_options(Output *o) {
+        for (size_t i = 0; i < ELEMENTSOF(options); i++) {
+                const Option *p = options + i;
+                char letter[4] = "  ", name[64];
+
+                if (p->value < 256)
+                        snprintf(letter, sizeof(letter), "-%c", p->value);
+                snprintf(name, sizeof(name), "%s%s%s", p->name, p->argument ? "=" : "", p->argument ?: "");
+                output_raw(o, "  %s --%-17s %s\n", letter, name, p->help);
+                if (p->value == 'o')
+                        output_raw(o, "%25s%s\n", "", "list: columns, such as id,where; +path adds one");
+        }
+}
 
 static void print_verbs(Output *o) {
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
@@ -62,16 +113,9 @@ static int help(bool pager) {
         output_raw(o, "\nWithout a verb: status.\n\n"
                       "WHAT is an id ('stackctl list layers'), a device (dm-0, 253:0, /dev/mapper/x), a\n"
                       "mount point, a backing file, a pid or a unit. A path has a slash in it: ./image\n"
-                      "\nOptions:\n"
-                      "     --json=MODE     Print JSON: short (one line), pretty or off\n"
-                      "     --no-pager      Do not page long output\n"
-                      "     --no-legend     Leave out headers and explanations\n"
-                      "     --direct        Do not ask the running daemon: start a private one\n"
-                      "     --root=DIR      Look at the captured machine in DIR, not at this one\n"
-                      "     --no-scrub      Leave serial numbers and UUIDs in what is captured\n"
-                      "  -h --help          Show this help\n"
-                      "     --version       Show the version\n"
-                      "\n'capture' writes FILE, or standard output if that is -, compressed if its name ends\n"
+                      "\nOptions:\n");
+        print_options(o);
+        output_raw(o, "\n'capture' writes FILE, or standard output if that is -, compressed if its name ends\n"
                       "in .gz, .xz or .zst. Command lines are never read, serial numbers and UUIDs are\n"
                       "replaced. Paths, mount points, network addresses and the names of devices, commands\n"
                       "and units stay: read it before you send it. To look at it:\n"
@@ -140,8 +184,31 @@ static int complain_unknown_verb(const char *name) {
         return complain("Unknown command '%s'. See 'stackctl --help'.", name);
 }
 
-static int dispatch(const Invocation *invocation, int n, char **arguments) {
+/* Whether the name stands among the words. */
+static bool has_word(const char *words, const char *name) {
+        size_t n = strlen(name);
+
+        for (const char *p = words; (p = strstr(p, name)); p += n)
+                if (p[-1] == ' ' && p[n] == ' ')
+                        return true;
+        return false;
+}
+
+/* An option that does nothing is a mistake of whoever gives it. */
+static int check_options(const Verb *v, const bool *used) {
+        for (size_t i = 0; i < ELEMENTSOF(options); i++) {
+                const Option *p = options + i;
+
+                if (used[p->value] && p->verbs && !has_word(p->verbs, v->name))
+                        return complain("'%s' takes no option '--%s', which is for:%.*s.", v->name, p->name, (int) strlen(p->verbs) - 1,
+                                        p->verbs);
+        }
+        return 0;
+}
+
+static int dispatch(const Invocation *invocation, const bool *used, int n, char **arguments) {
         const Verb *v = find_verb(n > 0 ? arguments[0] : "status");
+        int r;
 
         if (!v && streq(arguments[0], "run"))
                 return complain("'run' comes first, before all options: stackctl run [--] COMMAND...");
@@ -156,7 +223,8 @@ static int dispatch(const Invocation *invocation, int n, char **arguments) {
         if (v->max >= 0 && n > v->max)
                 return complain("'%s' is one argument too many: stackctl %s%s%s", arguments[v->max], v->name,
                                 *v->arguments ? " " : "", v->arguments);
-        return v->run(invocation, arguments);
+        r = check_options(v, used);
+        return r < 0 ? r : v->run(invocation, arguments);
 }
 
 static int parse_json_mode(const char *s, JsonMode *ret) {
@@ -172,33 +240,32 @@ static int parse_json_mode(const char *s, JsonMode *ret) {
         return complain("Unknown mode '--json=%s'. There are: short, pretty, off.", s);
 }
 
-enum {
-        OPTION_JSON = 256,
-        OPTION_NO_PAGER,
-        OPTION_NO_LEGEND,
-        OPTION_DIRECT,
-        OPTION_ROOT,
-        OPTION_NO_SCRUB,
-        OPTION_VERSION,
-};
+/* What getopt_long() is to know. */
+static void make_getopt(struct option *list, char *letters) {
+        *letters++ = ':';
+        for (size_t i = 0; i < ELEMENTSOF(options); i++) {
+                const Option *p = options + i;
+
+                list[i] = (struct option) { p->name, p->argument ? required_argument : no_argument, NULL, p->value };
+                if (p->value >= 256)
+                        continue;
+                *letters++ = (char) p->value;
+                if (p->argument)
+                        *letters++ = ':';
+        }
+        *letters = 0;
+}
 
 /* 1: to be run; 0: done already. */
-static int parse_options(int argc, char **argv, Invocation *invocation) {
-        static const struct option options[] = {
-                { "json", required_argument, NULL, OPTION_JSON },
-                { "no-pager", no_argument, NULL, OPTION_NO_PAGER },
-                { "no-legend", no_argument, NULL, OPTION_NO_LEGEND },
-                { "direct", no_argument, NULL, OPTION_DIRECT },
-                { "root", required_argument, NULL, OPTION_ROOT },
-                { "no-scrub", no_argument, NULL, OPTION_NO_SCRUB },
-                { "help", no_argument, NULL, 'h' },
-                { "version", no_argument, NULL, OPTION_VERSION },
-                {},
-        };
+static int parse_options(int argc, char **argv, Invocation *invocation, bool *used) {
+        struct option list[ELEMENTSOF(options) + 1] = {};
+        char letters[2 * ELEMENTSOF(options) + 2];
         int option, r;
 
+        make_getopt(list, letters);
         opterr = 0;
-        while ((option = getopt_long(argc, argv, ":h", options, NULL)) >= 0)
+        while ((option = getopt_long(argc, argv, letters, list, NULL)) >= 0) {
+                used[option] = true; /* "?" and ":" too */
                 switch (option) {
                 case 'h':
                         return help(invocation->pager);
@@ -221,6 +288,18 @@ static int parse_options(int argc, char **argv, Invocation *invocation) {
                 case OPTION_ROOT:
                         invocation->root = optarg;
                         break;
+                case 'a':
+                        invocation->all = true;
+                        break;
+                case 'o':
+                        invocation->output = optarg;
+                        break;
+                case 'O':
+                        invocation->output_all = true;
+                        break;
+                case OPTION_FORMAT:
+                        invocation->format = optarg;
+                        break;
                 case OPTION_NO_SCRUB:
                         invocation->scrub = false;
                         break;
@@ -232,6 +311,7 @@ static int parse_options(int argc, char **argv, Invocation *invocation) {
                         return complain("Unknown option '%s', or a value it does not take. See 'stackctl --help'.",
                                         argv[optind - 1]);
                 }
+        }
         return 1;
 }
 
@@ -245,15 +325,16 @@ static int open_standard_descriptors(void) {
 
 static int run(int argc, char **argv) {
         Invocation invocation = { .pager = true, .legend = true, .scrub = true };
+        bool used[_OPTION_MAX] = {};
         int r;
 
         r = open_standard_descriptors();
         if (r < 0)
                 return r;
-        r = parse_options(argc, argv, &invocation);
+        r = parse_options(argc, argv, &invocation, used);
         if (r <= 0)
                 return r;
-        return dispatch(&invocation, argc - optind, argv + optind);
+        return dispatch(&invocation, used, argc - optind, argv + optind);
 }
 
 int main(int argc, char **argv) {

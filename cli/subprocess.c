@@ -4,11 +4,15 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "cli/subprocess.h"
 #include "common/cleanup.h"
+#include "common/file.h"
+
+#define FILTERED_MAX ((size_t) 1 << 30)
 
 static void file_actions_destroyp(posix_spawn_file_actions_t **a) {
         if (*a)
@@ -20,7 +24,12 @@ static void attributes_destroyp(posix_spawnattr_t **a) {
                 posix_spawnattr_destroy(*a);
 }
 
-static int prepare_files(posix_spawn_file_actions_t *a, int fd, int fd_as, bool background) {
+/* Descriptors of ours, and the numbers that they have there. */
+typedef struct Passed {
+        int fd, as;
+} Passed;
+
+static int prepare_files(posix_spawn_file_actions_t *a, const Passed *passed, size_t n, bool background) {
         int r = 0;
 
         if (background) {
@@ -28,8 +37,8 @@ static int prepare_files(posix_spawn_file_actions_t *a, int fd, int fd_as, bool 
                 if (r == 0)
                         r = posix_spawn_file_actions_adddup2(a, STDERR_FILENO, STDOUT_FILENO);
         }
-        if (r == 0)
-                r = posix_spawn_file_actions_adddup2(a, fd, fd_as); /* clears close-on-exec, also onto itself */
+        for (size_t i = 0; i < n && r == 0; i++) /* clears close-on-exec, also onto itself */
+                r = posix_spawn_file_actions_adddup2(a, passed[i].fd, passed[i].as);
         return -r;
 }
 
@@ -50,7 +59,7 @@ static int prepare_attributes(posix_spawnattr_t *a, bool background) {
         return -r;
 }
 
-int subprocess_start(char *const *argv, int fd, int fd_as, bool background, pid_t *ret_pid) {
+static int start(char *const *argv, const Passed *passed, size_t n_passed, bool background, pid_t *ret_pid) {
         _cleanup_(file_actions_destroyp) posix_spawn_file_actions_t *actions = NULL;
         _cleanup_(attributes_destroyp) posix_spawnattr_t *attributes = NULL;
         posix_spawn_file_actions_t actions_storage;
@@ -62,7 +71,7 @@ int subprocess_start(char *const *argv, int fd, int fd_as, bool background, pid_
         if (r < 0)
                 return r;
         actions = &actions_storage;
-        r = prepare_files(actions, fd, fd_as, background);
+        r = prepare_files(actions, passed, n_passed, background);
         if (r < 0)
                 return r;
         r = -posix_spawnattr_init(&attributes_storage);
@@ -77,6 +86,33 @@ int subprocess_start(char *const *argv, int fd, int fd_as, bool background, pid_
                 return r;
         *ret_pid = pid;
         return 0;
+}
+
+int subprocess_start(char *const *argv, int fd, int fd_as, bool background, pid_t *ret_pid) {
+        return start(argv, &(Passed) { fd, fd_as }, 1, background, ret_pid);
+}
+
+int subprocess_filter(char *const *argv, const char *input, size_t size, char **ret, size_t *ret_size, int *ret_status) {
+        _cleanup_close_ int in = memfd_create("input", MFD_CLOEXEC), out = memfd_create("output", MFD_CLOEXEC);
+        int r, status = 0;
+        pid_t pid;
+
+        if (in < 0 || out < 0)
+                return -errno;
+        r = file_write_all(in, input, size);
+        if (r >= 0 && lseek(in, 0, SEEK_SET) < 0)
+                r = -errno;
+        if (r >= 0)
+                r = start(argv, (Passed[]) { { in, STDIN_FILENO }, { out, STDOUT_FILENO } }, 2, false, &pid);
+        if (r >= 0)
+                r = subprocess_wait(pid, -1, &status);
+        if (r >= 0 && lseek(out, 0, SEEK_SET) < 0)
+                r = -errno;
+        if (r >= 0)
+                r = file_read_fd(out, FILTERED_MAX, ret, ret_size);
+        if (r >= 0)
+                *ret_status = status;
+        return r;
 }
 
 int subprocess_wait(pid_t pid, int milliseconds, int *ret_status) {

@@ -9,6 +9,9 @@
  * standard output goes to standard error, and the keyboard's signals do not reach it. 0 or what exec said. */
 int subprocess_start(char *const *argv, int fd, int fd_as, bool background, pid_t *ret_pid);
 
+/* Runs a program in the foreground from one text to another, which is owned by the caller. */
+int subprocess_filter(char *const *argv, const char *input, size_t size, char **ret, size_t *ret_size, int *ret_status);
+
 /* Waits for its end, at most 'milliseconds' (< 0: without limit): 0 and the wait status, -ETIMEDOUT or
  * another error. */
 int subprocess_wait(pid_t pid, int milliseconds, int *ret_status);

@@ -2,15 +2,13 @@
 /* A machine as a file. It is always a stackd of our own that reads, with the privileges of whoever asks, never
  * the one on the bus. Everything is in memory before a file is made: until then there is nothing to clean up. */
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "cli/complain.h"
 #include "cli/output.h"
 #include "cli/private-daemon.h"
+#include "cli/save.h"
 #include "cli/tarball.h"
 #include "cli/verb.h"
 #include "common/file.h"
@@ -49,54 +47,6 @@ static int take_capture(const Invocation *invocation, char **ret, size_t *ret_si
         return 0;
 }
 
-/* A name whose file may be replaced, and nothing else: not a device node, not a link to somewhere. */
-static int check_name(const char *name) {
-        struct stat st;
-
-        if (!*name || endswith(name, "/"))
-                return complain("'%s' is no name for a file. Give one, or - for standard output.", name);
-        if (lstat(name, &st) >= 0 && !S_ISREG(st.st_mode))
-                return complain("Cannot write the capture to '%s': it exists and is not a regular file. Give another name, or "
-                                "use - and redirect standard output.", name);
-        return 0;
-}
-
-/* Beside it, and renamed when whole: whoever sees the name sees all of it. */
-static int write_file(const char *content, size_t size, const char *name) {
-        _cleanup_free_ char *temporary = text_format("%s.XXXXXX", name);
-        _cleanup_close_ int fd = -1;
-        int r;
-
-        if (!temporary)
-                return -ENOMEM;
-        fd = mkostemp(temporary, O_CLOEXEC); /* 0600 */
-        if (fd < 0)
-                return complain("Cannot create a file beside '%s': %s.", name, strerror(errno));
-        r = file_write_all(fd, content, size);
-        if (r >= 0 && (fsync(fd) < 0 || rename(temporary, name) < 0))
-                r = -errno;
-        if (r >= 0)
-                return 0;
-        (void) unlink(temporary);
-        return complain("Cannot write the capture to '%s': %s. Nothing is left of it.", name, strerror(-r));
-}
-
-/* A signal that would end us waits until there is a whole file or none. */
-static int write_file_undisturbed(const char *content, size_t size, const char *name) {
-        sigset_t set, old;
-        int r;
-
-        sigemptyset(&set);
-        sigaddset(&set, SIGINT);
-        sigaddset(&set, SIGTERM);
-        sigaddset(&set, SIGHUP);
-        if (sigprocmask(SIG_BLOCK, &set, &old) < 0)
-                return -errno;
-        r = write_file(content, size, name);
-        (void) sigprocmask(SIG_SETMASK, &old, NULL);
-        return r;
-}
-
 static int print_advice(const Invocation *invocation, const char *name, size_t n) {
         _cleanup_(output_freep) Output *o = NULL;
         int r;
@@ -122,7 +72,7 @@ int verb_capture(const Invocation *invocation, char **arguments) {
 
         if (standard_output && isatty(STDOUT_FILENO))
                 return complain("A capture is not written to a terminal. Name a file, or redirect standard output.");
-        r = standard_output ? 0 : check_name(name);
+        r = standard_output ? 0 : save_check(name, "capture");
         if (r >= 0)
                 r = take_capture(invocation, &archive, &archive_size);
         if (r >= 0)
@@ -133,7 +83,7 @@ int verb_capture(const Invocation *invocation, char **arguments) {
                 r = file_write_all(STDOUT_FILENO, content, size);
                 return r < 0 ? complain("Cannot write the capture to standard output: %s.", strerror(-r)) : EXIT_FINE;
         }
-        r = write_file_undisturbed(content, size, name);
+        r = save_file(name, "capture", content, size, 0600);
         if (r < 0 || !invocation->legend)
                 return r;
         return print_advice(invocation, name, n);

@@ -18,13 +18,19 @@ static void print_nothing_nested(Output *o, const Model *m, const char *what) {
 }
 
 static void print_legend(Output *o, const TreeSummary *s) {
-        if (s->n_folded > 0 || s->inferred)
+        if (s->n_folded > 0 || s->n_stacks > 0)
                 output_raw(o, "\n");
         if (s->n_folded > 0)
                 output_raw(o, "%zu layer%s not nested: 'stackctl list layers' shows %s.\n", s->n_folded,
                            s->n_folded == 1 ? "" : "s", s->n_folded == 1 ? "it" : "them");
+        if (s->n_stacks > 0)
+                output_wrapped(o, 0, 12, "DEPTH: how many file systems and swap areas need it to write.");
+        if (s->needy) {
+                output_wrapped(o, 0, 12, "IO_FLUSHER: the kernel gives the thread memory without waiting for storage.");
+                output_wrapped(o, 0, 12, "Reservation: memory that the kernel leaves to it when others need some.");
+        }
         if (s->inferred)
-                output_wrapped(o, 0, 3, "?  guessed by a heuristic: 'stackctl show' has the evidence.");
+                output_wrapped(o, 0, 3, "?: a link that is guessed, not proven: 'stackctl show' tells why.");
 }
 
 static int print_hazards(Output *o, const Model *m) {
@@ -61,14 +67,14 @@ static void print_summary(Output *o, const Model *m, const TreeSummary *s) {
         if (m->n_hazards > 0)
                 output_raw(o, "%zu hazard%s.\n", m->n_hazards, m->n_hazards == 1 ? "" : "s");
         else
-                output_raw(o, "no hazards.\n");
+                output_raw(o, s->n_stacks > 0 || n > 0 ? "no hazards.\n" : "No hazards.\n");
 }
 
-static int print_status(Output *o, const Model *m, const char *what, bool legend) {
+static int print_status(Output *o, const Model *m, const char *what, bool all, bool legend) {
         TreeSummary summary;
         int r;
 
-        r = output_tree(o, m, what, legend, &summary);
+        r = output_tree(o, m, all || what, legend, &summary);
         if (r < 0)
                 return r;
         if (summary.n_stacks == 0)
@@ -96,7 +102,7 @@ int verb_status(const Invocation *invocation, char **arguments) {
         if (invocation->json != JSON_OFF)
                 r = output_json(o, m->document, invocation->json);
         else
-                r = print_status(o, m, arguments[0], invocation->legend);
+                r = print_status(o, m, arguments[0], invocation->all, invocation->legend);
         if (r < 0)
                 return r;
         r = output_flush(o, invocation->pager);

@@ -19,6 +19,9 @@ int verb_check(const Invocation *invocation, char **arguments);
 int verb_plan(const Invocation *invocation, char **arguments);
 int verb_apply(const Invocation *invocation, char **arguments);
 int verb_revert(const Invocation *invocation, char **arguments);
+int verb_graph(const Invocation *invocation, char **arguments);
+int verb_monitor(const Invocation *invocation, char **arguments);
+int verb_metrics(const Invocation *invocation, char **arguments);
 int verb_capture(const Invocation *invocation, char **arguments);
 int verb_cat_config(const Invocation *invocation, char **arguments);
 int verb_run(int argc, char **argv); /* takes its arguments as they are; argv[0] is "run" */

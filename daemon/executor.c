@@ -87,7 +87,7 @@ static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, vo
         Executor *x = userdata;
 
         x->retry_at = 0;
-        x->changed(_ACTION_KIND_MAX, x->userdata);
+        x->changed(NULL, x->userdata);
         return 0;
 }
 
@@ -258,7 +258,6 @@ static void job_finish(Job *j, DeedStatus status) {
         bool gone = status == DEED_GONE;
         Executor *x = j->executor;
         Action *a = &j->action;
-        ActionKind kind = a->kind;
 
         job_unlink(j);
         /* What was so already is not tried at once again, should it be planned again. */
@@ -271,12 +270,13 @@ static void job_finish(Job *j, DeedStatus status) {
                         log_mark(a);
                 else
                         log_deed(a, status);
+                x->changed(a, x->userdata);
                 history_put(x, a);
                 *a = (Action) {};
-        }
+        } else
+                x->changed(NULL, x->userdata);
         job_free(j);
         start_waiting_jobs(x);
-        x->changed(kind, x->userdata);
 }
 
 /* ---- marks ---- */

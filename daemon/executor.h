@@ -12,8 +12,9 @@
 
 typedef struct Executor Executor;
 
-/* Called when an action of that kind has ended, and, with _ACTION_KIND_MAX, when one that failed may be tried again. */
-typedef void (*ExecutorChanged)(ActionKind kind, void *userdata);
+/* Called when an action has ended, and (action NULL) when there is nothing to tell of it, or one that failed may
+ * be tried again. */
+typedef void (*ExecutorChanged)(const Action *action, void *userdata);
 
 /* The ledger and the root are borrowed. 'marker' is the path of stackd-mark. */
 int executor_new(

@@ -796,9 +796,13 @@ static int manager_open_root(Manager *m) {
 }
 
 /* An action has ended, or may be tried again: the machine is looked at once more. */
-static void on_executor(ActionKind kind, void *userdata) {
+static void on_executor(const Action *action, void *userdata) {
+        Manager *m = userdata;
+
+        if (action && m->bus)
+                bus_server_publish_action(m->bus, action);
         /* The mount table tells of its own changes, but not of those of a file system's options. */
-        manager_request_pass(userdata, kind == ACTION_MOUNT_OPTION ? TABLE_MOUNTS : 0);
+        manager_request_pass(m, action && action->kind == ACTION_MOUNT_OPTION ? TABLE_MOUNTS : 0);
 }
 
 static int manager_open_bus(Manager *m) {

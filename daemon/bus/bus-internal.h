@@ -7,6 +7,11 @@
 
 struct Pending;
 
+/* A hazard as it was told last. */
+typedef struct SeenHazard {
+        char *key, *json;
+} SeenHazard;
+
 struct BusServer {
         sd_event *event;
         sd_bus *bus;
@@ -15,8 +20,10 @@ struct BusServer {
         BusRequests requests;
         void *manager;
         struct Pending *pending;
+        bool subscribed; /* the peer of private mode */
+        SeenHazard *hazards;
+        size_t n_hazards;
 };
-
 
 typedef int (*AccessGranted)(void *userdata);
 typedef void (*AccessRefused)(void *userdata);
@@ -28,3 +35,11 @@ int access_check(BusServer *b, sd_bus_message *call, const char *action, AccessG
 
 /* Objects of layers and processes below BUS_PATH. */
 int bus_objects_register(BusServer *b);
+
+/* Whether anybody takes signals off our hands. */
+bool bus_is_heard(BusServer *b);
+/* A signal for each known hazard that is no more: before the signals of what it was about, which may be gone too. */
+int bus_hazards_tell_gone(BusServer *b);
+/* Takes the hazards of now for those that are known; 'tell': with a signal for each that was not. */
+int bus_hazards_remember(BusServer *b, bool tell);
+void bus_hazards_forget(BusServer *b);

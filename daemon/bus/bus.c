@@ -353,6 +353,20 @@ static int method_dump_configuration(sd_bus_message *call, void *userdata, sd_bu
         return r < 0 ? r : sd_bus_reply_method_return(call, "s", json);
 }
 
+/* On a bus signals reach whoever matches them; the one peer of private mode has to say that it listens. */
+static int method_subscribe(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
+        BusServer *b = userdata;
+        int r;
+
+        if (!b->subscribed) {
+                r = b->private ? bus_hazards_remember(b, false) : 0;
+                if (r < 0)
+                        return r;
+                b->subscribed = true;
+        }
+        return sd_bus_reply_method_return(call, NULL);
+}
+
 static int get_count(
                 sd_bus *bus _unused_,
                 const char *path _unused_,
@@ -392,6 +406,10 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("Refresh", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_refresh, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Reload", SD_BUS_NO_ARGS, SD_BUS_RESULT("as", warnings, "b", complete), method_reload, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("DumpConfiguration", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json), method_dump_configuration, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Subscribe", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_subscribe, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_SIGNAL_WITH_ARGS("HazardAppeared", SD_BUS_ARGS("s", json), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("HazardGone", SD_BUS_ARGS("s", json), 0),
+        SD_BUS_SIGNAL_WITH_ARGS("ActionDone", SD_BUS_ARGS("s", json), 0),
         SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("LayerAndProcessCount", "u", get_count, 0, 0),
         SD_BUS_PROPERTY("HazardCount", "u", get_count, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
@@ -453,6 +471,9 @@ int bus_server_new(
         r = b->private ? open_private(b, private_fd) : sd_bus_open_system(&b->bus);
         if (r < 0)
                 return r;
+        r = bus_hazards_remember(b, false);
+        if (r < 0)
+                return r;
         r = sd_bus_add_object_vtable(b->bus, NULL, BUS_PATH, BUS_NAME ".Manager", manager_vtable, b);
         if (r >= 0)
                 r = bus_objects_register(b);
@@ -475,6 +496,7 @@ BusServer *bus_server_free(BusServer *b) {
                 return NULL;
         while (b->pending)
                 pending_free(b->pending);
+        bus_hazards_forget(b);
         sd_bus_close_unref(b->bus);
         free(b);
         return NULL;

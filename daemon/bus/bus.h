@@ -55,5 +55,7 @@ int bus_server_new(
 BusServer *bus_server_free(BusServer *b);
 DEFINE_TRIVIAL_CLEANUP_FUNC(BusServer *, bus_server_free);
 
-/* Signals for what a pass changed. */
+/* Signals for what a pass changed, hazards included. */
 void bus_server_publish(BusServer *b, const GraphChanges *changes);
+/* A signal for an action that has ended, well or not. */
+void bus_server_publish_action(BusServer *b, const Action *action);

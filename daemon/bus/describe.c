@@ -200,6 +200,14 @@ static int render(json_object *o, char **ret) {
         return 0;
 }
 
+int describe_hazard_text(const Hazard *h, char **ret) {
+        return render(describe_hazard(h), ret);
+}
+
+int describe_action_text(const Action *a, char **ret) {
+        return render(describe_action(a), ret);
+}
+
 int describe_actions(const Plan *actions, char **ret) {
         json_object *o = json_object_new_object(), *array = json_object_new_array();
 

@@ -11,3 +11,6 @@
 int describe_view(const BusView *v, char *const *ids, const Plan *done, char **ret);
 /* {"version": 1, "actions": [...]} */
 int describe_actions(const Plan *actions, char **ret);
+/* One element of "hazards", and one of "actions". */
+int describe_hazard_text(const Hazard *h, char **ret);
+int describe_action_text(const Action *a, char **ret);

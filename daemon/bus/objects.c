@@ -9,7 +9,6 @@
 
 #define LAYER_PREFIX BUS_PATH "/layer"
 #define PROCESS_PREFIX BUS_PATH "/process"
-#define QUEUED_MAX 4096U
 #define LAYER_INTERFACE BUS_NAME ".Layer"
 #define PROCESS_INTERFACE BUS_NAME ".Process"
 
@@ -196,15 +195,11 @@ static void warn(int r, const char *id) {
 }
 
 void bus_server_publish(BusServer *b, const GraphChanges *changes) {
-        uint64_t queued = 0;
         int r;
 
-        /* A peer without a bus has asked its one question and listens to nothing. */
-        if (b->private)
+        if (!bus_is_heard(b))
                 return;
-        /* A bus that takes nothing off our hands must not make them fill the memory. */
-        if (sd_bus_get_n_queued_write(b->bus, &queued) >= 0 && queued > QUEUED_MAX)
-                return;
+        warn(bus_hazards_tell_gone(b), "hazards");
         for (char **id = changes->removed; id && *id; id++) {
                 _cleanup_free_ char *path = NULL;
 
@@ -230,4 +225,5 @@ void bus_server_publish(BusServer *b, const GraphChanges *changes) {
         }
         if (changes->n_touched > 0 || changes->n_removed > 0)
                 warn(sd_bus_emit_properties_changed(b->bus, BUS_PATH, BUS_NAME ".Manager", "HazardCount", NULL), "hazards");
+        warn(bus_hazards_remember(b, true), "hazards");
 }

@@ -7,6 +7,7 @@
  *   FAKE_KNOWN    "TEXT=ID[,ID...]" by blanks: what Describe(TEXT) and LookUp(TEXT) know
  *   FAKE_ERROR    "METHOD ERROR-NAME MESSAGE": that method answers so
  *   FAKE_FATE     "METHOD exit|kill|hang": what becomes of the daemon in that method; METHOD "start" too
+ *   FAKE_EVENTS   file with events to tell after an answer of Describe, one a line; see play_event()
  *   FAKE_LOG      file that gets a line a call, and one when the other end has gone */
 
 #include <errno.h>
@@ -88,6 +89,112 @@ static char *known(const char *what) {
         return NULL;
 }
 
+static int put_property(sd_bus_message *m, const char *name, const char *type, const char *value) {
+        if (streq(type, "u"))
+                return sd_bus_message_append(m, "{sv}", name, "u", (uint32_t) strtoul(value, NULL, 10));
+        if (streq(type, "as"))
+                return sd_bus_message_append(m, "{sv}", name, "as", 1, value);
+        return sd_bus_message_append(m, "{sv}", name, "s", value);
+}
+
+/* "NAME:TYPE=VALUE,NAME:TYPE=VALUE" */
+static int put_properties(sd_bus_message *m, char *text) {
+        char *rest = NULL;
+        int r;
+
+        r = sd_bus_message_open_container(m, 'a', "{sv}");
+        for (char *entry = strtok_r(text, ",", &rest); r >= 0 && entry; entry = strtok_r(NULL, ",", &rest)) {
+                char *type = strchr(entry, ':'), *value = type ? strchr(type, '=') : NULL;
+
+                if (!value)
+                        return -EINVAL;
+                *type++ = *value++ = 0;
+                r = put_property(m, entry, type, value);
+        }
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static int play_object(sd_bus *bus, const char *verb, const char *id, char *properties) {
+        bool process = startswith(id, "process:");
+        const char *interface = process ? "org.stackd1.Process" : "org.stackd1.Layer";
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        r = sd_bus_path_encode(process ? "/org/stackd1/process" : "/org/stackd1/layer", id, &path);
+        if (r < 0)
+                return r;
+        if (streq(verb, "removed"))
+                return sd_bus_emit_signal(bus, "/org/stackd1", "org.freedesktop.DBus.ObjectManager", "InterfacesRemoved", "oas",
+                                          path, 1, interface);
+        if (streq(verb, "changed")) {
+                r = sd_bus_message_new_signal(bus, &m, path, "org.freedesktop.DBus.Properties", "PropertiesChanged");
+                if (r >= 0)
+                        r = sd_bus_message_append(m, "s", interface);
+                if (r >= 0)
+                        r = put_properties(m, properties);
+                if (r >= 0)
+                        r = sd_bus_message_append(m, "as", 0);
+        } else {
+                r = sd_bus_message_new_signal(bus, &m, "/org/stackd1", "org.freedesktop.DBus.ObjectManager", "InterfacesAdded");
+                if (r >= 0)
+                        r = sd_bus_message_append(m, "o", path);
+                if (r >= 0)
+                        r = sd_bus_message_open_container(m, 'a', "{sa{sv}}");
+                if (r >= 0)
+                        r = sd_bus_message_open_container(m, 'e', "sa{sv}");
+                if (r >= 0)
+                        r = sd_bus_message_append(m, "s", interface);
+                if (r >= 0)
+                        r = put_properties(m, properties);
+                if (r >= 0)
+                        r = sd_bus_message_close_container(m);
+                if (r >= 0)
+                        r = sd_bus_message_close_container(m);
+        }
+        return r < 0 ? r : sd_bus_send(bus, m, NULL);
+}
+
+/* "added ID PROPERTIES", "changed ID PROPERTIES", "removed ID", "exit", or the name of a signal and its text. */
+static int play_event(sd_bus *bus, char *line) {
+        char *argument = line + strcspn(line, " "), *properties;
+
+        if (*argument)
+                *argument++ = 0;
+        if (streq(line, "exit")) {
+                (void) sd_bus_flush(bus);
+                _exit(0);
+        }
+        if (!streq(line, "added") && !streq(line, "changed") && !streq(line, "removed"))
+                return sd_bus_emit_signal(bus, "/org/stackd1", "org.stackd1.Manager", line, "s", argument);
+        properties = argument + strcspn(argument, " ");
+        if (*properties)
+                *properties++ = 0;
+        return play_object(bus, line, argument, properties);
+}
+
+static int play_events(sd_bus *bus) {
+        const char *path = getenv("FAKE_EVENTS");
+        _cleanup_fclose_ FILE *f = path ? fopen(path, "re") : NULL;
+        _cleanup_free_ char *line = NULL;
+        size_t size = 0;
+        ssize_t n;
+        int r = 0;
+
+        while (r >= 0 && f && (n = getline(&line, &size, f)) > 0) {
+                line[n - 1] = 0;
+                r = play_event(bus, line);
+        }
+        return r;
+}
+
+static int method_subscribe(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        (void) userdata;
+        (void) error;
+        note("Subscribe");
+        return sd_bus_reply_method_return(m, NULL);
+}
+
 static int method_describe(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         _cleanup_free_ char *ids = NULL;
         const char *what;
@@ -104,7 +211,8 @@ static int method_describe(sd_bus_message *m, void *userdata, sd_bus_error *erro
         ids = known(what);
         if (*what && !ids)
                 return sd_bus_error_setf(error, "org.stackd1.Error.NoSuchObject", "No layer or process is called '%s'.", what);
-        return reply_file(m, "FAKE_DESCRIBE");
+        r = reply_file(m, "FAKE_DESCRIBE");
+        return r < 0 ? r : play_events(sd_bus_message_get_bus(m));
 }
 
 static int method_look_up(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -195,6 +303,7 @@ static int method_reload(sd_bus_message *m, void *userdata, sd_bus_error *error)
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Describe", "s", "s", method_describe, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Subscribe", NULL, NULL, method_subscribe, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("LookUp", "s", "as", method_look_up, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Plan", "as", "s", method_act, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Apply", "as", "s", method_act, SD_BUS_VTABLE_UNPRIVILEGED),

@@ -18,119 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import xml.etree.ElementTree
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-STACKCTL, FAKE = (os.path.abspath(p) for p in sys.argv[1:3])
-SCRATCH = tempfile.mkdtemp(prefix="stackctl-test-")
-KNOWN = "812=process:812:4711 /mnt/xfs=fs:253:0 tcmu-runner.service=process:812:4711 both=process:812:4711,fs:7:0 " \
-        "fs:7:0=fs:7:0 66=process:66:6 /image=fs:7:3 vanished=fs:6:6 sshfs=process:3100:500,fs:0:46 nothing="
-failures = 0
-number = 0
-
-
-def document(name):
-    return os.path.join(HERE, "documents", name + ".json")
-
-
-def environment(doc="stack-2019", **more):
-    env = {k: v for k, v in os.environ.items()
-           if not k.startswith(("FAKE_", "LC_", "LANG", "SYSTEMD_", "STACKCTL_")) and
-           k not in ("PAGER", "COLUMNS", "LINES", "NO_COLOR", "STACKD_BINARY")}
-    env.update(STACKD_BINARY=FAKE, DBUS_SYSTEM_BUS_ADDRESS="unix:path=" + SCRATCH + "/no-bus", LC_ALL="C.UTF-8",
-               FAKE_DESCRIBE=doc if "/" in doc else document(doc), FAKE_PLAN=document("plan"), FAKE_APPLY=document("apply"),
-               FAKE_REVERT=document("revert"), FAKE_KNOWN=KNOWN, FAKE_CONFIGURATION=document("configuration"), FAKE_LOG=SCRATCH + "/log")
-    env.update(more)
-    return env
-
-
-def run(*arguments, stdout=subprocess.PIPE, cwd="/", prefix=(), **env):
-    try:
-        os.unlink(SCRATCH + "/log")
-    except FileNotFoundError:
-        pass
-    return subprocess.run([*prefix, STACKCTL, *arguments], stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, cwd=cwd,
-                          env=environment(**env), timeout=60)
-
-
-def calls():
-    try:
-        with open(SCRATCH + "/log", encoding="utf-8") as f:
-            return f.read().splitlines()
-    except FileNotFoundError:
-        return []
-
-
-def report(name, problem):
-    global failures, number
-    number += 1
-    failures += bool(problem)
-    print("%s %d - %s" % ("not ok" if problem else "ok", number, name))
-    if problem:
-        print("\n".join("# " + line for line in str(problem).splitlines()))
-    sys.stdout.flush()
-
-
-def case(f):
-    """A test is a function: it fails with its AssertionError."""
-    try:
-        f()
-        problem = None
-    except AssertionError as e:
-        problem = str(e) or "line %d" % e.__traceback__.tb_next.tb_lineno
-    except subprocess.TimeoutExpired as e:
-        problem = str(e)
-    report(f.__name__.replace("_", " "), problem)
-
-
-def equal(got, wanted, what=""):
-    assert got == wanted, "%s: got %r, wanted %r" % (what, got, wanted)
-
-
-def harmless(text):
-    """No byte that a terminal obeys, and no invisible or turning character."""
-    return not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f]", text)
-
-
-def golden(name, *arguments, harmless_output=True, **env):
-    r = run(*arguments, **env)
-    got = "$ stackctl %s\nstatus %d\n----- stdout\n%s----- stderr\n%s" % (
-        " ".join(arguments), r.returncode, r.stdout.decode(), r.stderr.decode())
-    got = got.replace(FAKE, "FAKE").replace(SCRATCH, "SCRATCH")
-    path = os.path.join(HERE, "golden", name + ".txt")
-    if os.environ.get("UPDATE_GOLDEN"):
-        with open(path, "w", encoding="utf-8") as f:
-            f.write(got)
-    try:
-        with open(path, encoding="utf-8") as f:
-            wanted = f.read()
-    except FileNotFoundError:
-        wanted = ""
-    problem = None
-    if got != wanted:
-        problem = "differs from %s.txt; got:\n%s" % (name, got)
-    elif not harmless(got):
-        problem = "a terminal would obey what is in this output"
-    report("golden " + name, problem)
-
-
-def trouble(name, *arguments, says, **env):
-    """Cannot be done: status 2, nothing on standard output, and a message that says so."""
-    r = run(*arguments, **env)
-    message = r.stderr.decode()
-    problem = None
-    if r.returncode != 2:
-        problem = "status %d, wanted 2; stderr: %s" % (r.returncode, message)
-    elif r.stdout:
-        problem = "something on standard output: %r" % r.stdout
-    elif says not in message:
-        problem = "wanted %r in %r" % (says, message)
-    elif not harmless(message):
-        problem = "a terminal would obey this: %r" % message
-    report("trouble: " + name, problem)
+from cli_harness import (FAKE, SCRATCH, STACKCTL, calls, case, document, environment, equal, finish, golden, harmless, run,
+                         trouble)
 
 
 def goldens():
-    for doc in ("stack-2019", "two-paths", "cycle", "fuse", "none", "hostile"):
+    for doc in ("stack-2019", "two-paths", "cycle", "fuse", "none", "hostile", "same-lower"):
         golden("status-" + doc, "status", doc=doc)
         golden("layers-" + doc, "list", "layers", doc=doc)
         golden("check-" + doc, "check", doc=doc)
@@ -142,6 +37,10 @@ def goldens():
     golden("processes", "list", "processes", doc="fuse")
     golden("processes-hostile", "list", "processes", doc="hostile")
     golden("processes-no-legend", "list", "processes", "--no-legend", doc="fuse")
+    golden("columns", "list", "layers", "-o", "where,Depth,certain", doc="fuse")
+    golden("columns-added", "list", "processes", "--output=+state,id", "--no-legend", doc="fuse")
+    for what in ("layers", "processes", "hazards"):
+        golden("columns-all-" + what, "list", what, "--output-all", doc="hostile")
     golden("hazards", "list", "hazards", doc="fuse")
     golden("hazards-hostile", "list", "hazards", doc="hostile")
     golden("show", "show", "812", "/mnt/xfs")
@@ -168,12 +67,36 @@ def goldens():
     golden("json-cat-config", "--json=pretty", "cat-config")
     golden("json-cat-config-hostile", "--json=short", "cat-config", FAKE_CONFIGURATION=document("hostile-configuration"))
     golden("help", "--help")
+    for doc in ("stack-2019", "fuse", "cycle", "hostile-names"):
+        golden("graph-" + doc, "graph", "--root=" + SCRATCH, doc=doc)
+
+
+def fake_dot(what):
+    """A directory with a dot that does that."""
+    folder = tempfile.mkdtemp(dir=SCRATCH)
+    with open(folder + "/dot", "w", encoding="utf-8") as f:
+        f.write("#!/bin/sh\n" + what + "\n")
+    os.chmod(folder + "/dot", 0o755)
+    return folder
 
 
 def troubles():
     trouble("unknown verb", "foo", says="stackctl: Unknown command 'foo'. See 'stackctl --help'.")
     trouble("close verb", "staus", says="Did you mean 'status'?")
-    trouble("verb of later", "graph", says="Unknown command 'graph'.")
+    trouble("option of another verb", "check", "--all", says="'check' takes no option '--all', which is for: status graph.")
+    trouble("short option of another verb", "plan", "-o", "x", says="'plan' takes no option '--output'")
+    trouble("unknown column", "list", "hazards", "-o", "pid,nothing", says="Unknown column 'nothing'. 'list hazards' has: SEVERITY, HAZARD")
+    trouble("column of another list", "list", "layers", "-o", "unit", says="Unknown column 'unit'.")
+    trouble("no column", "list", "layers", "-o", ",", says="names no column")
+    trouble("columns of JSON", "list", "layers", "--json=short", "-o", "id", says="JSON has everything")
+    trouble("unknown format", "graph", "--format=gif", says="Unknown format '--format=gif'. There are: dot, svg, png, pdf.")
+    trouble("file of unknown format", "graph", "--output=" + SCRATCH + "/x.txt", says="does not tell the format")
+    trouble("picture into a directory", "graph", "--output=" + SCRATCH + "/none/x.svg", says="Cannot create a file beside")
+    trouble("picture over a device", "graph", "--output=/dev/null", "--format=svg", says="not a regular file")
+    trouble("no Graphviz", "graph", "--format=svg", PATH="/does/not/exist", says="Install the package graphviz")
+    trouble("Graphviz that fails", "graph", "--format=svg", PATH=fake_dot("exit 3"), says="failed with status 3")
+    trouble("Graphviz that is killed", "graph", "--format=png", PATH=fake_dot("kill -9 $$"), says="was ended by signal 9")
+    trouble("Graphviz that says nothing", "graph", "--format=png", PATH=fake_dot(":"), says="failed with status 0")
     trouble("verb from a hostile script", "\x1b[2Jx\n", says=r"Unknown command '\x1b[2Jx\x0a'")
     trouble("unknown option", "--frobnicate", says="Unknown option '--frobnicate'")
     trouble("unknown short option", "-x", says="Unknown option '-x'")
@@ -334,6 +257,40 @@ def run_hands_all_on():
                               "grep SigIgn /proc/$$/status; ls /proc/$$/fd"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                              env=environment(), timeout=60, preexec_fn=lambda: signal.signal(signal.SIGPIPE, signal.SIG_DFL)).stdout.split()
     equal((int(ignored[1], 16) & (1 << 12 | 1 << 9), ignored[2:]), (1 << 9, [b"1", b"2"]), "SIGPIPE, SIGUSR1, descriptors")
+def pictures_are_drawn():
+    """Graphviz takes every drawing without a word, and draws the nodes that there are, under their names."""
+    if not shutil.which("dot"):
+        return
+    for doc in ("stack-2019", "fuse", "cycle", "two-paths", "none", "hostile", "hostile-names", "same-lower"):
+        path = SCRATCH + "/picture.svg"
+        r = run("graph", "--all", "--output=" + path, doc=doc)
+        equal((r.returncode, r.stdout, r.stderr), (0, b"", b""), doc)
+        with open(document(doc), encoding="utf-8") as f:
+            wanted = json.load(f)
+        svg = xml.etree.ElementTree.parse(path).getroot()
+        nodes = [e for e in svg.iter("{http://www.w3.org/2000/svg}g") if e.get("class") == "node"]
+        titles = [e.findtext("{http://www.w3.org/2000/svg}title") for e in nodes]
+        assert all(re.fullmatch(r"n\d+|depth\d+", t) for t in titles), titles
+        hidden = doc == "same-lower"    # a directory of which a file is open as well
+        equal(sum(t.startswith("n") for t in titles), len(wanted["layers"]) + len(wanted["processes"]) - hidden, doc)
+        assert not list(svg.iter("{http://www.w3.org/2000/svg}image")), "an image that a name asked for"
+    texts = "".join("".join(e.itertext()) for e in nodes)
+    assert "bindfs" in texts and "/srv/lower/data/a.img" in texts, texts
+    for name, magic in (("x.png", b"\x89PNG"), ("x.pdf", b"%PDF"), ("x.dot", b"digraph")):
+        equal(run("graph", "-o", SCRATCH + "/" + name).returncode, 0)
+        with open(SCRATCH + "/" + name, "rb") as f:
+            assert f.read().startswith(magic), name
+    assert run("graph", "--format=png", "--output=-").stdout.startswith(b"\x89PNG")
+    assert not [n for n in os.listdir(SCRATCH) if n.startswith("x.") and n.count(".") > 1], "leftovers"
+
+
+def graph_shows_what_status_shows():
+    """The same layers, and with a name or --all the same more of them."""
+    for arguments in ([], ["--all"], ["/mnt/xfs"]):
+        tree, picture = run("status", *arguments).stdout.decode(), run("graph", *arguments).stdout.decode()
+        for name in ("/mnt/inner", "/mnt/xfs", "/srv/lower/z.img", "vda1", "tcmu-runner"):
+            equal(name in tree, name in picture, "%s in %s" % (name, arguments))
+    assert "vda1" in tree, "the test shows nothing"
 
 
 def many_layers():
@@ -544,14 +501,12 @@ def bus():
 def main():
     goldens()
     troubles()
-    for f in (standard_output_full, standard_output_closed, reader_that_goes, version, exit_statuses, json_is_the_document,
+    for f in (pictures_are_drawn, graph_shows_what_status_shows, standard_output_full, standard_output_closed, reader_that_goes, version, exit_statuses, json_is_the_document,
               only_what_was_asked_is_changed, paths_become_absolute, root_is_handed_on, many_layers, too_many_levels,
               large_machine_is_quick, colours_on_a_terminal_only, terminal_obeys_only_colours, pager_when_too_long,
               pager_that_is_left, less_is_the_pager, run_hands_all_on, interrupt_takes_the_daemon_along, killed_daemon_leaves_nothing, bus):
         case(f)
-    print("1..%d" % number)
-    shutil.rmtree(SCRATCH)
-    return failures > 0
+    return finish()
 
 
 sys.exit(main())
