@@ -22,6 +22,15 @@ __stackctl_things() {
         done < <("$@" --no-legend --no-pager list processes --output=pid,unit 2>/dev/null)
 }
 
+# Services that serve something.
+__stackctl_services() {
+        local unit
+
+        while read -r unit; do
+                [[ $unit != *.service ]] || printf '%s\n' "$unit"
+        done < <("$@" --no-legend --no-pager list processes --output=unit 2>/dev/null)
+}
+
 __stackctl_columns() {
         case $1 in
         layers) echo id kind type depth size server where name label device mounts path bytes certain height incomplete ;;
@@ -65,7 +74,7 @@ _stackctl() {
                 [status]='--all' [list]='--output= --output-all' [graph]='--all --output= --format=' [metrics]='--output='
                 [capture]='--no-scrub'
         )
-        local verbs='status list show check plan apply revert cat-config reload graph monitor metrics capture'
+        local verbs='status list show check plan apply revert adopt release cat-config reload graph monitor metrics capture run'
         local common='--json= --no-pager --no-legend --direct --root= --help --version'
         local -a words command
         local cur prev verb='' noun='' i
@@ -89,6 +98,11 @@ _stackctl() {
         --json | --format | --root | --output | -o) cur=$prev=$cur ;;
         esac
 
+        if [[ $verb == run ]]; then
+                mapfile -t COMPREPLY < <(if [[ $cur == -* ]]; then compgen -W '--keep-capability --try --argv0' -- "$cur"
+                        else compgen -c -- "$cur"; fi)
+                return
+        fi
         case $cur in
         --json=*) __stackctl_value "${cur#*=}" short pretty off ;;
         --format=*) __stackctl_value "${cur#*=}" dot svg png pdf ;;
@@ -114,6 +128,7 @@ _stackctl() {
                 '') mapfile -t COMPREPLY < <(compgen -W "$verbs" -- "$cur") ;;
                 list) [[ -n $noun ]] || mapfile -t COMPREPLY < <(compgen -W 'layers processes hazards' -- "$cur") ;;
                 status | graph) [[ -n $noun ]] || __stackctl_reply "$cur" < <(__stackctl_things "${command[@]}") ;;
+                adopt | release) [[ -n $noun ]] || __stackctl_reply "$cur" < <(__stackctl_services "${command[@]}") ;;
                 show | plan | apply | revert) __stackctl_reply "$cur" < <(__stackctl_things "${command[@]}") ;;
                 capture) [[ -n $noun ]] || {
                         compopt -o filenames 2>/dev/null

@@ -28,6 +28,14 @@
         'files:path:_files'
 }
 
+(( $+functions[_stackctl_services] )) || _stackctl_services() {
+    local -a units
+
+    units=(${(f)"$(_call_program services $all[1] ${(M)all[2,-1]:#--(root=*|direct)} --no-legend --no-pager list processes --output=unit 2>/dev/null)"})
+    units=(${(M)${units:#*\\*}:#*.service})
+    compadd -a units
+}
+
 (( $+functions[_stackctl_columns] )) || _stackctl_columns() {
     local -a columns
 
@@ -58,12 +66,15 @@
         'plan:what would be changed, and why'
         'apply:protect what needs it'
         'revert:take protection off again'
+        'adopt:have a service start already protected'
+        'release:undo adopt'
         'cat-config:the configuration that holds'
         'reload:have stackd read its configuration again'
         'graph:a picture of the stacks'
         'monitor:what comes, changes and goes'
         'metrics:numbers for Prometheus'
         'capture:what stackd reads here, as a tar file'
+        'run:start a command that is an IO_FLUSHER from its beginning'
     )
     _describe -t verbs verb verbs
 }
@@ -74,7 +85,9 @@
         list) (( $#line > 2 )) || compadd layers processes hazards ;;
         status|graph) (( $#line > 2 )) || _stackctl_things ;;
         show|plan|apply|revert) _stackctl_things ;;
+        adopt|release) (( $#line > 2 )) || _stackctl_services ;;
         capture) (( $#line > 2 )) || _files ;;
+        run) _command_names ;;
     esac
 }
 
