@@ -5,6 +5,7 @@
 # more capabilities than they had; and what is mounted on a service goes before it does.
 #
 # timeout: 300
+# by hand: it has not been run yet
 # disks: 2
 # needs: stackd
 
