@@ -210,4 +210,24 @@ static void watchers(void) {
         check_edges(&x, "block:253:0>!process:30:7u block:253:0>block:8:0p block:253:1>!process:31:7i");
 }
 
-TEST_MAIN(TEST(ext4_journal), TEST(xfs_log), TEST(names), TEST(erofs_image), TEST(detached), TEST(vduse), TEST(watchers))
+/* Two 9p mounts over TCP: the server of one is a process here, that of the other is elsewhere. */
+static void ninep_tree(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        fake_file(&x.fake, "proc/1/mountinfo",
+                  "20 1 8:0 / / rw - ext4 /dev/sda rw\n"
+                  "21 20 0:50 / /here rw - 9p 127.0.0.1 rw,trans=tcp,port=5640,aname=/srv/x\n"
+                  "22 20 0:51 / /far rw - 9p 10.0.0.9 rw,trans=tcp,port=5640,aname=/srv/x\n"
+                  "23 20 0:52 / /outside rw - 9p tag rw,trans=virtio,aname=/srv/x\n");
+        fake_file(&x.fake, "proc/1/net/tcp",
+                  "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+                  "   0: 0100007F:8000 0100007F:1608 01 00000000:00000000 00:00000000 00000000     0        0 71 1\n"
+                  "   1: 0100007F:1608 0100007F:8000 01 00000000:00000000 00:00000000 00000000     0        0 72 1\n"
+                  "   2: 0100000A:8000 0900000A:1608 01 00000000:00000000 00:00000000 00000000     0        0 73 1\n");
+        make_holder(&x, 30, "diod", "socket:[72]", 0);
+        scan(&x, source_network_scan);
+        check_edges(&x, "fs:0:50>fs:8:0i fs:0:50>process:30:7p");
+}
+
+TEST_MAIN(TEST(ext4_journal), TEST(xfs_log), TEST(names), TEST(erofs_image), TEST(detached), TEST(vduse), TEST(watchers), TEST(ninep_tree))
