@@ -19,7 +19,7 @@
  * usage: mark-deaths [--deaths N] [--seconds N] [--seed N] [--deadline-ms N] [--pause-ms N]
  *                    [--points] [--timed] HELPER PID
  * Last line: "deaths N steps N covered N windows N slowest-ms N instructions N", or "deaths N attached N slowest-ms N"
- * of which 'attached' is how many had a thread attached just before; status 0 only if all points that
+ * of which 'attached' is how many surely had a thread attached just before; status 0 only if all points that
  * were passed at least twice were died at, and none of the above was violated. */
 
 #include <dirent.h>
@@ -466,29 +466,43 @@ static void timed_kill(pid_t pid) {
                 ;
 }
 
+/* One of the threads there are now. */
+static void thread_choose(char ret[static 32]) {
+        struct dirent *e;
+        char path[64];
+        uint64_t n = 0;
+        DIR *d;
+
+        snprintf(path, sizeof(path), "/proc/%d/task", (int) subject);
+        d = opendir(path);
+        if (!d)
+                give_up("the process is dead");
+        while ((e = readdir(d)))
+                if (e->d_name[0] != '.' && random_next() % ++n == 0)
+                        snprintf(ret, 32, "%.20s", e->d_name);
+        closedir(d);
+}
+
 /* True if it was still there to be killed. 'life' is how long it lives if nobody kills it. */
 static bool timed_run(bool set, uint64_t life) {
-        const uint64_t began = now();
-        const bool aim = random_next() % 2 == 0;
+        const bool aim = random_next() % 4 != 0;
         /* a thread is attached for microseconds, or in an emulator for milliseconds */
-        const uint64_t delay = random_next() % (aim ? UINT64_C(1) << (random_next() % 22) : life);
-        const pid_t pid = helper_start(set, false);
-        bool held = false, ended = false;
-        uint64_t from = began;
-        int status;
+        const uint64_t delay = random_next() % (aim ? UINT64_C(1) << (random_next() % 23) : life);
+        char tid[32] = "";
+        bool ended = false;
+        uint64_t from;
+        pid_t pid;
 
-        /* held: some thread is traced or stopped now */
-        while (aim && !held && now() - began < life && !ended) {
-                held = subject_look() == 0;
-                ended = waitpid(pid, &status, WNOHANG) == pid;
-        }
-        if (aim)
-                from = now();
+        thread_choose(tid);
+        pid = helper_start(set, false);
+        while (aim && !ended && thread_is_held(tid) == 0)
+                ended = waitpid(pid, NULL, WNOHANG) == pid;
+        from = now();
         while (!ended && now() - from < delay)
-                ended = waitpid(pid, &status, WNOHANG) == pid;
+                ended = waitpid(pid, NULL, WNOHANG) == pid;
         if (ended)
                 return false;
-        attached += subject_look() == 0;
+        attached += thread_is_held(tid) > 0;
         timed_kill(pid);
         return true;
 }
@@ -510,10 +524,15 @@ static uint64_t timed_life(void) {
 
 static int timed(unsigned long wanted, unsigned long seconds, unsigned pause_us) {
         const uint64_t life = timed_life(), began = now();
+        bool set = true;
 
         attached = 0;
         while (deaths < wanted && runs++ < 4 * wanted && (seconds == 0 || now() - began < seconds * UINT64_C(1000000000))) {
-                deaths += timed_run(random_next() % 2 == 0, life);
+                /* one that lives has perhaps nothing to do this way */
+                if (timed_run(set, life))
+                        deaths++;
+                else
+                        set = !set;
                 subject_check("a random instant");
                 usleep(pause_us);
         }
