@@ -259,8 +259,8 @@ static void revert(void) {
 static char *writeback(const char *refusal, unsigned marked, const char *ratio, const char *strict) {
         static const char text[] = "[Match]\nLayer=*\n[Writeback]\nMaxRatio=auto\nStrictLimit=auto\n";
         _cleanup_(policy_freep) Policy *policy = policy_new();
-        _cleanup_graph_changes_ GraphChanges changes = {};
         _cleanup_(graph_freep) Graph *g = graph_new();
+        _cleanup_graph_changes_ GraphChanges changes = {}; /* points into the graph: gone before it is */
         _cleanup_(plan_done) Plan plan = {};
         FactSet *facts = factset_new();
         NodeFact fs = { .id = strdup("fs:0:9"), .kind = NODE_FILESYSTEM, .type = strdup("nfs4") };
