@@ -103,8 +103,8 @@ static int parse_ratio(Setting *s, const char *value) {
         }
         if (endswith(digits, "%"))
                 digits[strlen(digits) - 1] = 0;
-        if (text_to_u64(digits, 10, &n) < 0 || n > 100)
-                return -EINVAL;
+        if (text_to_u64(digits, 10, &n) < 0 || n == 0 || n > 100)
+                return -EINVAL; /* a share of nothing would stop all writers */
         s->mode = SETTING_VALUE;
         s->number = (int64_t) n;
         return 0;
@@ -150,7 +150,7 @@ static const struct {
         [SETTING_OOMD_PREFERENCE] = { "OOM", "ManagedPreference", "ManagedOOMPreference", parse_preference, "takes no, avoid or omit" },
         [SETTING_MOUNT_OPTIONS] = { "Mount", "Options", NULL, parse_options, "takes no, or mount options with commas between them", true },
         [SETTING_DIRECT_IO] = { "Block", "DirectIO", NULL, parse_boolean_or_keep, "takes yes, no or keep" },
-        [SETTING_WRITEBACK_MAX_RATIO] = { "Writeback", "MaxRatio", NULL, parse_ratio_or_auto, "takes auto, no, or per cent from 0 to 100" },
+        [SETTING_WRITEBACK_MAX_RATIO] = { "Writeback", "MaxRatio", NULL, parse_ratio_or_auto, "takes auto, no, or per cent from 1 to 100" },
         [SETTING_WRITEBACK_MAX_BYTES] = { "Writeback", "MaxBytes", NULL, parse_bytes, "takes no, or bytes (64M)" },
         [SETTING_WRITEBACK_STRICT_LIMIT] = { "Writeback", "StrictLimit", NULL, parse_boolean_keep_or_auto, "takes auto, yes, no or keep" },
 };

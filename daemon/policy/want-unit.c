@@ -65,7 +65,8 @@ static int is_below_swap(Analysis *a, Node *n) {
                 for (size_t e = 0; e < queue[i]->n_upper; e++) {
                         Node *next = queue[i]->upper[e]->upper;
 
-                        if (next->mark == a->epoch || edge_claim(queue[i]->upper[e])->role != ROLE_BACKING)
+                        if (next->mark == a->epoch || edge_claim(queue[i]->upper[e])->role != ROLE_BACKING ||
+                            edge_claim(queue[i]->upper[e])->certainty == CERTAINTY_INFERRED)
                                 continue;
                         if (node_kind(next) == NODE_SWAP)
                                 return 1;
@@ -137,7 +138,7 @@ static int add_process(UnitList *l, const PlanInput *in, Node *n) {
         r = is_below_swap(in->analysis, n);
         if (r < 0)
                 return r;
-        u->below_swap = u->below_swap || r > 0;
+        u->below_swap = u->below_swap || (certain && r > 0);
         u->processes++;
         if (speaks_before(n, certain, u)) {
                 u->node = n;
