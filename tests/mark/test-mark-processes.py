@@ -14,6 +14,7 @@ import errno
 import hashlib
 import os
 import pathlib
+import platform
 import re
 import shutil
 import subprocess
@@ -170,6 +171,8 @@ def case_static_non_pie(m):
 
 
 def case_no_restorer(m):
+    if platform.machine() == "aarch64":     # it is the vdso's, and that everybody has
+        return all_marked(m, m.directory / "bare")
     return refused(m, "unsupported", "unsupported", m.directory / "bare")
 
 
