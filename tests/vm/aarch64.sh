@@ -52,6 +52,7 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
 mount -t cgroup2 cgroup /sys/fs/cgroup
+ln -s /proc/self/fd /dev/fd
 mkdir -p /var/tmp
 chmod 1777 /var/tmp
 # a session of its own, so that stopping works as anywhere
