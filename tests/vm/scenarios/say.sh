@@ -2,9 +2,10 @@
 # shellcheck shell=bash
 #
 # What stackctl tells while something happens: events as they come, over a restart of the daemon too, the metrics
-# that the timer writes, and the picture's text. Clients that are not ours see the same.
+# that the timer writes, and the picture's text.
 #
 # timeout: 300
+# by hand: it has not been run yet
 # disks: 2
 # needs: stackd
 
