@@ -2,9 +2,10 @@
 # shellcheck shell=bash
 #
 # What stackctl tells while something happens: events as they come, over a restart of the daemon too, the metrics
-# that the timer writes, and the picture's text. Clients that are not ours see the same.
+# that the timer writes, and the picture's text.
 #
 # timeout: 300
+# by hand: it has not been seen to pass yet
 # disks: 2
 # needs: stackd
 
@@ -42,7 +43,7 @@ step "reverted, and applied again"
 stackctl --no-legend revert "$server" >/dev/null
 event ".event == \"action-reverted\" and .object.pid == $server" >/dev/null
 stackctl --no-legend apply "$server" >/dev/null
-wait_for 15 "[[ \$(jq -c 'select(.event == \"action-applied\")' $EVENTS | wc -l) == 2 ]]"
+wait_for 15 "[[ \$(jq -c 'select(.event == \"action-applied\" and .object.kind == \"io-flusher\")' $EVENTS | wc -l) == 2 ]]"
 
 step "stackd is killed, and something happens before it is back"
 systemctl stop stackd.service
