@@ -298,6 +298,31 @@ static void manager_forget_ended(Manager *m) {
         }
 }
 
+static bool held_is_over(Manager *m, const char *id) {
+        const char *process = startswith(id, "process:");
+        unsigned long long start;
+        uint64_t now;
+        int pid, r;
+
+        if (process && sscanf(process, "%d:%llu", &pid, &start) == 2) {
+                r = process_read_start(m->root, pid, &now);
+                return r == -ESRCH || (r >= 0 && now != start);
+        }
+        return startswith(id, "fs:") && !m->scan.incomplete && !prober_is_busy(m->prober) && !graph_find(m->graph, id);
+}
+
+/* What was reverted is left alone for as long as it is there: another file system may get its number. */
+static void manager_forget_held(Manager *m) {
+        _cleanup_strv_free_ char **over = NULL;
+        size_t n = 0;
+
+        for (char **id = m->ledger.held; id && *id; id++)
+                if (held_is_over(m, *id) && strv_append(&over, &n, *id) < 0)
+                        return;
+        if (n > 0)
+                (void) ledger_hold(&m->ledger, over, m->ledger.all_held);
+}
+
 static PlanInput manager_plan_input(Manager *m, const RecordView *done) {
         return (PlanInput) {
                 .analysis = &m->analysis,
@@ -336,6 +361,7 @@ static void manager_carry_out(Manager *m) {
         PlanInput in;
 
         manager_forget_ended(m);
+        manager_forget_held(m);
         done = ledger_view(&m->ledger);
         in = manager_plan_input(m, &done);
         if (plan_make(&p, &in) < 0)
