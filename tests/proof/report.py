@@ -13,7 +13,7 @@ import pathlib
 import sys
 import uuid
 
-VERDICTS = ("completed", "unfinished", "hang", "failed", "lost")
+VERDICTS = ("completed", "unfinished", "starved", "hang", "failed", "lost")
 
 
 def keep(directory, result):

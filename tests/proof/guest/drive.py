@@ -10,8 +10,9 @@ second; the last line is the verdict:
     completed   written, synchronised, read back, equal
     failed      the writer got an error, or the data is not what was written
     hang        no request completed for --stall seconds although some are in flight
+    starved     fewer than one request a second completed for as long
     unfinished  progressing still after --limit seconds
-With "hang" and "unfinished" come the kernel stacks of all threads that wait in the kernel uninterruptibly.
+With all but the first two come the kernel stacks of all threads that wait in the kernel uninterruptibly.
 """
 
 import argparse
@@ -158,7 +159,7 @@ def parse_arguments():
 def watch(arguments, writer, progress):
     """Returns the verdict; the writer runs on where it hangs."""
     begin = time.monotonic()
-    moved, last = begin, None
+    moved, last, history = begin, None, []
     while True:
         time.sleep(1)               # a sample a second; what is waited for is a verdict, below
         now = time.monotonic()
@@ -172,6 +173,11 @@ def watch(arguments, writer, progress):
             moved, last = now, done
         if now - moved >= arguments.stall and flying > 0:
             return "hang", now - begin
+        history.append((now, done))
+        while history[1:] and now - history[1][0] >= arguments.stall:
+            history.pop(0)
+        if now - history[0][0] >= arguments.stall > done - history[0][1] and flying > 0:
+            return "starved", now - begin
         if now - begin >= arguments.limit:
             return "unfinished", now - begin
 
@@ -187,7 +193,7 @@ def main():
         os._exit(write(arguments.mount, arguments.mib, arguments.seed))
     ctypes.CDLL(None).mlockall(MCL_CURRENT | MCL_FUTURE)
     verdict, seconds = watch(arguments, writer, progress)
-    stuck = waiting(arguments.server) if verdict in ("hang", "unfinished") else []
+    stuck = waiting(arguments.server) if verdict in ("hang", "starved", "unfinished") else []
     for thread in stuck:
         say(event="waiting", **thread)
     say(event="verdict", verdict=verdict, seconds=round(seconds, 2))

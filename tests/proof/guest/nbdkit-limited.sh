@@ -4,7 +4,7 @@
 # XFS <- /dev/nbd0 <- nbdkit, one thread <- file <- ext4; server and writer in one cgroup of 160 MiB, as in a container
 #
 # memory: 512
-# expect: hang unfinished
+# expect: hang starved unfinished
 
 . /usr/lib/stackd-vm/extra/proof.sh
 
@@ -14,6 +14,7 @@ systemd-run --quiet --unit=proof-server --property=MemoryMax=160M \
         nbdkit --foreground --threads=1 --unix /run/nbd.sock file "$LOWER/image"
 wait_for 30 '[[ -S /run/nbd.sock ]]'
 modprobe nbd
+udevadm settle         # which has each of them open for a moment, and the kernel then calls it busy
 nbd-client -unix /run/nbd.sock /dev/nbd0 >/dev/null
 wait_for 30 '[[ $(cat /sys/block/nbd0/size) != 0 ]]'
 xfs_on /dev/nbd0

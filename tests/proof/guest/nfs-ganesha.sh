@@ -4,7 +4,7 @@
 # NFS 4.1 from this host <- nfs-ganesha that does not mark itself, as before 2024-08 <- ext4
 #
 # memory: 512
-# expect: hang
+# expect: hang starved
 # by hand: it drops CAP_SYS_RESOURCE and cannot be marked from outside
 
 . /usr/lib/stackd-vm/extra/proof.sh

@@ -4,7 +4,7 @@
 # XFS <- SCSI disk <- tcmu-runner, zbc handler, time-outs off <- file <- ext4
 #
 # memory: 512
-# expect: hang
+# expect: hang starved
 
 . /usr/lib/stackd-vm/extra/tcmu-proof.sh
 tcmu_up model-HA conv-62 patient

@@ -5,7 +5,7 @@
 #
 # memory: 512
 # suites: trixie
-# expect: failed hang unfinished
+# expect: failed hang starved unfinished
 
 . /usr/lib/stackd-vm/extra/tcmu-proof.sh
 tcmu_up model-HM conv-8

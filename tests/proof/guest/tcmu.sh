@@ -4,7 +4,7 @@
 # XFS <- SCSI disk <- tcmu-runner, zbc handler, time-outs as shipped <- file <- ext4: the server of the 2019 thread
 #
 # memory: 512
-# expect: failed hang unfinished
+# expect: failed hang starved unfinished
 
 . /usr/lib/stackd-vm/extra/tcmu-proof.sh
 tcmu_up model-HA conv-62
