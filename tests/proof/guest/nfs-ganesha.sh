@@ -5,7 +5,6 @@
 #
 # memory: 512
 # expect: hang starved
-# by hand: it drops CAP_SYS_RESOURCE and cannot be marked from outside
 
 . /usr/lib/stackd-vm/extra/proof.sh
 
