@@ -5,7 +5,7 @@
 # more capabilities than they had; and what is mounted on a service goes before it does.
 #
 # timeout: 300
-# by hand: its first step has been seen to pass, the others have not been run yet
+# by hand: it has not been seen to pass yet
 # disks: 2
 # needs: stackd
 
@@ -24,7 +24,7 @@ has_sys_resource() {
         ((0x$(capabilities_of "$1" "$2") & 1 << 24))
 }
 
-server=/run/adopt-server
+server=/usr/local/bin/adopt-server
 cat >"$server" <<'END'
 #!/bin/sh
 # Tells how it was called, and is ready.
