@@ -149,13 +149,7 @@ static bool failure_blocks(Executor *x, const Action *a) {
 /* ---- what is kept ---- */
 
 static bool has_ended(Executor *x, const Action *a) {
-        uint64_t now = 0;
-        int r;
-
-        if (a->pid == 0)
-                return false;
-        r = process_read_start(x->root, a->pid, &now);
-        return r == -ESRCH || (r >= 0 && now != a->start);
+        return a->pid != 0 && process_has_ended(x->root, a->pid, a->start);
 }
 
 /* Servers come and go for as long as the machine runs: what came of those that have ended is not kept. */

@@ -287,28 +287,25 @@ static int manager_become_writer(Manager *m) {
 static void manager_forget_ended(Manager *m) {
         for (size_t i = m->ledger.n; i-- > 0;) {
                 const Record *record = &m->ledger.records[i];
-                uint64_t start = 0;
-                int r;
 
-                if (record->pid == 0)
-                        continue;
-                r = process_read_start(m->root, record->pid, &start);
-                if (r == -ESRCH || (r >= 0 && start != record->start))
+                if (record->pid != 0 && process_has_ended(m->root, record->pid, record->start))
                         (void) ledger_remove(&m->ledger, record->kind, record->target, record->key);
         }
+}
+
+/* What the graph does not hold does not exist. An open question may be about what something stands on. */
+static bool manager_sees_all(const Manager *m) {
+        return !m->scan.incomplete && !prober_is_busy(m->prober);
 }
 
 static bool held_is_over(Manager *m, const char *id) {
         const char *process = startswith(id, "process:");
         unsigned long long start;
-        uint64_t now;
-        int pid, r;
+        int pid;
 
-        if (process && sscanf(process, "%d:%llu", &pid, &start) == 2) {
-                r = process_read_start(m->root, pid, &now);
-                return r == -ESRCH || (r >= 0 && now != start);
-        }
-        return startswith(id, "fs:") && !m->scan.incomplete && !prober_is_busy(m->prober) && !graph_find(m->graph, id);
+        if (process && sscanf(process, "%d:%llu", &pid, &start) == 2)
+                return process_has_ended(m->root, pid, start);
+        return startswith(id, "fs:") && manager_sees_all(m) && !graph_find(m->graph, id);
 }
 
 /* What was reverted is left alone for as long as it is there: another file system may get its number. */
@@ -330,8 +327,7 @@ static PlanInput manager_plan_input(Manager *m, const RecordView *done) {
                 .policy = m->configuration.policy,
                 .state = &m->state,
                 .done = done,
-                /* An open question may be about what something stands on. */
-                .complete = !m->scan.incomplete && !prober_is_busy(m->prober),
+                .complete = manager_sees_all(m),
         };
 }
 

@@ -164,18 +164,23 @@ static int find_cgroup(Deed *d, const char *unit, const char *interface, char **
         return r < 0 ? bus_failure(d, &error, r) : 0;
 }
 
+/* The unit's object, its interface, and where it is; the caller frees all three. */
+static int locate_unit(Deed *d, char **ret_unit, char **ret_interface, char **ret_cgroup) {
+        int r;
+
+        r = find_unit(d, ret_unit);
+        if (r < 0)
+                return r;
+        *ret_interface = unit_interface(unit_name(d->action));
+        return *ret_interface ? find_cgroup(d, *ret_unit, *ret_interface, ret_cgroup) : -ENOMEM;
+}
+
 static int unit_read(Deed *d, char **ret) {
         _cleanup_free_ char *unit = NULL, *interface = NULL, *cgroup = NULL;
         const Property *p = property_of(d->action);
         int r;
 
-        r = find_unit(d, &unit);
-        if (r < 0)
-                return r;
-        interface = unit_interface(unit_name(d->action));
-        if (!interface)
-                return -ENOMEM;
-        r = find_cgroup(d, unit, interface, &cgroup);
+        r = locate_unit(d, &unit, &interface, &cgroup);
         if (r < 0)
                 return r;
         /* What is reserved there would be reserved for something else than what needs it. */
@@ -235,13 +240,7 @@ static int unit_write(Deed *d, const char *value) {
         r = set_property(d, value);
         if (r < 0 || property_of(d->action)->file)
                 return r;
-        r = find_unit(d, &unit);
-        if (r < 0)
-                return r;
-        interface = unit_interface(unit_name(d->action));
-        if (!interface)
-                return -ENOMEM;
-        r = find_cgroup(d, unit, interface, &cgroup);
+        r = locate_unit(d, &unit, &interface, &cgroup);
         return r < 0 || !cgroup[0] ? r : write_preference(d->root, cgroup, value);
 }
 

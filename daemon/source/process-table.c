@@ -76,6 +76,14 @@ int process_read_start(const Sysroot *s, pid_t pid, uint64_t *ret) {
         return fields ? stat_field(fields, 22, ret) : -EINVAL;
 }
 
+bool process_has_ended(const Sysroot *s, pid_t pid, uint64_t start) {
+        uint64_t now = 0;
+        int r;
+
+        r = process_read_start(s, pid, &now);
+        return r == -ESRCH || (r >= 0 && now != start);
+}
+
 int process_open(const Sysroot *s, pid_t pid, uint64_t start) {
         _cleanup_close_ int fd = (int) syscall(SYS_pidfd_open, pid, 0);
         uint64_t now;

@@ -58,6 +58,9 @@ int process_read_leader(const Sysroot *s, pid_t tid, pid_t *ret);
 /* Identity of a process that lives now: 0, -ESRCH. */
 int process_read_start(const Sysroot *s, pid_t pid, uint64_t *ret);
 
+/* Whether it is certain that the process is gone, and its number free or another's. */
+bool process_has_ended(const Sysroot *s, pid_t pid, uint64_t start);
+
 /* A pidfd of that very process and no other that got its number: -ESRCH when it is gone. */
 int process_open(const Sysroot *s, pid_t pid, uint64_t start);
 
