@@ -81,7 +81,7 @@ class Machine:
             "-machine", "q35", "-accel", ACCELERATOR, "-cpu", "max", "-smp", str(PROCESSORS), "-m", str(memory),
             # Memory that a server outside of the guest can share, and a slot for it: see attach_virtiofs().
             "-object", f"memory-backend-memfd,id=memory,size={memory}M,share=on", "-numa", "node,memdev=memory",
-            "-device", "pcie-root-port,id=slot,chassis=1",
+            "-device", "pcie-root-port,id=port1,chassis=1",
             "-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd.img"),
             "-append", "root=/dev/vda rootfstype=ext4 rw console=ttyS0 panic=-1 quiet loglevel=4 "
                        "apparmor=0 mitigations=off systemd.show_status=no",
