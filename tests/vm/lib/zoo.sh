@@ -22,6 +22,11 @@ oracles() {
         _agrees "the other tools" oracle.py
 }
 
+# captured: a capture of this machine says the same as the machine does, to us and to lsblk and findmnt.
+captured() {
+        _agrees "its capture" captured.py
+}
+
 # zoo_base: what is there now is no part of the zoo.
 zoo_base() {
         python3 /usr/lib/stackd-vm/lib/expect.py base /run/zoo-base

@@ -109,6 +109,7 @@ swapon /dev/zram0
 
 step "all of it, by hand and by tools"
 oracles
+captured
 {
         cat <<'TABLE'
 # name                            type          depth  stands on                                        processes
@@ -183,6 +184,7 @@ mv /mnt/btrfs/sub/image /mnt/btrfs/sub/renamed
 oracles
 rm /mnt/btrfs/sub/renamed
 oracles
+captured
 stackctl check >/run/check || :       # it exits with 1 when it finds something
 grep backing-deleted /run/check || fail "the deleted backing file is no hazard"
 
@@ -223,6 +225,7 @@ wait_for 20 '[[ -e /run/zoo-ready ]]'
 here=$(nsenter --target "$(main_pid zoo-namespace.service)" --mount losetup --find --show /mnt/elsewhere/image)
 format_and_mount "$here" /mnt/here
 oracles
+captured
 # elsewhere TYPE PATH: of the file system there, with its mark, and of the image.
 elsewhere() {
         expect_table <<TABLE
@@ -248,6 +251,7 @@ mkdir -p "$hostile"
 mount -t tmpfs $'t\tm' "$hostile"
 dmsetup create 'evil name (deleted)' --table "0 2048 linear $D2 0"
 oracles
+captured
 ! stackctl list layers | LC_ALL=C grep -q $'[\e\x01-\x08]' || fail "a control character reached the terminal"
 umount "$hostile"
 dmsetup remove --retry "evil name (deleted)"
