@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "common/hashmap.h"
+
 typedef enum ActionKind {
         ACTION_IO_FLUSHER,       /* process:PID:START    "none", "partial", "all" */
         ACTION_OOM_SCORE,        /* process:PID:START    -1000 .. 1000 */
@@ -71,10 +73,17 @@ typedef struct Record {
         char *detail;
 } Record;
 
+/* Which records are about a target. */
+typedef struct RecordIndex {
+        Hashmap *by_target; /* the first one with each: its number, from 1 on */
+        size_t *next;       /* of each record: another one with the same target, likewise */
+} RecordIndex;
+
 /* A read-only view of the ledger. */
 typedef struct RecordView {
         const Record *records;
         size_t n;
+        const RecordIndex *index; /* NULL: there is none */
         /* What an administrator reverted is left alone until it is applied again: the ids in 'held', or
          * everything but them where all_held. */
         char *const *held;
@@ -98,5 +107,8 @@ void plan_sort(Plan *p);
 
 int record_copy(const Record *r, Record *ret);
 void record_done(Record *r);
+/* Holds for as long as the records stay as they are. 0 or -ENOMEM. */
+int record_index_make(const RecordView *v, RecordIndex *ret);
+void record_index_done(RecordIndex *i);
 const Record *record_find(const RecordView *v, ActionKind kind, const char *target, const char *key);
 bool record_view_holds(const RecordView *v, const char *id);
