@@ -19,6 +19,7 @@ typedef struct CgroupState {
         bool has_swap_max;
         char *preference;   /* of systemd-oomd: "none", "avoid", "omit" */
         unsigned processes; /* in it and below */
+        unsigned drop_ins;  /* which settings somebody has made at run time: bits, by the number of the action */
 } CgroupState;
 
 /* A setting of a layer. */

@@ -20,8 +20,8 @@ typedef enum ActionKind {
         ACTION_SWAP_MAX,         /* unit:NAME            bytes, "max" */
         ACTION_WRITEBACK_LIMIT,  /* bdi:NAME:INODE       key max_ratio: "1%", "1048576 bytes"; strict_limit: "0", "1" */
         ACTION_DIRECT_IO,        /* block:MAJ:MIN:DISKSEQ "yes", "no" */
-        ACTION_MOUNT_OPTION,     /* mount:ID:MAJ:MIN for one mount, fs:MAJ:MIN for its file system; key is the
-                                  * option, values are the words that set it */
+        ACTION_MOUNT_OPTION,     /* mount:ID:MAJ:MIN:INODE for one mount, fs:MAJ:MIN:INODE for its file system; key is
+                                  * the option, values are the words that set it */
         _ACTION_KIND_MAX,
         _ACTION_KIND_INVALID = -22,
 } ActionKind;

@@ -97,10 +97,12 @@ static int add_failed(Plan *p, const PlanInput *in, const Want *w, char *error) 
         return error ? add_want(p, in, w, w->actual, ACTION_FAILED, error) : -ENOMEM;
 }
 
-/* Somebody has decided otherwise since: neither we nor an undo of ours take that back. */
+/* Somebody has decided otherwise since: neither we nor an undo of ours take that back. Also who puts it back to what
+ * it was. */
 static bool is_foreign(const Want *w, const Record *record) {
-        return record && record->set && w->actual && !w->never_foreign && !streq(w->actual, record->set) &&
-                !streq(w->actual, record->from);
+        if (!record || !record->set || !w->actual || w->never_foreign || streq(w->actual, record->set))
+                return false;
+        return !w->renewed || !streq(w->actual, record->from);
 }
 
 static bool is_in_force(const Want *w, const Record *record) {
@@ -124,8 +126,9 @@ static int plan_want(Plan *p, const PlanInput *in, const Want *w) {
         if (!w->actual || (w->satisfied && !(record && streq_ptr(w->actual, record->set) && !w->never_foreign && !streq(w->actual, w->to))))
                 return 0;
         if (is_foreign(w, record))
-                return add_failed(p, in, w, text_format("someone else has set it to %s meanwhile, which is left so; "
-                                                        "'stackctl apply' sets it again", w->actual));
+                return add_failed(p, in, w, text_format("someone else has set it %sto %s meanwhile, which is left so; "
+                                                        "'stackctl apply' sets it again", streq(w->actual, record->from) ? "back " : "",
+                                                        w->actual));
         return add_want(p, in, w, w->actual, ACTION_PLANNED, NULL);
 }
 

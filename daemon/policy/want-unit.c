@@ -171,7 +171,13 @@ static int collect_units(UnitList *l, const PlanInput *in) {
         return 0;
 }
 
-static Want unit_want(const Unit *u, ActionKind kind, const Setting *setting) {
+/* A unit that was made at run time, and anew since, has nothing any more of what was set for the earlier one. What
+ * somebody puts back, by way of systemd or not, leaves the drop-in. */
+static bool is_renewed(const CgroupState *c, ActionKind kind) {
+        return !(c->drop_ins & 1U << kind);
+}
+
+static Want unit_want(const Unit *u, const CgroupState *c, ActionKind kind, const Setting *setting) {
         return (Want) {
                 .kind = kind,
                 .target = text_format("unit:%s", u->name),
@@ -181,6 +187,7 @@ static Want unit_want(const Unit *u, ActionKind kind, const Setting *setting) {
                 .place = strdup(u->path),
                 .setting = setting,
                 .only_keep = !u->certain,
+                .renewed = is_renewed(c, kind),
         };
 }
 
@@ -212,7 +219,7 @@ static int want_reservation(WantList *l, const PlanInput *in, const Unit *u, con
 
         if (!setting_is_set(setting) || (setting->mode == SETTING_VALUE && setting->number <= 0))
                 return 0;
-        w = unit_want(u, s->kind, setting);
+        w = unit_want(u, c, s->kind, setting);
         if (w.target && w.only_keep && !record_find(in->done, s->kind, w.target, "")) {
                 want_done(&w); /* there is nothing to keep: no slice shall carry it */
                 return 0;
@@ -243,7 +250,7 @@ static int want_no_swap(WantList *l, const Unit *u, const CgroupState *c) {
                 return 0;
         if (setting->mode == SETTING_VALUE)
                 wanted = setting_to_bytes(setting);
-        w = unit_want(u, ACTION_SWAP_MAX, setting);
+        w = unit_want(u, c, ACTION_SWAP_MAX, setting);
         w.to = memory_to_string(wanted);
         w.actual = memory_to_string(c->swap_max);
         w.satisfied = c->swap_max <= wanted;
@@ -260,7 +267,7 @@ static int want_preference(WantList *l, const PlanInput *in, const Unit *u, cons
         if (!setting_is_set(setting) || !c->preference || (setting->mode == SETTING_AUTO && !in->state->oomd))
                 return 0;
         wanted = setting->mode == SETTING_VALUE && setting->text ? setting->text : "avoid";
-        w = unit_want(u, ACTION_OOMD_PREFERENCE, setting);
+        w = unit_want(u, c, ACTION_OOMD_PREFERENCE, setting);
         w.to = strdup(wanted);
         w.actual = strdup(c->preference);
         w.satisfied = streq(c->preference, wanted) || streq(c->preference, "omit");
@@ -360,6 +367,7 @@ static int want_slice(const Tree *t, Branch *b) {
                 .actual = memory_to_string(present),
                 .to = memory_to_string(MAX(sum, own)),
                 .satisfied = present >= sum && !record,
+                .renewed = is_renewed(b->c, t->strength->kind),
                 .reason = text_format("so much is reserved below it, and a reservation that it does not carry is none"),
         };
         r = want_list_add(t->wants, &w);

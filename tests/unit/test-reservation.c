@@ -287,10 +287,18 @@ static void someone_elses_change_is_left(void) {
         p = make(&w);
         CHECK(streq(MEMORY(&p, "unit:a.service"), ""));
         plan_done(&p);
-        /* back at what it was: ours is gone, and is made anew */
+        /* put back to what it was: that is a decision too */
         w.facts = factset_new();
         process(&w, 10, "/system.slice/a.service", true);
         state_find_cgroup(&w.state, "/system.slice/a.service")->min = 0;
+        state_find_cgroup(&w.state, "/system.slice/a.service")->drop_ins = 1U << ACTION_MEMORY_MIN | 1U << ACTION_SWAP_MAX;
+        p = make(&w);
+        CHECK(streq(MEMORY(&p, "unit:a.service"), "failed 0 17825792"));
+        plan_done(&p);
+        /* but not where the unit has been made anew, without what was set for the earlier one */
+        w.facts = factset_new();
+        process(&w, 10, "/system.slice/a.service", true);
+        state_find_cgroup(&w.state, "/system.slice/a.service")->drop_ins = 1U << ACTION_SWAP_MAX;
         p = make(&w);
         CHECK(streq(MEMORY(&p, "unit:a.service"), "planned 0 17825792"));
         plan_done(&p);

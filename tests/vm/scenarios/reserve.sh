@@ -150,6 +150,27 @@ assert_eq "$(grep -c MemoryMin=1048576 "$(traces | grep "$(fuse_unit single)")")
 choom -n 0 -p "$server" >/dev/null
 stackctl apply "$server" >/dev/null
 
+step "what someone else puts back stays so, and is said"
+# By way of systemd, behind its back, and of a slice.
+put_back() {
+        echo "$(memory_min "$unit") $(memory_min "$DEEP") $(score_of "$server") $(preference)"
+}
+in_force=$(put_back)
+systemctl set-property --runtime "$(fuse_unit single)" ManagedOOMPreference=none
+echo 1048576 >"$CGROUP/$unit/memory.min"
+echo 0 >"$CGROUP/$DEEP/memory.min"
+choom -n 0 -p "$server" >/dev/null
+systemctl restart stackd.service
+stackd_settled
+assert_eq "$(memory_min "$unit") $(memory_min "$DEEP") $(score_of "$server")" "1048576 0 0"
+status=0
+stackctl plan >/run/plan 2>&1 || status=$?
+cat /run/plan
+assert_eq "$status" 1 "status of plan"
+assert_eq "$(grep -c 'would not change: someone else has set it back to' /run/plan)" 4 "what was put back"
+stackctl apply >/dev/null
+assert_eq "$(put_back)" "$in_force"
+
 step "depth 0: everything is undone"
 fuse_inner_down single
 # The process lives on; what is mounted on it does not.
