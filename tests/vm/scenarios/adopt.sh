@@ -129,7 +129,7 @@ runuser -u user -- stackctl adopt simple || status=$?
 assert_eq "$status" 2 "status for an ordinary user"
 mkdir -p /etc/systemd/system/stuck.service.d
 echo '# mine' >/etc/systemd/system/stuck.service.d/50-stackd.conf
-! stackctl release stuck
+refute stackctl release stuck
 grep -qx '# mine' /etc/systemd/system/stuck.service.d/50-stackd.conf
 rm -r /etc/systemd/system/stuck.service.d
 
@@ -186,7 +186,7 @@ for mount in "$inner" "$outer"; do
         echo "$mount gone at $gone, tower.service stopped at $stopped"
         ((gone > 0 && gone <= stopped)) || fail "$mount was not unmounted before its server stopped"
 done
-! journalctl --quiet --grep='ordering cycle' --lines=1
+refute journalctl --quiet --grep='ordering cycle' --lines=1
 stackctl release tower
 [[ -z $(echo /etc/systemd/system/mnt-fuse*.mount.d) ]] || fail "drop-ins of mounts are left"
 losetup --detach-all
