@@ -249,6 +249,14 @@ status=0
 stackctl plan >/run/plan 2>&1 || status=$?
 assert_eq "$status" 1
 grep 'oom-score of .*: /system.slice/limited.service may hold 209715200 bytes only' /run/plan
+# It is full: the kernel finds something to kill, at once.
+server=$(main_pid limited.service)
+status=0
+sh -c "echo \$\$ >$CGROUP/system.slice/limited.service/cgroup.procs && exec python3 -c 'x = bytearray(400 << 20)'" || status=$?
+assert_eq "$status" 137 "status of what was too large"
+grep . $CGROUP/system.slice/limited.service/memory.events
+(($(awk '$1 == "oom" { print $2 }' $CGROUP/system.slice/limited.service/memory.events) < 100)) || fail "it was tried again and again"
+assert_eq "$(main_pid limited.service)" "$server" "the server"
 umount /mnt/again
 wait_for 20 '! systemctl --quiet is-active limited.service'
 
