@@ -178,8 +178,9 @@ for upper in "$inner" "$outer" "$swapping"; do
         before=$(systemctl show --property=Before --value "$upper" | tr ' ' '\n')
         [[ $before != *local-fs.target* && $before != *swap.target* ]] || fail "$upper is before all services: a circle"
 done
-systemctl show --property=After --value tower.service | tr ' ' '\n' | grep -qxF "$(systemd-escape --path --suffix=mount /srv/fuse-lower)" ||
-        fail "not after its data"
+# systemctl quotes names that need it.
+systemctl show --property=After --value tower.service | tr ' ' '\n' | grep -qxF "\"$(systemd-escape --path --suffix=mount /srv/fuse-lower | sed 's/\\/\\\\/g')\"" ||
+        fail "not after its data: $(systemctl show --property=After --value tower.service)"
 # All in one go, as at shutdown.
 printf '[Unit]\nDefaultDependencies=no\nConflicts=tower.service %s\n' "$inner $outer $swapping" >/run/systemd/system/down.target
 systemctl daemon-reload
