@@ -156,8 +156,8 @@ put_back() {
         echo "$(memory_min "$unit") $(memory_min "$DEEP") $(score_of "$server") $(preference)"
 }
 in_force=$(put_back)
-systemctl set-property --runtime "$(fuse_unit single)" ManagedOOMPreference=none
-echo 1048576 >"$CGROUP/$unit/memory.min"
+# (It tells the cgroup of the preference only together with something else.)
+systemctl set-property --runtime "$(fuse_unit single)" MemoryMin=1M ManagedOOMPreference=none
 echo 0 >"$CGROUP/$DEEP/memory.min"
 choom -n 0 -p "$server" >/dev/null
 systemctl restart stackd.service
