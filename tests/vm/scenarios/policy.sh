@@ -4,7 +4,7 @@
 # Configuration as administrators change it, on a running daemon: what they write holds from the reload on, what they
 # break changes nothing, and is said where they look.
 #
-# timeout: 400
+# timeout: 600
 # disks: 2
 # needs: stackd
 

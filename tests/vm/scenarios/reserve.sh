@@ -5,7 +5,7 @@
 # done, as the kernel tells; done once; someone else's change left alone; undone
 # to what was there before and without a trace, whatever happens meanwhile.
 #
-# timeout: 400
+# timeout: 600
 # disks: 2
 # needs: stackd
 
