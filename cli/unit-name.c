@@ -5,9 +5,9 @@
 
 #include "cli/unit-name.h"
 
-char *mount_unit_name(const char *mount_point) {
-        const char *s = mount_point + strspn(mount_point, "/");
-        char *name = malloc(strlen(s) * 4 + sizeof("-.mount")), *o = name;
+char *path_unit_name(const char *path, const char *type) {
+        const char *s = path + strspn(path, "/");
+        char *name = malloc(strlen(s) * 4 + strlen(type) + sizeof("-.")), *o = name;
 
         if (!name)
                 return NULL;
@@ -21,6 +21,6 @@ char *mount_unit_name(const char *mount_point) {
                         o += sprintf(o, "\\x%02x", (unsigned char) *p);
                 else
                         *o++ = *p;
-        strcpy(o, ".mount");
+        sprintf(o, ".%s", type);
         return name;
 }

@@ -5,6 +5,6 @@
 
 #define UNIT_NAME_CHARACTERS "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:_.-\\@"
 
-/* The mount unit of a mount point, as 'systemd-escape --path --suffix=mount' says; owned by the caller, NULL when out of
- * memory. */
-char *mount_unit_name(const char *mount_point);
+/* The unit of a mount point (type "mount") or swap area ("swap"), as 'systemd-escape --path --suffix=TYPE' says; owned by
+ * the caller, NULL when out of memory. */
+char *path_unit_name(const char *path, const char *type);

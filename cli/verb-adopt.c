@@ -51,30 +51,34 @@ static int mark_stack(const Model *m, const char *unit, bool above, bool **ret) 
         return 0;
 }
 
-/* Units of the mounts of marked file systems. */
-static int collect_mounts(const Model *m, const bool *marked, char ***ret, size_t *n) {
+static int collect_unit(const char *path, const char *type, char ***ret, size_t *n) {
+        _cleanup_free_ char *name = path && *path == '/' ? path_unit_name(path, type) : NULL;
+
+        if (!path || *path != '/')
+                return 0;
+        if (!name)
+                return -ENOMEM;
+        return strlen(name) > 200 || strv_contains(*ret, name) ? 0 : strv_append(ret, n, name);
+}
+
+/* Units of marked file systems and swap areas. */
+static int collect_units(const Model *m, const bool *marked, char ***ret, size_t *n) {
         for (size_t i = 0; i < m->n_layers; i++) {
                 json_object *mounts = marked[i] && m->nodes[i].kind == NODE_FILESYSTEM ? json_array(m->nodes[i].json, "mounts") : NULL;
+                int r = 0;
 
-                for (size_t k = 0; k < json_length(mounts); k++) {
-                        const char *path = json_object_get_string(json_object_array_get_idx(mounts, k));
-                        _cleanup_free_ char *name = path && *path == '/' ? mount_unit_name(path) : NULL;
-                        int r;
-
-                        if (!path || *path != '/')
-                                continue;
-                        if (!name)
-                                return -ENOMEM;
-                        r = strlen(name) > 200 || strv_contains(*ret, name) ? 0 : strv_append(ret, n, name);
-                        if (r < 0)
-                                return r;
-                }
+                if (marked[i] && m->nodes[i].kind == NODE_SWAP)
+                        r = collect_unit(json_text(m->nodes[i].json, "path"), "swap", ret, n);
+                for (size_t k = 0; r >= 0 && k < json_length(mounts); k++)
+                        r = collect_unit(json_object_get_string(json_object_array_get_idx(mounts, k)), "mount", ret, n);
+                if (r < 0)
+                        return r;
         }
         return 0;
 }
 
 typedef struct Stack {
-        char **above, **below; /* mount units */
+        char **above, **below; /* units of mounts and swap areas */
         size_t n_above, n_below;
 } Stack;
 
@@ -95,9 +99,9 @@ static int stack_read(const Invocation *invocation, const char *unit, Stack *ret
         if (r >= 0)
                 r = mark_stack(m, unit, false, &below);
         if (r >= 0)
-                r = collect_mounts(m, above, &s.above, &s.n_above);
+                r = collect_units(m, above, &s.above, &s.n_above);
         if (r >= 0)
-                r = collect_mounts(m, below, &s.below, &s.n_below);
+                r = collect_units(m, below, &s.below, &s.n_below);
         if (r < 0)
                 return r;
         *ret = s;
@@ -167,10 +171,13 @@ static int remove_all(const char *unit) {
                 return -ENOMEM;
         found = r = remove_drop_in(own);
         while (r >= 0 && d && (de = readdir(d))) {
-                _cleanup_free_ char *path = endswith(de->d_name, ".mount.d") ? text_format(UNITS "/%s/%s", de->d_name, file) : NULL;
+                _cleanup_free_ char *path = NULL;
 
-                if (!path)
+                if (!endswith(de->d_name, ".mount.d") && !endswith(de->d_name, ".swap.d"))
                         continue;
+                path = text_format(UNITS "/%s/%s", de->d_name, file);
+                if (!path)
+                        return -ENOMEM;
                 r = remove_drop_in(path);
                 found |= r > 0;
         }
@@ -249,7 +256,7 @@ static int compose_service(const ServiceUnit *u, const Stack *s, char **ret) {
         if (s->n_below > 0)
                 fputs("\n[Unit]\n# Its data: stopped before these are unmounted.\n", f);
         for (char **name = s->below; name && *name; name++)
-                if (!streq(*name, "-.mount"))
+                if (!streq(*name, "-.mount") && endswith(*name, ".mount"))
                         print_unit_name(f, "After", *name);
         fputs("\n[Service]\n", f);
         r = print_commands(f, u, keep);
@@ -269,22 +276,22 @@ static int compose_service(const ServiceUnit *u, const Stack *s, char **ret) {
         return 0;
 }
 
-/* A mount that somebody made by hand is ordered before local-fs.target, as a whole before all services; when all is
- * stopped that would go round in a circle, which systemd breaks anywhere. */
-static char *compose_mount(sd_bus *bus, const char *mount, const char *unit) {
+/* A mount that somebody made by hand is ordered before local-fs.target, swap before swap.target, and so before all services;
+ * when all is stopped that would go round in a circle, which systemd breaks anywhere. */
+static char *compose_upper(sd_bus *bus, const char *mount, const char *unit) {
         _cleanup_strv_free_ char **before = NULL;
         _cleanup_free_ char *fragment = NULL;
         bool early;
 
         if (unit_get_text(bus, mount, "FragmentPath", &fragment) < 0 || unit_get_texts(bus, mount, "Before", &before) < 0)
                 return NULL;
-        early = strv_contains(before, "local-fs.target");
+        early = strv_contains(before, "local-fs.target") || strv_contains(before, "swap.target");
         if (early && *fragment)
-                complain("%s (%s) is mounted before local services start, and so before %s. It is not ordered after it; give it the "
+                complain("%s (%s) is started before local services are, and so before %s. It is not ordered after it; give it the "
                          "option 'nofail' or '_netdev'.", mount, fragment, unit);
         if (early && *fragment)
                 return NULL;
-        return text_format(MARKER "\n\n[Unit]\n# Unmounted before that is stopped.\nAfter=%s\n%s", unit,
+        return text_format(MARKER "\n\n[Unit]\n# Gone before that is stopped.\nAfter=%s\n%s", unit,
                            early ? "DefaultDependencies=no\nConflicts=umount.target\nBefore=umount.target\n" : "");
 }
 
@@ -294,7 +301,7 @@ static void report(Output *o, const char *what, const char *path) {
         output_raw(o, "\n");
 }
 
-static int write_mounts(sd_bus *bus, const Stack *s, const char *unit, Output *o) {
+static int write_uppers(sd_bus *bus, const Stack *s, const char *unit, Output *o) {
         _cleanup_free_ char *file = text_format("50-stackd-%s.conf", unit);
 
         for (char **mount = s->above; file && mount && *mount; mount++) {
@@ -303,7 +310,7 @@ static int write_mounts(sd_bus *bus, const Stack *s, const char *unit, Output *o
 
                 if (!path)
                         return -ENOMEM;
-                text = compose_mount(bus, *mount, unit);
+                text = compose_upper(bus, *mount, unit);
                 r = text ? write_drop_in(path, text) : 0;
                 if (r < 0)
                         return r;
@@ -359,9 +366,9 @@ static int compose(const Invocation *invocation, const ServiceUnit *unit, Stack 
         r = stack_read(invocation, unit->name, stack);
         if (r < 0)
                 return r;
-        if (strv_contains(stack->above, "-.mount"))
-                return complain("'%s' serves the root file system: it must be started in the initrd, and outlive everything, which "
-                                "a drop-in cannot bring about.", unit->name);
+        if (strv_contains(stack->above, "-.mount") || strv_contains(stack->above, "usr.mount"))
+                return complain("'%s' serves the root file system or /usr: it must be started in the initrd, and outlive everything, "
+                                "which a drop-in cannot bring about.", unit->name);
         return compose_service(unit, stack, ret);
 }
 
@@ -372,7 +379,7 @@ static int write_all(sd_bus *bus, const char *name, const char *own, const char 
         if (r < 0)
                 return r;
         report(o, "Wrote", own);
-        r = write_mounts(bus, stack, name, o);
+        r = write_uppers(bus, stack, name, o);
         if (r < 0)
                 (void) remove_all(name);
         k = service_units_reload(bus);

@@ -33,8 +33,9 @@ static int print_file(Output *o, json_object *file, bool first, bool legend) {
         json_object *lines = json_array(file, "lines");
         _cleanup_free_ char *head = NULL;
 
-        head = text_format("# %s%s", json_text(file, "path") ?: "?",
-                           json_flag(file, "kept") ? "  (as it was before: its present text cannot be used)" : "");
+        head = text_format("# %s%s%s", json_text(file, "path") ?: "?",
+                           json_flag(file, "kept") ? "  (as it was before: its present text cannot be used)" : "",
+                           json_flag(file, "hidden") ? "  (not everybody may read it: shown to root only)" : "");
         if (!head)
                 return -ENOMEM;
         if (!first)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/hashmap.h"
 #include "common/log.h"
 #include "common/text.h"
 #include "daemon/actuator/actuator.h"
@@ -26,13 +27,20 @@
 /* An action under way, or waiting for its turn. */
 typedef struct Job {
         Action action;
+        char *object; /* which setting of which object: one job for each */
         Child *child;
-        bool started;
         bool hung; /* was given up */
         Record *before; /* the record that there was before this, or NULL */
         Executor *executor;
-        struct Job *next;
+        struct JobList *list;
+        struct Job *previous, *next;
 } Job;
+
+/* The oldest comes first. */
+typedef struct JobList {
+        Job *first, *last;
+        size_t n;
+} JobList;
 
 /* Actions that failed are tried again, less and less often; what was refused is not, until something else is
  * asked for. */
@@ -51,7 +59,9 @@ struct Executor {
         ExecutorChanged changed;
         void *userdata;
         Plan history;
-        Job *jobs;
+        JobList marks, deeds, waiting; /* under way, but for the last: deeds that wait for their turn */
+        Hashmap *by_object;            /* all of these jobs */
+        bool starting;
         Failure *failures;
         size_t n_failures, failures_capacity;
         sd_event_source *retry_timer;
@@ -188,27 +198,41 @@ static void history_put(Executor *x, Action *action) {
 
 /* ---- jobs ---- */
 
-static bool job_runs(Executor *x, const Action *a) {
-        for (Job *j = x->jobs; j; j = j->next)
-                if (action_same_object(&j->action, a))
-                        return true;
-        return false;
+static char *object_of(const Action *a) {
+        return text_format("%s %s %s", action_kind_to_string(a->kind), a->target, a->key);
+}
+
+static void job_unlink(Job *j) {
+        JobList *l = j->list;
+
+        if (!l)
+                return;
+        *(j->previous ? &j->previous->next : &l->first) = j->next;
+        *(j->next ? &j->next->previous : &l->last) = j->previous;
+        l->n--;
+        j->list = NULL;
+}
+
+static void job_link(Job *j, JobList *l) {
+        job_unlink(j);
+        j->list = l;
+        j->previous = l->last;
+        j->next = NULL;
+        *(l->last ? &l->last->next : &l->first) = j;
+        l->last = j;
+        l->n++;
 }
 
 static void job_free(Job *j) {
+        job_unlink(j);
+        if (j->object)
+                (void) hashmap_remove(j->executor->by_object, j->object);
+        free(j->object);
         if (j->before)
                 record_done(j->before);
         free(j->before);
         action_done(&j->action);
         free(j);
-}
-
-static void job_unlink(Job *j) {
-        for (Job **p = &j->executor->jobs; *p; p = &(*p)->next)
-                if (*p == j) {
-                        *p = j->next;
-                        return;
-                }
 }
 
 /* What the marker said it could not do may be done by now, or may not be needed: this is the last word. */
@@ -253,7 +277,6 @@ static void job_finish(Job *j, DeedStatus status) {
         Executor *x = j->executor;
         Action *a = &j->action;
 
-        job_unlink(j);
         /* What was so already is not tried at once again, should it be planned again. */
         if (gone ? a->undo || a->pid > 0 : a->state != ACTION_FAILED && (a->undo || status != DEED_SAME))
                 failure_forget(x, a);
@@ -488,7 +511,6 @@ static int deed_start(Job *j) {
 static void job_start(Job *j) {
         int r;
 
-        j->started = true;
         if (j->action.kind == ACTION_IO_FLUSHER) {
                 r = mark_start(j);
                 if (r == -ESRCH)
@@ -502,52 +524,56 @@ static void job_start(Job *j) {
                 deed_finish(j, &(DeedResult) { .status = DEED_FAILED, .trouble = strerror(-r) });
 }
 
-static unsigned count_deeds(const Executor *x) {
-        unsigned n = 0;
-
-        for (Job *j = x->jobs; j; j = j->next)
-                n += j->started && j->action.kind != ACTION_IO_FLUSHER;
-        return n;
-}
-
 /* One at a time for an object: what changes one option of a file system says the others again, as they were. */
 static bool is_object_free(const Executor *x, const Job *job) {
-        for (const Job *j = x->jobs; j; j = j->next)
-                if (j->started && j->action.kind != ACTION_IO_FLUSHER && streq(j->action.target, job->action.target))
+        for (const Job *j = x->deeds.first; j; j = j->next)
+                if (streq(j->action.target, job->action.target))
                         return false;
         return true;
 }
 
-/* A job that cannot even be started ends at once, and so the list is gone through anew. */
-static void start_waiting_jobs(Executor *x) {
-        Job *next;
-
-        do {
-                next = NULL;
-                for (Job *j = x->jobs; j; j = j->next)
-                        if (!j->started && is_object_free(x, j))
-                                next = j; /* the oldest stands last */
-                if (!next || count_deeds(x) >= DEEDS_MAX)
-                        return;
-                next->started = true;
-                job_start(next);
-        } while (next);
+static Job *next_waiting(const Executor *x) {
+        for (Job *j = x->deeds.n < DEEDS_MAX ? x->waiting.first : NULL; j; j = j->next)
+                if (is_object_free(x, j))
+                        return j;
+        return NULL;
 }
 
+/* A job that cannot even be started ends at once, and so comes back here: the list is gone through anew. */
+static void start_waiting_jobs(Executor *x) {
+        if (x->starting)
+                return;
+        x->starting = true;
+        for (Job *j; (j = next_waiting(x));) {
+                job_link(j, &x->deeds);
+                job_start(j);
+        }
+        x->starting = false;
+}
+
+/* -EEXIST: there is one already. */
 static int add_job(Executor *x, const Action *action) {
         Job *j = calloc(1, sizeof(Job));
+        char *object;
         int r;
 
         if (!j)
                 return -ENOMEM;
         j->executor = x;
-        r = action_copy(action, &j->action);
+        object = object_of(action);
+        r = object ? hashmap_put(x->by_object, object, j) : -ENOMEM;
         if (r < 0) {
+                free(object);
                 free(j);
                 return r;
         }
-        j->next = x->jobs;
-        x->jobs = j;
+        j->object = object;
+        r = action_copy(action, &j->action);
+        if (r < 0) {
+                job_free(j);
+                return r;
+        }
+        job_link(j, action->kind == ACTION_IO_FLUSHER ? &x->marks : &x->waiting);
         if (action->kind == ACTION_IO_FLUSHER)
                 job_start(j); /* waits for nothing */
         else
@@ -585,15 +611,15 @@ void executor_run(Executor *x, const Plan *plan, bool at_once) {
                         continue;
                 if (at_once)
                         failure_forget(x, a);
-                if (job_runs(x, a) || failure_blocks(x, a))
+                if (failure_blocks(x, a))
                         continue;
-                if (add_job(x, a) < 0)
+                if (add_job(x, a) == -ENOMEM)
                         log_error("Cannot change %s: out of memory", a->name);
         }
 }
 
 bool executor_is_busy(const Executor *x) {
-        return x->jobs;
+        return hashmap_size(x->by_object) > 0;
 }
 
 const Action *executor_last(const Executor *x, const Action *a) {
@@ -618,19 +644,30 @@ int executor_new(
                 return -ENOMEM;
         *x = (Executor) {
                 .event = event, .marker = marker, .root = root, .ledger = ledger, .changed = changed, .userdata = userdata,
+                .by_object = hashmap_new(),
         };
+        if (!x->by_object) {
+                free(x);
+                return -ENOMEM;
+        }
         *ret = x;
         return 0;
+}
+
+static void cancel_all(JobList *l) {
+        while (l->first) {
+                child_cancel(l->first->child);
+                job_free(l->first);
+        }
 }
 
 Executor *executor_free(Executor *x) {
         if (!x)
                 return NULL;
-        for (Job *j = x->jobs, *next; j; j = next) {
-                next = j->next;
-                child_cancel(j->child);
-                job_free(j);
-        }
+        cancel_all(&x->marks);
+        cancel_all(&x->deeds);
+        cancel_all(&x->waiting);
+        hashmap_free(x->by_object);
         sd_event_source_disable_unref(x->retry_timer);
         for (size_t i = 0; i < x->n_failures; i++)
                 action_done(&x->failures[i].action);

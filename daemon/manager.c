@@ -293,9 +293,10 @@ static void manager_forget_ended(Manager *m) {
         }
 }
 
-/* What the graph does not hold does not exist. An open question may be about what something stands on. */
+/* What the graph does not hold does not exist, and what no policy asks for is asked for by none. An open question may be
+ * about what something stands on. */
 static bool manager_sees_all(const Manager *m) {
-        return !m->scan.incomplete && !prober_is_busy(m->prober);
+        return !m->scan.incomplete && !prober_is_busy(m->prober) && m->configuration.complete;
 }
 
 static bool held_is_over(Manager *m, const char *id) {
@@ -602,10 +603,10 @@ static int request_remarks(void *manager, const Remarks **ret) {
         return m->configuration.refused;
 }
 
-static int request_configuration(void *manager, char **ret) {
+static int request_configuration(void *manager, bool secrets, char **ret) {
         Manager *m = manager;
 
-        return configuration_describe(&m->configuration, ret);
+        return configuration_describe(&m->configuration, secrets, ret);
 }
 
 /* ---- capture ---- */

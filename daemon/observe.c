@@ -117,11 +117,13 @@ static int observe_direct_io(const Scan *scan, State *s, const Node *n) {
 
 static int observe_option(const Scan *scan, State *s, const Node *n, const MountOption *option) {
         bool superblock = option->scope == MOUNT_SCOPE_SUPERBLOCK;
+        unsigned long long inode;
         size_t first, count;
         dev_t device;
 
         if (!n->fact->device || text_to_devno(n->fact->device, &device) < 0)
                 return 0;
+        inode = superblock_inode(scan->root, n->fact->type, n->fact->device);
         first = mount_table_device_range(&scan->mounts, device, &count);
         for (size_t i = first; i < first + count; i++) {
                 const Mount *m = &scan->mounts.mounts[scan->mounts.by_device[i]];
@@ -130,7 +132,8 @@ static int observe_option(const Scan *scan, State *s, const Node *n, const Mount
 
                 if (m->space != 0)
                         continue;
-                target = superblock ? text_format("fs:%s", n->fact->device) : text_format("mount:%d:%s", m->id, n->fact->device);
+                target = superblock ? text_format("fs:%s:%llu", n->fact->device, inode)
+                                    : text_format("mount:%d:%s:%llu", m->id, n->fact->device, inode);
                 value = mount_option_value(n->fact->type, option, m->flags, m->options);
                 if (!target || !value)
                         return -ENOMEM;
@@ -176,23 +179,33 @@ static int observe_layer(const Scan *scan, State *s, const Node *n, const Policy
         return r;
 }
 
+/* What systemd and systemd-oomd keep of it beside its files. */
+static int observe_cgroup(const Scan *scan, CgroupState *c) {
+        static const ActionKind kinds[] = { ACTION_MEMORY_MIN, ACTION_MEMORY_LOW, ACTION_SWAP_MAX, ACTION_OOMD_PREFERENCE };
+        const char *name = strrchr(c->path, '/') + 1;
+
+        name += name[0] == '_'; /* systemd's, before a name that the kernel reserves */
+        for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
+                if (strchr(name, '.') && unit_has_drop_in(scan->root, kinds[i], name))
+                        c->drop_ins |= 1U << kinds[i];
+        return cgroup_read_preference(scan->root, c->path, &c->preference) == -ENOMEM ? -ENOMEM : 0;
+}
+
 static int observe_process(const Scan *scan, State *s, const Node *n) {
-        CgroupState *c;
+        _cleanup_free_ char *path = NULL;
         int r;
 
         if (n->analysis.depth == 0 || !n->fact->cgroup || n->fact->cgroup[0] != '/')
                 return 0;
-        r = cgroup_state_read(scan->root, n->fact->cgroup, s);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < s->n_cgroups; i++) {
-                c = &s->cgroups[i];
-                if (!c->described || c->preference || !path_is_below(n->fact->cgroup, c->path))
-                        continue;
-                if (cgroup_read_preference(scan->root, c->path, &c->preference) == -ENOMEM)
-                        return -ENOMEM;
+        path = strdup(n->fact->cgroup);
+        r = path ? cgroup_state_read(scan->root, path, s) : -ENOMEM;
+        for (char *slash; r >= 0 && (slash = strrchr(path, '/')); *slash = 0) {
+                CgroupState *c = state_find_cgroup(s, path);
+
+                if (c && c->described && !c->preference)
+                        r = observe_cgroup(scan, c);
         }
-        return 0;
+        return r;
 }
 
 static uint64_t memory_total(const Sysroot *s) {

@@ -12,6 +12,8 @@
 /* Some hundred small files, on a slow disk that has not seen them before. */
 #define READ_DEADLINE_USEC (10U * 1000 * 1000)
 #define STUCK_MAX 4U
+#define RETRY_FIRST_USEC (1000U * 1000)
+#define RETRY_DOUBLINGS 6U /* about once a minute */
 
 typedef struct Request {
         ReloadDone done;
@@ -29,9 +31,12 @@ struct Reload {
         Request *answered; /* by the child that is reading */
         Request *waiting;  /* they came after it had begun: for the next one */
         bool told;         /* the service manager knows that we are reloading */
+        sd_event_source *retry_timer;
+        unsigned tries;
 };
 
 static int start(Reload *r);
+static void arm_retry(Reload *r);
 
 int reload_new(sd_event *event, const char *root, Configuration *c, ReloadChanged changed, void *userdata, Reload **ret) {
         Reload *r = calloc(1, sizeof(Reload));
@@ -54,6 +59,7 @@ Reload *reload_free(Reload *r) {
         if (!r)
                 return NULL;
         child_cancel(r->child);
+        sd_event_source_disable_unref(r->retry_timer);
         requests_free(r->answered);
         requests_free(r->waiting);
         free(r);
@@ -90,6 +96,34 @@ static void run_reader(void *userdata, int output_fd) {
         hierarchy_read(r->root, output_fd);
 }
 
+static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
+        Reload *r = userdata;
+
+        if (r->child || start(r) >= 0)
+                return 0;
+        arm_retry(r);
+        return 0;
+}
+
+/* What could not be read at the start (a directory on storage that hangs) is read when that can be done: until then it
+ * holds in part, and nothing that was done is undone. */
+static void arm_retry(Reload *r) {
+        uint64_t at;
+        int k;
+
+        k = sd_event_now(r->event, CLOCK_MONOTONIC, &at);
+        at += (uint64_t) RETRY_FIRST_USEC << MIN(r->tries++, RETRY_DOUBLINGS);
+        if (k >= 0 && !r->retry_timer)
+                k = sd_event_add_time(r->event, &r->retry_timer, CLOCK_MONOTONIC, at, 0, on_retry, r);
+        else if (k >= 0) {
+                k = sd_event_source_set_time(r->retry_timer, at);
+                if (k >= 0)
+                        k = sd_event_source_set_enabled(r->retry_timer, SD_EVENT_ONESHOT);
+        }
+        if (k < 0)
+                log_error("Cannot read the configuration again: %s", strerror(-k));
+}
+
 static void on_read(int status, const char *output, void *userdata) {
         Reload *r = userdata;
         Request *answered = r->answered;
@@ -102,6 +136,8 @@ static void on_read(int status, const char *output, void *userdata) {
                 log_error("Cannot take the configuration: %s; what was before stays in force", strerror(-result));
         for (char **line = r->configuration->remarks.lines; result >= 0 && line && *line; line++)
                 log_warning("%s", *line);
+        if (!r->configuration->complete)
+                arm_retry(r);
         r->changed(r->userdata);
         if (!r->waiting || start(r) < 0)
                 tell_ready(r);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "common/file.h"
@@ -56,11 +57,32 @@ static int parse_line(char *line, MountLine *m) {
         return 0;
 }
 
-/* "mount:ID:MAJ:MIN", or "fs:MAJ:MIN" for any mount of it. */
-static bool is_target(const Action *a, const MountLine *m) {
-        const char *device = startswith(a->target, "fs:");
+static uint64_t directory_inode(const Sysroot *s, const char *path) {
+        _cleanup_close_ int fd = sysroot_open_at(s, AREA_SYS, path, O_RDONLY | O_DIRECTORY);
+        struct stat st;
 
-        return device ? streq(device, m->device) : streq(a->target, PATH("mount:%d:%s", m->id, m->device));
+        return fd >= 0 && fstat(fd, &st) >= 0 ? st.st_ino : 0;
+}
+
+/* ext4, XFS and others have a directory by the name of their device; those without a device a bdi of their own. */
+uint64_t superblock_inode(const Sysroot *s, const char *type, const char *device) {
+        _cleanup_free_ char *link = NULL;
+        const char *name;
+
+        if (!sysroot_is_machine(s))
+                return 0;
+        if (sysroot_readlink(s, AREA_SYS, PATH("dev/block/%s", device), &link) < 0)
+                return directory_inode(s, PATH("class/bdi/%s", device));
+        name = strrchr(link, '/');
+        return directory_inode(s, PATH("fs/%s/%s", type, name ? name + 1 : link));
+}
+
+/* "mount:ID:MAJ:MIN:INODE", or "fs:MAJ:MIN:INODE" for any mount of it. */
+static bool is_target(const Deed *d, const MountLine *m) {
+        const char *device = startswith(d->action->target, "fs:") ?: startswith(d->action->target, PATH("mount:%d:", m->id));
+        const char *inode = device ? startswith(device, PATH("%s:", m->device)) : NULL;
+
+        return inode && streq(inode, PATH("%llu", (unsigned long long) superblock_inode(d->root, m->type, m->device)));
 }
 
 static int find_mount(Deed *d, MountLine *ret) {
@@ -76,7 +98,7 @@ static int find_mount(Deed *d, MountLine *ret) {
 
                 if (!m.line)
                         return -ENOMEM;
-                if (parse_line(m.line, &m) >= 0 && is_target(d->action, &m)) {
+                if (parse_line(m.line, &m) >= 0 && is_target(d, &m)) {
                         *ret = m;
                         return 0;
                 }

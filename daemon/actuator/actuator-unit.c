@@ -34,11 +34,15 @@ static const Property properties[] = {
 /* Where systemd writes drop-ins of a running unit, below /run. */
 static const char *const control_directories[] = { "systemd/system.control", "systemd/transient" };
 
-static const Property *property_of(const Action *a) {
+static const Property *find_property(ActionKind kind) {
         for (size_t i = 0; i < ELEMENTSOF(properties); i++)
-                if (properties[i].kind == a->kind)
+                if (properties[i].kind == kind)
                         return &properties[i];
         return NULL;
+}
+
+static const Property *property_of(const Action *a) {
+        return find_property(a->kind);
 }
 
 static const char *unit_name(const Action *a) {
@@ -244,20 +248,18 @@ static int unit_write(Deed *d, const char *value) {
         return r < 0 || !cgroup[0] ? r : write_preference(d->root, cgroup, value);
 }
 
-static const char *drop_in(char buffer[PATH_TEXT_SIZE], size_t i, const Action *a) {
-        return path_text(buffer, "%s/%s.d/50-%s.conf", control_directories[i], unit_name(a), property_of(a)->name);
+bool unit_has_drop_in(const Sysroot *s, ActionKind kind, const char *unit) {
+        for (size_t i = 0; i < ELEMENTSOF(control_directories); i++)
+                if (sysroot_exists(s, AREA_RUN, PATH("%s/%s.d/50-%s.conf", control_directories[i], unit, find_property(kind)->name)))
+                        return true;
+        return false;
 }
 
 static int unit_prepare(const Sysroot *s, Action *a) {
-        char buffer[PATH_TEXT_SIZE];
-
-        for (size_t i = 0; unit_name(a) && !a->detail && i < ELEMENTSOF(control_directories); i++)
-                if (sysroot_exists(s, AREA_RUN, drop_in(buffer, i, a))) {
-                        a->detail = strdup("drop-in");
-                        if (!a->detail)
-                                return -ENOMEM;
-                }
-        return 0;
+        if (!unit_name(a) || !unit_has_drop_in(s, a->kind, unit_name(a)))
+                return 0;
+        a->detail = strdup("drop-in");
+        return a->detail ? 0 : -ENOMEM;
 }
 
 /* systemd has read the drop-in, and does not need it any more; it says "changed on disk" of the unit until the

@@ -291,26 +291,26 @@ static Node *path_step(Analysis *a, Node *n, View view) {
         return best;
 }
 
-int analysis_path(Analysis *a, Graph *g, Node *n, bool certain, Node ***ret, size_t *ret_n) {
+int analysis_path(Analysis *a, Graph *g _unused_, Node *n, bool certain, Node ***ret, size_t *ret_n) {
         View view = certain ? VIEW_CERTAIN : VIEW_DEPTH;
-        Node **path;
-        size_t k = 0;
+        _cleanup_free_ Node **path = NULL;
+        size_t k = 0, capacity = 0;
+        int r = 0;
 
-        path = malloc(graph_size(g) * sizeof(Node *));
-        if (!path)
-                return -ENOMEM;
         a->epoch++;
-        for (Node *m = n; m; m = path_step(a, m, view)) {
+        for (Node *m = n; r >= 0 && m; m = path_step(a, m, view)) {
                 m->mark = a->epoch;
-                path[k++] = m;
+                r = ARRAY_APPEND(path, k, capacity, m);
         }
+        if (r < 0)
+                return r;
         for (size_t i = 0; i < k / 2; i++) {
                 Node *t = path[i];
 
                 path[i] = path[k - 1 - i];
                 path[k - 1 - i] = t;
         }
-        *ret = path;
+        *ret = TAKE_PTR(path);
         *ret_n = k;
         return 0;
 }

@@ -15,10 +15,15 @@ typedef struct Query {
         sd_bus_message *call;
         AccessGranted granted;
         AccessRefused refused;
+        AccessTold told; /* instead of both */
         void *userdata;
 } Query;
 
 static void refuse(Query *q, const char *name, const char *text) {
+        if (q->told) {
+                q->told(false, q->userdata);
+                return;
+        }
         (void) sd_bus_reply_method_errorf(q->call, name, "%s", text);
         q->refused(q->userdata);
 }
@@ -93,11 +98,14 @@ static void ask_polkit(Query *q) {
 static int on_user(sd_bus_message *reply, void *userdata, sd_bus_error *error _unused_) {
         Query *q = userdata, *next;
         uint32_t uid = UINT32_MAX;
+        bool root = !sd_bus_message_is_method_error(reply, NULL) && sd_bus_message_read(reply, "u", &uid) >= 0 && uid == 0;
 
-        if (!sd_bus_message_is_method_error(reply, NULL) && sd_bus_message_read(reply, "u", &uid) >= 0 && uid == 0) {
+        if (q->told)
+                q->told(root, q->userdata);
+        else if (root)
                 (void) q->granted(q->userdata);
+        if (q->told || root)
                 return 0;
-        }
         next = query_new(q); /* this one is the answered call's */
         if (next)
                 ask_polkit(next);
@@ -106,25 +114,41 @@ static int on_user(sd_bus_message *reply, void *userdata, sd_bus_error *error _u
         return 0;
 }
 
+static int ask_user(const Query *query) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        BusServer *b = query->server;
+        Query *q = query_new(query);
+        int r;
+
+        if (!q)
+                return -ENOMEM;
+        /* sd_bus_query_sender_creds() would wait for the answer. */
+        r = sd_bus_message_new_method_call(b->bus, &m, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                                           "GetConnectionUnixUser");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "s", sd_bus_message_get_sender(q->call));
+        query_send(q, r < 0 ? NULL : m, on_user, 0);
+        return 1;
+}
+
 int access_check(BusServer *b, sd_bus_message *call, const char *action, AccessGranted granted, AccessRefused refused, void *userdata) {
         Query query = { .server = b, .call = call, .action = action, .granted = granted, .refused = refused, .userdata = userdata };
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-        Query *q;
         int r;
 
         /* At the end of a socket pair is whoever started us, with the privileges that we have. */
         if (b->private)
                 return granted(userdata);
-        q = query_new(&query);
-        if (!q) {
+        r = ask_user(&query);
+        if (r < 0)
                 refused(userdata);
-                return -ENOMEM;
-        }
-        /* sd_bus_query_sender_creds() would wait for the answer. */
-        r = sd_bus_message_new_method_call(b->bus, &m, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
-                                           "GetConnectionUnixUser");
-        if (r >= 0)
-                r = sd_bus_message_append(m, "s", sd_bus_message_get_sender(call));
-        query_send(q, r < 0 ? NULL : m, on_user, 0);
+        return r;
+}
+
+int access_look(BusServer *b, sd_bus_message *call, AccessTold told, void *userdata) {
+        Query query = { .server = b, .call = call, .told = told, .userdata = userdata };
+
+        if (!b->private)
+                return ask_user(&query);
+        told(true, userdata);
         return 1;
 }

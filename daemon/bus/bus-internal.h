@@ -27,11 +27,15 @@ struct BusServer {
 
 typedef int (*AccessGranted)(void *userdata);
 typedef void (*AccessRefused)(void *userdata);
+typedef void (*AccessTold)(bool root, void *userdata);
 
 /* Whether the sender may do what 'action' (of polkit) names: root may; anybody else if polkit says so, which
  * may take as long as it takes to type a password. Exactly one of the functions is called, now or later;
  * a refused call has been answered. */
 int access_check(BusServer *b, sd_bus_message *call, const char *action, AccessGranted granted, AccessRefused refused, void *userdata);
+
+/* Only whether the sender is root; 'told' is called, now or later. */
+int access_look(BusServer *b, sd_bus_message *call, AccessTold told, void *userdata);
 
 /* Objects of layers and processes below BUS_PATH. */
 int bus_objects_register(BusServer *b);

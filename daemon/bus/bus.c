@@ -20,6 +20,7 @@ typedef struct Pending {
                 PENDING_REVERT,
                 PENDING_REFRESH,
                 PENDING_RELOAD,
+                PENDING_CONFIGURATION,
         } kind;
         char *what; /* of Describe and LookUp */
         char **ids; /* of the others; NULL means all */
@@ -344,13 +345,29 @@ static int method_reload(sd_bus_message *call, void *userdata, sd_bus_error *err
         return r < 0 ? r : access_check(b, call, BUS_NAME ".reload", on_reload_granted, on_refused, p);
 }
 
-static int method_dump_configuration(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
+static void on_caller_known(bool root, void *userdata) {
+        _cleanup_(pending_freep) Pending *p = userdata;
         _cleanup_free_ char *json = NULL;
-        BusServer *b = userdata;
+        BusServer *b = p->server;
         int r;
 
-        r = b->requests.configuration(b->manager, &json);
-        return r < 0 ? r : sd_bus_reply_method_return(call, "s", json);
+        r = b->requests.configuration(b->manager, root, &json);
+        r = r < 0 ? reply_error(p->call, r, "show the configuration") : sd_bus_reply_method_return(p->call, "s", json);
+        if (r < 0)
+                log_warning("Cannot answer a client: %s", strerror(-r));
+}
+
+static int method_dump_configuration(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
+        Pending *p = NULL;
+        int r;
+
+        r = pending_new(userdata, call, PENDING_CONFIGURATION, &p);
+        if (r < 0)
+                return r;
+        r = access_look(userdata, call, on_caller_known, p);
+        if (r < 0)
+                pending_free(p);
+        return r;
 }
 
 /* On a bus signals reach whoever matches them; the one peer of private mode has to say that it listens. */

@@ -38,7 +38,8 @@ typedef struct BusRequests {
         int (*reload)(void *manager, BusReloadDone done, void *userdata);
         /* What is wrong with the configuration; positive where something was not taken for that. */
         int (*remarks)(void *manager, const Remarks **ret);
-        int (*configuration)(void *manager, char **ret_json);
+        /* Without 'secrets' only what everybody may read in the files. */
+        int (*configuration)(void *manager, bool secrets, char **ret_json);
         const char *(*trouble)(void *manager); /* why the view cannot be trusted at all, or NULL */
 } BusRequests;
 

@@ -61,7 +61,7 @@ static int add_lines(json_object *lines, const ConfigFile *f) {
         return 0;
 }
 
-static int add_file(json_object *files, const ConfigFile *f) {
+static int add_file(json_object *files, const ConfigFile *f, bool hidden) {
         static const char *const kinds[_CONFIG_KIND_MAX] = {
                 [CONFIG_USERS] = "users", [CONFIG_DAEMON] = "daemon", [CONFIG_POLICY] = "policy", [CONFIG_UNIT] = "service",
         };
@@ -77,11 +77,12 @@ static int add_file(json_object *files, const ConfigFile *f) {
                 r = add_text(o, "name", f->name);
         if (r >= 0)
                 r = add_text(o, "drop_in", f->drop_in);
-        if (r >= 0)
+        if (r >= 0 && !hidden)
                 r = add_lines(lines, f);
         if (r < 0)
                 return r;
         if (json_object_object_add(o, "kept", json_object_new_boolean(f->kept)) < 0 ||
+            json_object_object_add(o, "hidden", json_object_new_boolean(hidden)) < 0 ||
             json_object_object_add(o, "lines", json_object_get(lines)) < 0)
                 return -ENOMEM;
         return json_object_array_add(files, json_object_get(o)) < 0 ? -ENOMEM : 0;
@@ -101,7 +102,19 @@ static bool is_shown(const Configuration *c, size_t i) {
         return false;
 }
 
-int configuration_describe(const Configuration *c, char **ret) {
+/* They quote the lines that they are about. */
+static bool is_about_secret(const Configuration *c, const char *remark) {
+        for (size_t i = 0; i < c->n; i++) {
+                _cleanup_free_ char *path = c->files[i].secret ? text_escape(c->files[i].path) : NULL;
+                const char *rest = path ? startswith(remark, path) : NULL;
+
+                if ((rest && *rest == ':') || (c->files[i].secret && !path))
+                        return true;
+        }
+        return false;
+}
+
+int configuration_describe(const Configuration *c, bool secrets, char **ret) {
         _cleanup_json_ json_object *o = json_object_new_object(), *files = json_object_new_array(), *warnings = json_object_new_array();
         const char *text;
         char *copy;
@@ -111,9 +124,10 @@ int configuration_describe(const Configuration *c, char **ret) {
                 return -ENOMEM;
         for (size_t i = 0; r >= 0 && i < c->n; i++)
                 if (is_shown(c, i))
-                        r = add_file(files, &c->files[i]);
+                        r = add_file(files, &c->files[i], c->files[i].secret && !secrets);
         for (char **line = c->remarks.lines; r >= 0 && line && *line; line++)
-                r = add_text(warnings, NULL, *line);
+                if (secrets || !is_about_secret(c, *line))
+                        r = add_text(warnings, NULL, *line);
         if (r < 0)
                 return r;
         if (json_object_object_add(o, "files", json_object_get(files)) < 0 ||

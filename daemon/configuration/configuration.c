@@ -41,12 +41,18 @@ static int name_file(ConfigFile *f, ConfigKind kind, const char *name, size_t n_
 }
 
 /* 1, or 0 where it is none of ours. */
+static int classify_in(ConfigFile *f, ConfigKind kind, const char *name) {
+        const char *slash = strchr(name, '/');
+
+        if (!slash)
+                return name_file(f, kind, name, strlen(name), NULL);
+        if (slash - name <= 2)
+                return 0;
+        return name_file(f, kind, name, (size_t) (slash - name) - 2, slash + 1); /* without ".d" */
+}
+
 static int classify_below(ConfigFile *f, const char *rest) {
-        static const struct {
-                const char *directory;
-                ConfigKind kind;
-        } directories[] = { { "stackd/policy/", CONFIG_POLICY }, { "systemd/system/", CONFIG_UNIT } };
-        const char *name, *slash;
+        const char *name;
 
         if (streq(rest, "passwd"))
                 return name_file(f, CONFIG_USERS, rest, strlen(rest), NULL);
@@ -55,21 +61,19 @@ static int classify_below(ConfigFile *f, const char *rest) {
         name = startswith(rest, "stackd/stackd.conf.d/");
         if (name)
                 return name_file(f, CONFIG_DAEMON, "stackd.conf", strlen("stackd.conf"), name);
-        for (size_t i = 0; i < ELEMENTSOF(directories); i++) {
-                name = startswith(rest, directories[i].directory);
-                if (!name)
-                        continue;
-                slash = strchr(name, '/');
-                if (!slash)
-                        return name_file(f, directories[i].kind, name, strlen(name), NULL);
-                if (slash - name <= 2)
-                        return 0;
-                return name_file(f, directories[i].kind, name, (size_t) (slash - name) - 2, slash + 1); /* without ".d" */
-        }
-        return 0;
+        name = startswith(rest, "stackd/policy/");
+        return name ? classify_in(f, CONFIG_POLICY, name) : 0;
 }
 
 static int classify(ConfigFile *f) {
+        for (unsigned i = 0; hierarchy_unit_directories[i]; i++) {
+                const char *rest = startswith(f->path + 1, hierarchy_unit_directories[i]);
+
+                if (!rest || *rest != '/')
+                        continue;
+                f->place = i;
+                return classify_in(f, CONFIG_UNIT, rest + 1);
+        }
         for (unsigned i = 0; hierarchy_places[i]; i++) {
                 const char *rest = startswith(f->path + 1, hierarchy_places[i]);
 
@@ -130,6 +134,7 @@ static int keep_text(ConfigFile *f, const ConfigFile *old) {
         f->text = text;
         f->state = FOUND_TEXT;
         f->kept = true;
+        f->secret |= old->secret;
         return 0;
 }
 
@@ -159,7 +164,10 @@ static int prefer_old(Configuration *fresh, ConfigFile *f, const Configuration *
 }
 
 static int take_found(Configuration *fresh, const Found *found, const Configuration *before) {
-        ConfigFile f = { .state = found->state, .line = found->line, .path = strdup(found->path), .text = strdup(found->text) };
+        ConfigFile f = {
+                .state = found->state, .line = found->line, .secret = found->secret, .path = strdup(found->path),
+                .text = strdup(found->text),
+        };
         int r = -ENOMEM;
 
         if (f.path && f.text)
@@ -182,7 +190,7 @@ static int take_directory(Configuration *fresh, const Found *found, const Config
         remark(&fresh->remarks, true, found->path, found->line, "%s", found->text);
         for (size_t i = 0; i < before->n; i++) {
                 const ConfigFile *old = &before->files[i];
-                Found again = { .state = old->state, .line = old->line, .path = old->path, .text = old->text };
+                Found again = { .state = old->state, .line = old->line, .secret = old->secret, .path = old->path, .text = old->text };
                 int r;
 
                 if (!path_is_below(old->path, found->path) || find_path(fresh, old->path))
@@ -319,7 +327,8 @@ int configuration_update(Configuration *c, const char *output, bool complete) {
                 return 0;
         }
         if (!complete)
-                remark(&fresh.remarks, true, "configuration", 0, "it could not be read to its end; 'stackctl reload' reads it again");
+                remark(&fresh.remarks, true, "configuration", 0, "it could not be read to its end; it is read again");
+        fresh.complete = complete;
         r = found_parse(output, &list);
         if (r >= 0)
                 r = take_all(&fresh, &list, c);

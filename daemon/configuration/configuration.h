@@ -28,6 +28,7 @@ typedef struct ConfigFile {
         bool faulty;    /* some of the text does not parse */
         bool kept;      /* the text is an earlier one */
         bool holds;     /* no other file hides it */
+        bool secret;    /* not everybody may read it */
 } ConfigFile;
 
 typedef struct Configuration {
@@ -37,6 +38,7 @@ typedef struct Configuration {
         DaemonSettings settings;
         Remarks remarks;   /* on the files as they are now */
         bool refused;      /* something was not taken, and what was before stays */
+        bool complete;     /* all of it has been read: else what is not there may be all the same */
 } Configuration;
 
 #define CONFIGURATION_NULL (Configuration) { .settings = DAEMON_SETTINGS_DEFAULT }
@@ -46,5 +48,6 @@ void configuration_done(Configuration *c);
  * so far. 0, or -ENOMEM, when all stays as it was. */
 int configuration_update(Configuration *c, const char *output, bool complete);
 
-/* What holds, line by line, and what is wrong with it, as JSON; owned by the caller. */
-int configuration_describe(const Configuration *c, char **ret);
+/* What holds, line by line, and what is wrong with it, as JSON; owned by the caller. Without 'secrets' nothing that
+ * is in files which not everybody may read. */
+int configuration_describe(const Configuration *c, bool secrets, char **ret);

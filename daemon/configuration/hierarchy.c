@@ -10,12 +10,29 @@
 #include "common/file.h"
 #include "common/text.h"
 #include "daemon/configuration/hierarchy.h"
+#include "daemon/policy/setting.h"
 
 #define FILE_MAX (1024U * 1024)
 #define TOTAL_MAX (12U * 1024 * 1024) /* a child's output may be 16 MiB */
 #define ENTRIES_MAX 4096U
 
 const char *const hierarchy_places[] = { "etc", "run", "usr/local/lib", "usr/lib", NULL };
+/* systemd.unit(5), "Unit File Load Path" */
+const char *const hierarchy_unit_directories[] = {
+        "etc/systemd/system.control",
+        "run/systemd/system.control",
+        "run/systemd/transient",
+        "run/systemd/generator.early",
+        "etc/systemd/system",
+        "etc/systemd/system.attached",
+        "run/systemd/system",
+        "run/systemd/system.attached",
+        "run/systemd/generator",
+        "usr/local/lib/systemd/system",
+        "usr/lib/systemd/system",
+        "run/systemd/generator.late",
+        NULL,
+};
 
 typedef struct Reader {
         int root_fd;
@@ -24,13 +41,17 @@ typedef struct Reader {
         size_t total;
 } Reader;
 
-static void emit(Reader *r, FoundState state, unsigned line, const char *path, const char *text) {
-        _cleanup_free_ char *head = text_format("%u %u %zu %zu\n/%s", state, line, strlen(path) + 1, strlen(text), path);
+static void emit_found(Reader *r, FoundState state, bool secret, unsigned line, const char *path, const char *text) {
+        _cleanup_free_ char *head = text_format("%u %u %u %zu %zu\n/%s", state, secret, line, strlen(path) + 1, strlen(text), path);
 
         r->total += strlen(path) + strlen(text) + 64;
         /* Without a parent there is nobody to tell. */
         if (!head || file_write_all(r->output_fd, head, strlen(head)) < 0 || file_write_all(r->output_fd, text, strlen(text)) < 0)
                 _exit(EXIT_FAILURE);
+}
+
+static void emit(Reader *r, FoundState state, unsigned line, const char *path, const char *text) {
+        emit_found(r, state, false, line, path, text);
 }
 
 static int open_at(const Reader *r, const char *path, int flags) {
@@ -83,6 +104,25 @@ static int open_regular(const Reader *r, const char *path, const char **ret_wron
         return TAKE_FD(fd);
 }
 
+/* Whether every user of this machine could read the file where it really is: by its mode, and by those of all
+ * directories above it. */
+static bool is_public(const Reader *r, const char *path, int fd) {
+        _cleanup_free_ char *whole = text_format("/%s", path), *real = NULL;
+        struct stat st;
+
+        if (fstat(fd, &st) < 0 || !(st.st_mode & S_IROTH))
+                return false;
+        if (!r->machine)
+                return true;
+        real = whole ? realpath(whole, NULL) : NULL;
+        for (char *slash = real ? strrchr(real, '/') : NULL; slash && slash != real; slash = strrchr(real, '/')) {
+                *slash = 0;
+                if (stat(real, &st) < 0 || !(st.st_mode & S_IXOTH))
+                        return false;
+        }
+        return real;
+}
+
 static unsigned line_of(const char *text, const char *at) {
         unsigned line = 1;
 
@@ -124,7 +164,7 @@ static void read_file(Reader *r, const char *path, const char *wanted) {
         else if (size == 0)
                 emit(r, FOUND_MASK, 0, path, "");
         else
-                emit(r, FOUND_TEXT, 0, path, wanted && !strstr(text, wanted) ? "" : text);
+                emit_found(r, FOUND_TEXT, !is_public(r, path, fd), 0, path, wanted && !strstr(text, wanted) ? "" : text);
 }
 
 static int compare_names(const void *a, const void *b) {
@@ -219,11 +259,8 @@ void hierarchy_read(const char *root, int output_fd) {
                 read_drop_ins(&r, conf_d, NULL);
                 read_directory(&r, policy, ".policy", NULL);
         }
-        for (const char *const *place = hierarchy_places; *place; place++) {
-                _cleanup_free_ char *units = below(*place, "systemd/system");
-
-                read_directory(&r, units, ".service", "[X-Stackd]");
-        }
+        for (const char *const *units = hierarchy_unit_directories; *units; units++)
+                read_directory(&r, *units, ".service", "[" SECTION_OF_UNITS "]");
         fd_close(r.root_fd);
 }
 
@@ -250,15 +287,17 @@ int found_parse(const char *output, FoundList *ret) {
                 _cleanup_(found_done) Found f = {};
                 size_t n_path, n_text, n_head;
                 const char *end = memchr(output, '\n', left);
-                unsigned state;
+                unsigned state, secret;
                 int r;
 
-                if (!end || sscanf(output, "%u %u %zu %zu\n", &state, &f.line, &n_path, &n_text) != 4 || state >= _FOUND_STATE_MAX)
+                if (!end || sscanf(output, "%u %u %u %zu %zu\n", &state, &secret, &f.line, &n_path, &n_text) != 5 ||
+                    state >= _FOUND_STATE_MAX)
                         break;
                 n_head = (size_t) (end - output) + 1;
                 if (n_path > left - n_head || n_text > left - n_head - n_path)
                         break;
                 f.state = (FoundState) state;
+                f.secret = secret;
                 f.path = strndup(end + 1, n_path);
                 f.text = strndup(end + 1 + n_path, n_text);
                 if (!f.path || !f.text)

@@ -4,6 +4,7 @@
 /* Where configuration is, and what a child that reads it tells: the files of all directories, for the parent to
  * choose from. Directories may be on storage that hangs, and so nobody else opens them. */
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/cleanup.h"
@@ -19,6 +20,7 @@ typedef enum FoundState {
 typedef struct Found {
         FoundState state;
         unsigned line; /* which the trouble is about; 0 */
+        bool secret;   /* not everybody may read the file */
         char *path;    /* as from the root */
         char *text;
 } Found;
@@ -30,6 +32,8 @@ typedef struct FoundList {
 
 /* In order of precedence, relative to the root. NULL-terminated. */
 extern const char *const hierarchy_places[];
+/* The same for units: all directories of systemd's system manager, with what is generated and made at run time. */
+extern const char *const hierarchy_unit_directories[];
 
 /* Reads everything below 'root' (NULL: this machine), and writes it to the descriptor. For a child. */
 void hierarchy_read(const char *root, int output_fd);

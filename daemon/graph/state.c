@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
 #include <string.h>
 
 #include "common/text.h"
@@ -24,6 +25,7 @@ void state_done(State *s) {
                 cgroup_done(&s->cgroups[i]);
         for (size_t i = 0; i < s->n_readings; i++)
                 reading_done(&s->readings[i]);
+        hashmap_free(s->by_path);
         free(s->cgroups);
         free(s->readings);
         *s = (State) {};
@@ -32,11 +34,18 @@ void state_done(State *s) {
 int state_add_cgroup(State *s, CgroupState *c) {
         int r = -ENOMEM;
 
-        if (c->path)
-                r = ARRAY_APPEND(s->cgroups, s->n_cgroups, s->cgroups_capacity, *c);
-        if (r < 0)
+        if (!s->by_path)
+                s->by_path = hashmap_new();
+        if (c->path && s->by_path)
+                r = array_reserve((void **) &s->cgroups, &s->cgroups_capacity, s->n_cgroups + 1, sizeof(CgroupState));
+        if (r >= 0)
+                r = hashmap_put(s->by_path, c->path, (void *) (s->n_cgroups + 1));
+        if (r < 0) {
                 cgroup_done(c);
-        return r;
+                return r;
+        }
+        s->cgroups[s->n_cgroups++] = *c;
+        return 0;
 }
 
 int state_add_reading(State *s, Reading *reading) {
@@ -50,8 +59,7 @@ int state_add_reading(State *s, Reading *reading) {
 }
 
 CgroupState *state_find_cgroup(const State *s, const char *path) {
-        for (size_t i = 0; i < s->n_cgroups; i++)
-                if (streq(s->cgroups[i].path, path))
-                        return &s->cgroups[i];
-        return NULL;
+        size_t number = s->by_path ? (size_t) hashmap_get(s->by_path, path) : 0;
+
+        return number > 0 ? &s->cgroups[number - 1] : NULL;
 }

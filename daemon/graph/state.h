@@ -4,6 +4,7 @@
 /* What the kernel's settings are now, for planning: control groups of lower-layer processes with all that
  * share their ancestors, and the settings of layers that policy has something to say about. */
 
+#include "common/hashmap.h"
 #include "daemon/graph/fact.h"
 
 #define MEMORY_UNLIMITED UINT64_MAX
@@ -18,6 +19,7 @@ typedef struct CgroupState {
         bool has_swap_max;
         char *preference;   /* of systemd-oomd: "none", "avoid", "omit" */
         unsigned processes; /* in it and below */
+        unsigned drop_ins;  /* which settings somebody has made at run time: bits, by the number of the action */
 } CgroupState;
 
 /* A setting of a layer. */
@@ -32,6 +34,7 @@ typedef struct Reading {
 typedef struct State {
         CgroupState *cgroups;
         size_t n_cgroups, cgroups_capacity;
+        Hashmap *by_path; /* of the cgroups: their number in the array, from 1 on */
         Reading *readings;
         size_t n_readings, readings_capacity;
         bool recursive_protection; /* cgroup2 is mounted with memory_recursiveprot */
@@ -41,7 +44,7 @@ typedef struct State {
 
 void state_done(State *s);
 
-/* Takes over what is pointed to, also on failure. */
+/* Take over what is pointed to, also on failure. A cgroup is added once. */
 int state_add_cgroup(State *s, CgroupState *c);
 int state_add_reading(State *s, Reading *r);
 

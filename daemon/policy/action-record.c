@@ -155,10 +155,43 @@ int record_copy(const Record *r, Record *ret) {
         return 0;
 }
 
+void record_index_done(RecordIndex *i) {
+        hashmap_free(i->by_target);
+        free(i->next);
+        *i = (RecordIndex) {};
+}
+
+int record_index_make(const RecordView *v, RecordIndex *ret) {
+        _cleanup_(record_index_done) RecordIndex index = { .by_target = hashmap_new(), .next = calloc(v->n + 1, sizeof(size_t)) };
+
+        if (!index.by_target || !index.next)
+                return -ENOMEM;
+        for (size_t i = 0; i < v->n; i++) {
+                int r = hashmap_put(index.by_target, v->records[i].target, (void *) (i + 1));
+                size_t first;
+
+                if (r == -ENOMEM)
+                        return r;
+                if (r >= 0)
+                        continue;
+                first = (size_t) hashmap_get(index.by_target, v->records[i].target) - 1;
+                index.next[i] = index.next[first];
+                index.next[first] = i + 1;
+        }
+        *ret = index;
+        index = (RecordIndex) {};
+        return 0;
+}
+
 const Record *record_find(const RecordView *v, ActionKind kind, const char *target, const char *key) {
-        for (size_t i = 0; i < v->n; i++)
-                if (v->records[i].kind == kind && streq(v->records[i].target, target) && streq(v->records[i].key, key))
-                        return &v->records[i];
+        size_t i = v->index ? (size_t) hashmap_get(v->index->by_target, target) : 1;
+
+        for (; i > 0 && i <= v->n; i = v->index ? v->index->next[i - 1] : i + 1) {
+                const Record *r = &v->records[i - 1];
+
+                if (r->kind == kind && streq(r->target, target) && streq(r->key, key))
+                        return r;
+        }
         return NULL;
 }
 

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "common/hashmap.h"
+
 typedef enum ActionKind {
         ACTION_IO_FLUSHER,       /* process:PID:START    "none", "partial", "all" */
         ACTION_OOM_SCORE,        /* process:PID:START    -1000 .. 1000 */
@@ -18,8 +20,8 @@ typedef enum ActionKind {
         ACTION_SWAP_MAX,         /* unit:NAME            bytes, "max" */
         ACTION_WRITEBACK_LIMIT,  /* bdi:NAME:INODE       key max_ratio: "1%", "1048576 bytes"; strict_limit: "0", "1" */
         ACTION_DIRECT_IO,        /* block:MAJ:MIN:DISKSEQ "yes", "no" */
-        ACTION_MOUNT_OPTION,     /* mount:ID:MAJ:MIN for one mount, fs:MAJ:MIN for its file system; key is the
-                                  * option, values are the words that set it */
+        ACTION_MOUNT_OPTION,     /* mount:ID:MAJ:MIN:INODE for one mount, fs:MAJ:MIN:INODE for its file system; key is
+                                  * the option, values are the words that set it */
         _ACTION_KIND_MAX,
         _ACTION_KIND_INVALID = -22,
 } ActionKind;
@@ -71,10 +73,17 @@ typedef struct Record {
         char *detail;
 } Record;
 
+/* Which records are about a target. */
+typedef struct RecordIndex {
+        Hashmap *by_target; /* the first one with each: its number, from 1 on */
+        size_t *next;       /* of each record: another one with the same target, likewise */
+} RecordIndex;
+
 /* A read-only view of the ledger. */
 typedef struct RecordView {
         const Record *records;
         size_t n;
+        const RecordIndex *index; /* NULL: there is none */
         /* What an administrator reverted is left alone until it is applied again: the ids in 'held', or
          * everything but them where all_held. */
         char *const *held;
@@ -98,5 +107,8 @@ void plan_sort(Plan *p);
 
 int record_copy(const Record *r, Record *ret);
 void record_done(Record *r);
+/* Holds for as long as the records stay as they are. 0 or -ENOMEM. */
+int record_index_make(const RecordView *v, RecordIndex *ret);
+void record_index_done(RecordIndex *i);
 const Record *record_find(const RecordView *v, ActionKind kind, const char *target, const char *key);
 bool record_view_holds(const RecordView *v, const char *id);

@@ -10,9 +10,31 @@
 #define RULE_UNDO "built-in:undo"
 #define RULE_REVERT "stackctl revert"
 
-static int collect(WantList *l, const PlanInput *in) {
+/* What both halves of a plan are: what is wanted, and a way to find what was done. */
+typedef struct Work {
+        PlanInput in;
+        RecordView done;
+        RecordIndex index;
+        WantList wants;
+} Work;
+
+static void work_done(Work *w) {
+        want_list_done(&w->wants);
+        record_index_done(&w->index);
+}
+
+static int work_begin(Work *w, const PlanInput *from) {
+        WantList *l = &w->wants;
+        PlanInput *in = &w->in;
         int r;
 
+        w->done = *from->done;
+        r = record_index_make(&w->done, &w->index);
+        if (r < 0)
+                return r;
+        w->done.index = &w->index;
+        w->in = *from;
+        w->in.done = &w->done;
         r = want_processes(l, in);
         if (r >= 0)
                 r = want_units(l, in);
@@ -75,10 +97,12 @@ static int add_failed(Plan *p, const PlanInput *in, const Want *w, char *error) 
         return error ? add_want(p, in, w, w->actual, ACTION_FAILED, error) : -ENOMEM;
 }
 
-/* Somebody has decided otherwise since: neither we nor an undo of ours take that back. */
+/* Somebody has decided otherwise since: neither we nor an undo of ours take that back. Also who puts it back to what
+ * it was. */
 static bool is_foreign(const Want *w, const Record *record) {
-        return record && record->set && w->actual && !w->never_foreign && !streq(w->actual, record->set) &&
-                !streq(w->actual, record->from);
+        if (!record || !record->set || !w->actual || w->never_foreign || streq(w->actual, record->set))
+                return false;
+        return !w->renewed || !streq(w->actual, record->from);
 }
 
 static bool is_in_force(const Want *w, const Record *record) {
@@ -102,8 +126,9 @@ static int plan_want(Plan *p, const PlanInput *in, const Want *w) {
         if (!w->actual || (w->satisfied && !(record && streq_ptr(w->actual, record->set) && !w->never_foreign && !streq(w->actual, w->to))))
                 return 0;
         if (is_foreign(w, record))
-                return add_failed(p, in, w, text_format("someone else has set it to %s meanwhile, which is left so; "
-                                                        "'stackctl apply' sets it again", w->actual));
+                return add_failed(p, in, w, text_format("someone else has set it %sto %s meanwhile, which is left so; "
+                                                        "'stackctl apply' sets it again", streq(w->actual, record->from) ? "back " : "",
+                                                        w->actual));
         return add_want(p, in, w, w->actual, ACTION_PLANNED, NULL);
 }
 
@@ -164,42 +189,42 @@ static bool is_own_mark(const Record *record) {
 }
 
 /* While something could not be seen, it may be that which a slice carries a reservation for. */
-static bool may_carry(const PlanInput *in, const WantList *wants, const Record *record) {
-        if (record->subject[0])
-                return false;
-        for (size_t i = 0; i < in->done->n; i++) {
-                const Record *other = &in->done->records[i];
+static void find_carried(const Work *work, bool carried[_ACTION_KIND_MAX]) {
+        for (size_t i = 0; i < work->done.n; i++) {
+                const Record *record = &work->done.records[i];
 
-                if (other->kind == record->kind && other->subject[0] && !want_list_find(wants, other->kind, other->target, other->key) &&
-                    !record_view_holds(in->done, other->subject))
-                        return true;
+                carried[record->kind] |= record->subject[0] && !want_list_find(&work->wants, record->kind, record->target, record->key) &&
+                        !record_view_holds(&work->done, record->subject);
         }
-        return false;
 }
 
-static int plan_record(Plan *p, const PlanInput *in, const WantList *wants, const Record *record) {
+static int plan_record(Plan *p, const Work *work, const bool carried[_ACTION_KIND_MAX], const Record *record) {
+        const PlanInput *in = &work->in;
         bool held = record_view_holds(in->done, record->subject);
-        const Want *w = want_list_find(wants, record->kind, record->target, record->key);
+        const Want *w = want_list_find(&work->wants, record->kind, record->target, record->key);
 
         if (w && !(w->refusal && !w->only_keep))
                 return 0;
         if (!held && is_own_mark(record))
                 return 0;
-        if (!held && !in->complete && (record->subject[0] || may_carry(in, wants, record)))
+        if (!held && !in->complete && (record->subject[0] || carried[record->kind]))
                 return 0;
         return record->kind == ACTION_IO_FLUSHER ? add_mark_undo(p, in, record, held) : add_undo(p, record, held);
 }
 
 int plan_make(Plan *ret, const PlanInput *in) {
-        _cleanup_(want_list_done) WantList wants = {};
+        _cleanup_(work_done) Work work = {};
         _cleanup_(plan_done) Plan p = {};
+        bool carried[_ACTION_KIND_MAX] = {};
         int r;
 
-        r = collect(&wants, in);
-        for (size_t i = 0; r >= 0 && i < wants.n; i++)
-                r = plan_want(&p, in, &wants.wants[i]);
-        for (size_t i = 0; r >= 0 && i < in->done->n; i++)
-                r = plan_record(&p, in, &wants, &in->done->records[i]);
+        r = work_begin(&work, in);
+        for (size_t i = 0; r >= 0 && i < work.wants.n; i++)
+                r = plan_want(&p, &work.in, &work.wants.wants[i]);
+        if (r >= 0 && !in->complete)
+                find_carried(&work, carried);
+        for (size_t i = 0; r >= 0 && i < work.done.n; i++)
+                r = plan_record(&p, &work, carried, &work.done.records[i]);
         if (r < 0)
                 return r;
         plan_sort(&p);
@@ -250,17 +275,17 @@ int plan_make_revert(Plan *ret, const PlanInput *in, char *const *ids) {
 }
 
 int plan_make_in_force(Plan *ret, const PlanInput *in) {
-        _cleanup_(want_list_done) WantList wants = {};
+        _cleanup_(work_done) Work work = {};
         _cleanup_(plan_done) Plan p = {};
         int r;
 
-        r = collect(&wants, in);
-        for (size_t i = 0; r >= 0 && i < wants.n; i++) {
-                const Want *w = &wants.wants[i];
-                const Record *record = record_find(in->done, w->kind, w->target, w->key);
+        r = work_begin(&work, in);
+        for (size_t i = 0; r >= 0 && i < work.wants.n; i++) {
+                const Want *w = &work.wants.wants[i];
+                const Record *record = record_find(&work.done, w->kind, w->target, w->key);
 
                 if (!w->only_keep && !w->refusal && is_in_force(w, record))
-                        r = add_want(&p, in, w, record->from, ACTION_APPLIED, NULL);
+                        r = add_want(&p, &work.in, w, record->from, ACTION_APPLIED, NULL);
         }
         if (r < 0)
                 return r;

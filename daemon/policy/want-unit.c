@@ -43,6 +43,7 @@ typedef struct Unit {
 typedef struct UnitList {
         Unit *units;
         size_t n, capacity;
+        Hashmap *by_name; /* the number of each, from 1 on */
 } UnitList;
 
 static void unit_list_done(UnitList *l) {
@@ -50,6 +51,7 @@ static void unit_list_done(UnitList *l) {
                 free(l->units[i].name);
                 free(l->units[i].path);
         }
+        hashmap_free(l->by_name);
         free(l->units);
 }
 
@@ -78,10 +80,9 @@ static int is_below_swap(Analysis *a, Node *n) {
 }
 
 static Unit *find_unit(UnitList *l, const char *name) {
-        for (size_t i = 0; name && i < l->n; i++)
-                if (l->units[i].name && streq(l->units[i].name, name))
-                        return &l->units[i];
-        return NULL;
+        size_t number = name ? (size_t) hashmap_get(l->by_name, name) : 0;
+
+        return number > 0 ? &l->units[number - 1] : NULL;
 }
 
 static int add_unit(UnitList *l, char *name, size_t length, const char *why, Node *n, Unit **ret) {
@@ -89,12 +90,15 @@ static int add_unit(UnitList *l, char *name, size_t length, const char *why, Nod
         int r = -ENOMEM;
 
         if (u.path)
-                r = ARRAY_APPEND(l->units, l->n, l->capacity, u);
+                r = array_reserve((void **) &l->units, &l->capacity, l->n + 1, sizeof(Unit));
+        if (r >= 0 && name)
+                r = hashmap_put(l->by_name, name, (void *) (l->n + 1));
         if (r < 0) {
                 free(u.name);
                 free(u.path);
                 return r;
         }
+        l->units[l->n++] = u;
         *ret = &l->units[l->n - 1];
         return 0;
 }
@@ -152,6 +156,9 @@ static int collect_units(UnitList *l, const PlanInput *in) {
         size_t position = 0;
         Node *n;
 
+        l->by_name = hashmap_new();
+        if (!l->by_name)
+                return -ENOMEM;
         while ((n = graph_next(in->graph, &position))) {
                 int r;
 
@@ -164,7 +171,13 @@ static int collect_units(UnitList *l, const PlanInput *in) {
         return 0;
 }
 
-static Want unit_want(const Unit *u, ActionKind kind, const Setting *setting) {
+/* A unit that was made at run time, and anew since, has nothing any more of what was set for the earlier one. What
+ * somebody puts back, by way of systemd or not, leaves the drop-in. */
+static bool is_renewed(const CgroupState *c, ActionKind kind) {
+        return !(c->drop_ins & 1U << kind);
+}
+
+static Want unit_want(const Unit *u, const CgroupState *c, ActionKind kind, const Setting *setting) {
         return (Want) {
                 .kind = kind,
                 .target = text_format("unit:%s", u->name),
@@ -174,6 +187,7 @@ static Want unit_want(const Unit *u, ActionKind kind, const Setting *setting) {
                 .place = strdup(u->path),
                 .setting = setting,
                 .only_keep = !u->certain,
+                .renewed = is_renewed(c, kind),
         };
 }
 
@@ -205,7 +219,7 @@ static int want_reservation(WantList *l, const PlanInput *in, const Unit *u, con
 
         if (!setting_is_set(setting) || (setting->mode == SETTING_VALUE && setting->number <= 0))
                 return 0;
-        w = unit_want(u, s->kind, setting);
+        w = unit_want(u, c, s->kind, setting);
         if (w.target && w.only_keep && !record_find(in->done, s->kind, w.target, "")) {
                 want_done(&w); /* there is nothing to keep: no slice shall carry it */
                 return 0;
@@ -236,7 +250,7 @@ static int want_no_swap(WantList *l, const Unit *u, const CgroupState *c) {
                 return 0;
         if (setting->mode == SETTING_VALUE)
                 wanted = setting_to_bytes(setting);
-        w = unit_want(u, ACTION_SWAP_MAX, setting);
+        w = unit_want(u, c, ACTION_SWAP_MAX, setting);
         w.to = memory_to_string(wanted);
         w.actual = memory_to_string(c->swap_max);
         w.satisfied = c->swap_max <= wanted;
@@ -253,7 +267,7 @@ static int want_preference(WantList *l, const PlanInput *in, const Unit *u, cons
         if (!setting_is_set(setting) || !c->preference || (setting->mode == SETTING_AUTO && !in->state->oomd))
                 return 0;
         wanted = setting->mode == SETTING_VALUE && setting->text ? setting->text : "avoid";
-        w = unit_want(u, ACTION_OOMD_PREFERENCE, setting);
+        w = unit_want(u, c, ACTION_OOMD_PREFERENCE, setting);
         w.to = strdup(wanted);
         w.actual = strdup(c->preference);
         w.satisfied = streq(c->preference, wanted) || streq(c->preference, "omit");
@@ -283,17 +297,22 @@ static int want_refused(WantList *l, const Unit *u) {
 
 /* ---- slices ---- */
 
+#define NO_WANT SIZE_MAX
+
+/* A cgroup with what those below it come to. */
+typedef struct Branch {
+        const CgroupState *c;
+        size_t level, parent; /* SIZE_MAX: it has no parent that is known */
+        size_t want, below;   /* in the list: its own, and the first below it; NO_WANT */
+        uint64_t sum;         /* of what its children will have */
+} Branch;
+
 typedef struct Tree {
         const PlanInput *in;
         WantList *wants;
         const Strength *strength;
+        Branch *branches; /* in the order of the cgroups */
 } Tree;
-
-static bool is_child(const char *path, const char *parent) {
-        size_t n = strlen(parent);
-
-        return strncmp(path, parent, n) == 0 && path[n] == '/' && path[n + 1] && !strchr(path + n + 1, '/');
-}
 
 static uint64_t add_saturated(uint64_t a, uint64_t b) {
         return a > UINT64_MAX - b ? UINT64_MAX : a + b;
@@ -306,18 +325,11 @@ static const Record *cgroup_record(const Tree *t, const char *path) {
         return target ? record_find(t->in->done, t->strength->kind, target, "") : NULL;
 }
 
-static const Want *cgroup_want(const Tree *t, const char *path) {
-        for (size_t i = 0; i < t->wants->n; i++)
-                if (t->wants->wants[i].kind == t->strength->kind && t->wants->wants[i].place && streq(t->wants->wants[i].place, path))
-                        return &t->wants->wants[i];
-        return NULL;
-}
-
 /* What the cgroup will have when the plan is carried out. */
-static uint64_t future_value(const Tree *t, const CgroupState *c) {
-        const Want *w = cgroup_want(t, c->path);
-        const Record *record = cgroup_record(t, c->path);
-        uint64_t value = value_of(t->strength, c), other;
+static uint64_t future_value(const Tree *t, const Branch *b) {
+        const Want *w = b->want != NO_WANT ? &t->wants->wants[b->want] : NULL;
+        const Record *record = cgroup_record(t, b->c->path);
+        uint64_t value = value_of(t->strength, b->c), other;
 
         if (w && !w->only_keep && !w->satisfied && memory_from_string(w->to, &other) >= 0)
                 return other;
@@ -330,53 +342,41 @@ static uint64_t future_value(const Tree *t, const CgroupState *c) {
         return value;
 }
 
-static bool has_want_below(const Tree *t, const char *path) {
-        for (size_t i = 0; i < t->wants->n; i++) {
-                const Want *w = &t->wants->wants[i];
-
-                if (w->kind == t->strength->kind && w->place && !streq(w->place, path) && path_is_below(w->place, path))
-                        return true;
-        }
-        return false;
-}
-
-static int want_slice(const Tree *t, const CgroupState *c) {
-        const char *name = slice_of_cgroup(c->path);
-        const Record *record = cgroup_record(t, c->path);
-        uint64_t present = value_of(t->strength, c), own = present, sum = 0;
-        const Want *below = NULL;
+static int want_slice(const Tree *t, Branch *b) {
+        const char *name = slice_of_cgroup(b->c->path);
+        const Record *record = cgroup_record(t, b->c->path);
+        uint64_t present = value_of(t->strength, b->c), own = present, sum = b->sum;
         Want w;
+        int r;
 
         if (record && memory_from_string(record->from, &own) < 0)
                 return 0;
-        for (size_t i = 0; i < t->in->state->n_cgroups; i++)
-                if (is_child(t->in->state->cgroups[i].path, c->path))
-                        sum = add_saturated(sum, future_value(t, &t->in->state->cgroups[i]));
         /* Reservations of more than the machine can give are shared out by the kernel in proportion; with all of it
          * reserved, nothing could be reclaimed. */
         if (t->in->state->memory_total > 0)
                 sum = MIN(sum, t->in->state->memory_total / 2 / RESERVATION_GRANULARITY * RESERVATION_GRANULARITY);
-        for (size_t i = 0; !below && i < t->wants->n; i++)
-                if (t->wants->wants[i].kind == t->strength->kind && t->wants->wants[i].place && path_is_below(t->wants->wants[i].place, c->path))
-                        below = &t->wants->wants[i];
-        if (!below || (sum <= own && record) || sum == 0)
+        if ((sum <= own && record) || sum == 0)
                 return 0;
         w = (Want) {
                 .kind = t->strength->kind,
                 .target = text_format("unit:%s", name[0] == '_' ? name + 1 : name),
                 .key = strdup(""),
                 .name = strdup(name),
-                .place = strdup(c->path),
-                .setting = below->setting,
+                .place = strdup(b->c->path),
+                .setting = t->wants->wants[b->below].setting,
                 .actual = memory_to_string(present),
                 .to = memory_to_string(MAX(sum, own)),
                 .satisfied = present >= sum && !record,
+                .renewed = is_renewed(b->c, t->strength->kind),
                 .reason = text_format("so much is reserved below it, and a reservation that it does not carry is none"),
         };
-        return want_list_add(t->wants, &w);
+        r = want_list_add(t->wants, &w);
+        if (r >= 0)
+                b->want = t->wants->n - 1;
+        return r;
 }
 
-static size_t path_depth(const char *path) {
+static size_t path_level(const char *path) {
         size_t n = 0;
 
         for (; *path; path++)
@@ -384,25 +384,75 @@ static size_t path_depth(const char *path) {
         return n;
 }
 
+/* The number of a cgroup, SIZE_MAX where it is not known. */
+static size_t number_of(const State *s, const char *path) {
+        const CgroupState *c = state_find_cgroup(s, path);
+
+        return c ? (size_t) (c - s->cgroups) : SIZE_MAX;
+}
+
+static int make_branches(const Tree *t) {
+        const State *s = t->in->state;
+
+        for (size_t i = 0; i < s->n_cgroups; i++) {
+                const char *path = s->cgroups[i].path, *slash = strrchr(path, '/');
+                _cleanup_free_ char *above = slash ? strndup(path, (size_t) (slash - path)) : NULL;
+
+                if (slash && !above)
+                        return -ENOMEM;
+                t->branches[i] = (Branch) {
+                        .c = &s->cgroups[i], .level = path_level(path), .parent = above ? number_of(s, above) : SIZE_MAX,
+                        .want = NO_WANT, .below = NO_WANT,
+                };
+        }
+        for (size_t i = t->wants->n; i-- > 0;) {
+                const Want *w = &t->wants->wants[i];
+                size_t number = w->kind == t->strength->kind && w->place ? number_of(s, w->place) : SIZE_MAX;
+
+                if (number != SIZE_MAX)
+                        t->branches[number].want = i;
+        }
+        return 0;
+}
+
+static int compare_branches(const void *a, const void *b) {
+        const Branch *x = *(Branch *const *) a, *y = *(Branch *const *) b;
+
+        return x->level != y->level ? (x->level < y->level ? 1 : -1) : x < y ? -1 : x > y;
+}
+
+/* It is final when all below it are; then it becomes part of the one above. */
+static int finish_branch(const Tree *t, Branch *b) {
+        Branch *above = b->parent != SIZE_MAX ? &t->branches[b->parent] : NULL;
+        int r = 0;
+
+        if (b->c->described && slice_of_cgroup(b->c->path) && b->below != NO_WANT)
+                r = want_slice(t, b);
+        if (r < 0 || !above)
+                return r;
+        above->sum = add_saturated(above->sum, future_value(t, b));
+        above->below = MIN(above->below, MIN(b->want, b->below));
+        return 0;
+}
+
 /* From the leaves up: a slice is a child of the one above it. */
 static int want_slices(WantList *l, const PlanInput *in, const Strength *s) {
-        Tree t = { .in = in, .wants = l, .strength = s };
-        size_t deepest = 0;
+        size_t n = in->state->n_cgroups;
+        _cleanup_free_ Branch *branches = calloc(n + 1, sizeof(Branch)), **order = calloc(n + 1, sizeof(Branch *));
+        Tree t = { .in = in, .wants = l, .strength = s, .branches = branches };
+        int r;
 
-        for (size_t i = 0; i < in->state->n_cgroups; i++)
-                deepest = MAX(deepest, path_depth(in->state->cgroups[i].path));
-        for (size_t depth = deepest; depth > 0; depth--)
-                for (size_t i = 0; i < in->state->n_cgroups; i++) {
-                        const CgroupState *c = &in->state->cgroups[i];
-                        int r;
-
-                        if (!c->described || path_depth(c->path) != depth || !slice_of_cgroup(c->path) || !has_want_below(&t, c->path))
-                                continue;
-                        r = want_slice(&t, c);
-                        if (r < 0)
-                                return r;
-                }
-        return 0;
+        if (!branches || !order)
+                return -ENOMEM;
+        r = make_branches(&t);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n; i++)
+                order[i] = &branches[i];
+        qsort(order, n, sizeof(Branch *), compare_branches);
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = finish_branch(&t, order[i]);
+        return r;
 }
 
 static int want_unit(WantList *l, const PlanInput *in, const Unit *u) {

@@ -23,25 +23,39 @@ void want_done(Want *w) {
 void want_list_done(WantList *l) {
         for (size_t i = 0; i < l->n; i++)
                 want_done(&l->wants[i]);
+        hashmap_free(l->by_target);
         free(l->wants);
         *l = (WantList) {};
 }
 
 Want *want_list_find(const WantList *l, ActionKind kind, const char *target, const char *key) {
-        for (size_t i = 0; i < l->n; i++)
-                if (l->wants[i].kind == kind && streq(l->wants[i].target, target) && streq(l->wants[i].key, key))
-                        return &l->wants[i];
+        for (size_t i = l->by_target ? (size_t) hashmap_get(l->by_target, target) : 0; i > 0; i = l->wants[i - 1].next)
+                if (l->wants[i - 1].kind == kind && streq(l->wants[i - 1].key, key))
+                        return &l->wants[i - 1];
         return NULL;
 }
 
 int want_list_add(WantList *l, Want *want) {
+        size_t first;
         int r = -ENOMEM;
 
-        if (want->target && want->key && want->name && want->to && (want->reason || want->subject))
-                r = ARRAY_APPEND(l->wants, l->n, l->capacity, *want);
-        if (r < 0)
+        if (!l->by_target)
+                l->by_target = hashmap_new();
+        if (l->by_target && want->target && want->key && want->name && want->to && (want->reason || want->subject))
+                r = array_reserve((void **) &l->wants, &l->capacity, l->n + 1, sizeof(Want));
+        if (r >= 0)
+                r = hashmap_put(l->by_target, want->target, (void *) (l->n + 1));
+        if (r < 0 && r != -EEXIST) {
                 want_done(want);
-        return r;
+                return r;
+        }
+        l->wants[l->n++] = *want;
+        if (r >= 0)
+                return 0;
+        first = (size_t) hashmap_get(l->by_target, want->target) - 1;
+        l->wants[l->n - 1].next = l->wants[first].next;
+        l->wants[first].next = l->n;
+        return 0;
 }
 
 /* Below something by a guess is not reason enough to change a process, nor to take a change away. */

@@ -3,6 +3,7 @@
 
 /* What policy wants of one setting of one object, beside what it is now: half of a plan. */
 
+#include "common/hashmap.h"
 #include "daemon/policy/plan.h"
 
 typedef struct Want {
@@ -19,12 +20,15 @@ typedef struct Want {
         bool satisfied;  /* as it is, it is good enough, whoever made it so */
         bool inexact;    /* reads back as something else than what was asked for */
         bool only_keep;  /* not certain enough to begin with it, but to go on */
+        bool renewed;    /* what was set went with the object that had it: this is another one with the same target */
         bool never_foreign; /* also changes by itself: any other value than the wanted one is mended */
+        size_t next; /* another one with the same target: its number, from 1 on */
 } Want;
 
 typedef struct WantList {
         Want *wants;
         size_t n, capacity;
+        Hashmap *by_target; /* the first one with each: its number, from 1 on */
 } WantList;
 
 void want_done(Want *w);

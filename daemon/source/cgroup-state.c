@@ -2,8 +2,12 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/hashmap.h"
 #include "common/text.h"
 #include "daemon/source/cgroup-state.h"
+
+#define CGROUP_LEVELS_MAX 128U
+#define INHERITED_GRANULARITY (UINT64_C(1) << 20) /* it moves with what the neighbours use */
 
 static int read_bytes(const Sysroot *s, const char *path, const char *file, uint64_t *ret) {
         _cleanup_free_ char *text = NULL;
@@ -149,33 +153,187 @@ int cgroup_state_read(const Sysroot *s, const char *path, State *state) {
         return 0;
 }
 
-static bool children_claim(const Sysroot *s, const char *path) {
-        _cleanup_strv_free_ char **names = NULL;
-        uint64_t min;
+/* ---- what is in effect ---- */
 
-        if (sysroot_list(s, AREA_SYS, PATH("fs/cgroup%s", path), &names) < 0)
-                return true;
-        for (char **name = names; *name; name++)
-                if (!is_attribute(*name) && read_bytes(s, PATH("%s/%s", path, *name), "memory.min", &min) >= 0 && min > 0)
-                        return true;
-        return false;
+/* A cgroup, as far as its neighbours' reservations depend on it. */
+typedef struct Use {
+        char *path;
+        uint64_t min, usage;
+        uint64_t claimed; /* by its children: what each has reserved, and uses */
+        bool counted;     /* 'claimed' is known */
+} Use;
+
+struct CgroupUses {
+        Hashmap *by_path;
+};
+
+CgroupUses *cgroup_uses_new(void) {
+        CgroupUses *u = calloc(1, sizeof(CgroupUses));
+
+        if (!u)
+                return NULL;
+        u->by_path = hashmap_new();
+        return u->by_path ? u : cgroup_uses_free(u);
 }
 
-/* Up to the first ancestor that has something: all between must be of those whose children claim nothing. */
-uint64_t cgroup_inherited_min(const Sysroot *s, const char *path) {
-        _cleanup_free_ char *p = strdup(path);
-        uint64_t effective = 0, min;
+CgroupUses *cgroup_uses_free(CgroupUses *u) {
+        size_t position = 0;
 
-        for (char *slash; p && (slash = strrchr(p, '/')) && slash != p;) {
-                *slash = 0;
-                if (read_bytes(s, p, "memory.min", &min) < 0)
-                        return 0;
-                if (effective > 0)
-                        effective = MIN(effective, min);
-                else if (children_claim(s, p))
-                        return 0;
-                else
-                        effective = min;
+        if (!u)
+                return NULL;
+        for (Use *use; u->by_path && (use = hashmap_next(u->by_path, &position));) {
+                free(use->path);
+                free(use);
         }
+        hashmap_free(u->by_path);
+        free(u);
+        return NULL;
+}
+
+static int find_use(const Sysroot *s, CgroupUses *u, const char *path, Use **ret) {
+        Use *use = hashmap_get(u->by_path, path);
+        int r;
+
+        if (use) {
+                *ret = use;
+                return 0;
+        }
+        use = calloc(1, sizeof(Use));
+        if (!use)
+                return -ENOMEM;
+        use->path = strdup(path);
+        r = use->path ? read_bytes(s, path, "memory.min", &use->min) : -ENOMEM;
+        if (r >= 0) /* captures may lack it: 0 */
+                (void) read_bytes(s, path, "memory.current", &use->usage);
+        if (r >= 0)
+                r = hashmap_put(u->by_path, use->path, use);
+        if (r < 0) {
+                free(use->path);
+                free(use);
+                return r;
+        }
+        *ret = use;
+        return 0;
+}
+
+static uint64_t add_saturated(uint64_t a, uint64_t b) {
+        return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+/* Where nothing is reserved it does not matter to others what is used. */
+static int count_child(const Sysroot *s, CgroupUses *u, Use *above, const char *path) {
+        uint64_t min;
+        Use *use;
+        int r;
+
+        if (read_bytes(s, path, "memory.min", &min) < 0 || min == 0)
+                return 0;
+        r = find_use(s, u, path, &use);
+        if (r >= 0)
+                above->claimed = add_saturated(above->claimed, MIN(use->usage, use->min));
+        return r == -ENOMEM ? r : 0;
+}
+
+static int count_children(const Sysroot *s, CgroupUses *u, Use *use) {
+        _cleanup_strv_free_ char **names = NULL;
+        int r;
+
+        if (use->counted)
+                return 0;
+        use->claimed = 0;
+        r = sysroot_list(s, AREA_SYS, PATH("fs/cgroup%s", use->path), &names);
+        for (char **name = names; r >= 0 && *name; name++)
+                if (!is_attribute(*name))
+                        r = count_child(s, u, use, PATH("%s/%s", use->path, *name));
+        use->counted = r >= 0;
+        return r;
+}
+
+/* The product may be larger than a number; the result is not, since b <= c. */
+static uint64_t share(uint64_t a, uint64_t b, uint64_t c) {
+        return (uint64_t) ((unsigned __int128) a * b / c);
+}
+
+/* mm/page_counter.c, effective_protection(), in bytes. */
+static uint64_t effective_protection(uint64_t usage, uint64_t above_usage, uint64_t min, uint64_t above, uint64_t claimed, bool recursive) {
+        uint64_t protected = MIN(usage, min), effective;
+
+        if (claimed > above)
+                return share(protected, above, claimed);
+        effective = protected;
+        if (recursive && above > claimed && above_usage > claimed && usage > protected)
+                effective += share(above - claimed, MIN(usage - protected, above_usage - claimed), above_usage - claimed);
         return effective;
+}
+
+/* One step down. 'more': what is used in all of the path when the reservation at its end is used up. */
+static int step_down(
+                const Sysroot *s,
+                CgroupUses *u,
+                Use *above,
+                const Use *use,
+                uint64_t more,
+                bool recursive,
+                uint64_t *effective) {
+
+        uint64_t usage = add_saturated(use->usage, more), claimed;
+        int r;
+
+        r = count_children(s, u, above);
+        if (r < 0)
+                return r;
+        /* It may not have been there when its neighbours were counted. */
+        claimed = above->claimed - MIN(above->claimed, MIN(use->usage, use->min));
+        claimed = add_saturated(claimed, MIN(usage, use->min));
+        *effective = effective_protection(usage, add_saturated(above->usage, more), use->min, *effective, claimed, recursive);
+        return 0;
+}
+
+/* All in the path, from above, with the least of what they have reserved. */
+static int collect_uses(const Sysroot *s, CgroupUses *u, char *path, Use *uses[CGROUP_LEVELS_MAX], size_t *ret_n, uint64_t *ret_least) {
+        size_t n = 0;
+        int r;
+
+        *ret_least = UINT64_MAX;
+        for (char *slash; path[0] == '/' && path[1]; *slash = 0) {
+                slash = strrchr(path, '/');
+                if (n >= CGROUP_LEVELS_MAX)
+                        return -E2BIG;
+                r = find_use(s, u, path, &uses[n]);
+                if (r == -ENOENT && n == 0)
+                        continue; /* without the memory controller: it is charged to the one above */
+                if (r < 0)
+                        return r;
+                *ret_least = MIN(*ret_least, uses[n]->min);
+                n++;
+        }
+        *ret_n = n;
+        return 0;
+}
+
+int cgroup_effective_min(const Sysroot *s, CgroupUses *u, const char *path, bool recursive, uint64_t *ret) {
+        _cleanup_free_ char *copy = strdup(path);
+        Use *uses[CGROUP_LEVELS_MAX];
+        uint64_t least, effective, more;
+        size_t n;
+        int r;
+
+        if (!copy)
+                return -ENOMEM;
+        r = collect_uses(s, u, copy, uses, &n, &least);
+        if (r < 0)
+                return r;
+        if (n == 0 || least == UINT64_MAX) {
+                *ret = n == 0 ? 0 : UINT64_MAX;
+                return 0;
+        }
+        more = least - MIN(least, uses[0]->usage);
+        effective = uses[n - 1]->min; /* below the root it counts as it is */
+        for (size_t i = n - 1; i > 0; i--) {
+                r = step_down(s, u, uses[i], uses[i - 1], more, recursive, &effective);
+                if (r < 0)
+                        return r;
+        }
+        *ret = uses[0]->min > 0 ? MIN(effective, least) : effective / INHERITED_GRANULARITY * INHERITED_GRANULARITY;
+        return 0;
 }

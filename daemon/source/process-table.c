@@ -470,33 +470,17 @@ static int read_status(const Sysroot *s, pid_t pid, NodeFact *f, bool *ret_root)
         return read_refusal(s, pid, status, f);
 }
 
-/* A reservation counts only as far as every ancestor carries it (Documentation/admin-guide/cgroup-v2.rst,
- * memory.min). The root has no such file. */
+/* What its cgroup has itself; the root has no such files. */
 static int read_reservation(const Sysroot *s, NodeFact *f) {
-        _cleanup_free_ char *path = strdup(f->cgroup);
-        bool own = true;
+        _cleanup_free_ char *text = NULL;
 
-        if (!path)
+        if (sysroot_read(s, AREA_SYS, PATH("fs/cgroup%s/memory.swap.max", f->cgroup), &f->swap_max) == -ENOMEM)
                 return -ENOMEM;
-        if (sysroot_read(s, AREA_SYS, PATH("fs/cgroup%s/memory.swap.max", path), &f->swap_max) == -ENOMEM)
-                return -ENOMEM;
-        while (path[0] && !streq(path, "/")) {
-                _cleanup_free_ char *text = NULL;
-                uint64_t value;
-
-                if (sysroot_read(s, AREA_SYS, PATH("fs/cgroup%s/memory.min", path), &text) < 0)
-                        return 0;
-                if (streq(text, "max"))
-                        value = UINT64_MAX;
-                else if (text_to_u64(text, 10, &value) < 0)
-                        return -EINVAL;
-                if (own)
-                        f->memory_min = f->memory_min_effective = value;
-                else
-                        f->memory_min_effective = MIN(f->memory_min_effective, value);
-                own = false;
-                *strrchr(path, '/') = 0;
-        }
+        if (sysroot_read(s, AREA_SYS, PATH("fs/cgroup%s/memory.min", f->cgroup), &text) < 0)
+                return 0;
+        if (!streq(text, "max"))
+                return text_to_u64(text, 10, &f->memory_min) < 0 ? -EINVAL : 0;
+        f->memory_min = UINT64_MAX;
         return 0;
 }
 

@@ -76,7 +76,7 @@ static int add_file(
         return factset_add_edge(f, process, lower, ROLE_BACKING, data ? CERTAINTY_PROVEN : CERTAINTY_INFERRED, 0, evidence);
 }
 
-static int add_process(Scan *s, FactSet *f, const Served *served) {
+static int add_process(Scan *s, FactSet *f, const Served *served, CgroupUses *uses) {
         _cleanup_(open_files_done) OpenFiles files = {};
         _cleanup_node_fact_ NodeFact n = {};
         _cleanup_free_ char *id = NULL;
@@ -85,8 +85,9 @@ static int add_process(Scan *s, FactSet *f, const Served *served) {
         r = process_read_fact(s->root, served->pid, served->start, &n);
         if (r < 0)
                 return r;
-        if (n.memory_min == 0 && n.cgroup && n.cgroup[0] == '/' && s->recursive_protection)
-                n.memory_min_effective = cgroup_inherited_min(s->root, n.cgroup);
+        if (n.cgroup && n.cgroup[0] == '/' &&
+            cgroup_effective_min(s->root, uses, n.cgroup, s->recursive_protection, &n.memory_min_effective) == -ENOMEM)
+                return -ENOMEM;
         k = process_read_files(s->root, served->pid, &files);
         if (k == -EACCES || k == -EPERM) {
                 n.incomplete = strdup("its open files may not be read without privilege");
@@ -105,10 +106,14 @@ static int add_process(Scan *s, FactSet *f, const Served *served) {
 }
 
 int source_process_scan(Scan *s, FactSet *f) {
+        _cleanup_(cgroup_uses_freep) CgroupUses *uses = cgroup_uses_new();
+
+        if (!uses)
+                return -ENOMEM;
         for (size_t i = 0; i < s->n_served; i++) {
                 int r;
 
-                r = add_process(s, f, &s->served[i]);
+                r = add_process(s, f, &s->served[i], uses);
                 if (r == -ENOMEM)
                         return r;
                 /* Gone, or half gone: its exit brings us back. One that cannot be read must not hide the others. */

@@ -42,15 +42,18 @@ DOCUMENT = {
     "layers": [
         node("fs:7:0", "filesystem", [("block:7:0", "proven")], type="ext4", mounts=["/mnt/in ner", "/mnt/with-dash"]),
         node("block:7:0", "block", [("fs:0:9", "proven")], type="loop"),
+        node("swap:/mnt/outer/swap file", "swap", [("fs:0:9", "proven")], type="swap", path="/mnt/outer/swap file"),
         dict(node("fs:0:9", "filesystem", type="fuse", mounts=["/mnt/outer"]), processes=[{"pid": 9, "role": "backing", "certainty": "proven"}]),
         dict(node("fs:0:8", "filesystem", type="fuse", mounts=["/mnt/other"]), processes=[{"pid": 8, "role": "backing", "certainty": "proven"}]),
         dict(node("fs:8:1", "filesystem", type="ext4", mounts=["/"]), processes=[{"pid": 7, "role": "backing", "certainty": "proven"}]),
+        dict(node("fs:8:4", "filesystem", type="ext4", mounts=["/usr"]), processes=[{"pid": 6, "role": "backing", "certainty": "proven"}]),
         node("fs:8:2", "filesystem", type="ext4", mounts=["/srv/data"]), node("fs:8:3", "filesystem", type="ext4", mounts=["/srv/hint"])],
     "processes": [
         {"pid": 9, "start": 1, "id": "process:9:1", "comm": "s", "unit": "server.service", "serves": ["fs:0:9"],
          "lower": [{"id": "fs:8:2", "certainty": "proven"}, {"id": "fs:8:3", "certainty": "inferred"}, {"id": "fs:8:1", "certainty": "proven"}]},
         {"pid": 8, "start": 1, "id": "process:8:1", "comm": "o", "unit": "other.service", "serves": ["fs:0:8"], "lower": []},
-        {"pid": 7, "start": 1, "id": "process:7:1", "comm": "r", "unit": "root.service", "serves": ["fs:8:1"], "lower": []}]}
+        {"pid": 7, "start": 1, "id": "process:7:1", "comm": "r", "unit": "root.service", "serves": ["fs:8:1"], "lower": []},
+        {"pid": 6, "start": 1, "id": "process:6:1", "comm": "u", "unit": "usr.service", "serves": ["fs:8:4"], "lower": []}]}
 
 
 def stackctl(*arguments):
@@ -117,7 +120,7 @@ def orders():
     text = own("server.service").read_text()
     assert assignments(text, "After") == ["srv-data.mount"], text
     files = sorted(path.parent.name for path in UNITS.rglob("50-stackd-server.service.conf"))
-    assert files == ["mnt-in\\x20ner.mount.d", "mnt-outer.mount.d", "mnt-with\\x2ddash.mount.d"], files
+    assert files == ["mnt-in\\x20ner.mount.d", "mnt-outer-swap\\x20file.swap.d", "mnt-outer.mount.d", "mnt-with\\x2ddash.mount.d"], files
     for path in UNITS.rglob("50-stackd-server.service.conf"):
         text = path.read_text()
         assert assignments(text, "After") == ["server.service"] and "Requires" not in text and "BindsTo" not in text, text
@@ -125,14 +128,16 @@ def orders():
 
 
 def early_mounts():
-    """A mount that is ordered early is taken out of there; one whose own file says so is left."""
+    """A mount or swap area that is ordered early is taken out of there; one whose own file says so is left."""
+    (SCRATCH / "units/mnt-outer-swap\\x20file.swap").write_text("Before=swap.target\n")
     (SCRATCH / "units/mnt-outer.mount").write_text("Before=local-fs.target\n")
     (SCRATCH / "units/mnt-in\\x20ner.mount").write_text("Before=local-fs.target\nFragmentPath=/run/x.mount\n")
     done = stackctl("adopt", "server")
     assert done.returncode == 0 and "'nofail' or '_netdev'" in done.stderr, done
-    text = (UNITS / "mnt-outer.mount.d/50-stackd-server.service.conf").read_text()
-    assert assignments(text, "DefaultDependencies") == ["no"] and assignments(text, "Conflicts") == ["umount.target"] and \
-        assignments(text, "Before") == ["umount.target"], text
+    for name in ("mnt-outer.mount", "mnt-outer-swap\\x20file.swap"):
+        text = (UNITS / f"{name}.d/50-stackd-server.service.conf").read_text()
+        assert assignments(text, "DefaultDependencies") == ["no"] and assignments(text, "Conflicts") == ["umount.target"] and \
+            assignments(text, "Before") == ["umount.target"], text
     assert not (UNITS / "mnt-in\\x20ner.mount.d").exists()
 
 
@@ -145,7 +150,7 @@ def again_and_back():
     done = stackctl("release", "server")
     assert done.returncode == 0, done
     assert snapshot() == {str(UNITS / "server.service.d/60-more.conf"): "[Service]\nExecStart=/bin/h\n"}, snapshot()
-    assert not list(UNITS.glob("*.mount.d")) and (SCRATCH / "log").read_text().count("reload") == log + 1
+    assert not list(UNITS.glob("*.mount.d")) and not list(UNITS.glob("*.swap.d")) and (SCRATCH / "log").read_text().count("reload") == log + 1
     done = stackctl("release", "server")
     assert done.returncode == 1 and "was not adopted" in done.stderr, done
 
@@ -184,8 +189,9 @@ def refusals():
             ({}, "[Service]\nExecStart=|/bin/a\n", "cannot be rewritten"), ({}, "[Service]\nExecStart=/bin/a \"b\n", "quote is not closed")):
         unit("bad.service", text, **properties)
         refused(says, "bad")
-    unit("root.service", "[Service]\nExecStart=/bin/a\n")
-    refused("serves the root file system", "root")
+    for name in ("root", "usr"):
+        unit(f"{name}.service", "[Service]\nExecStart=/bin/a\n")
+        refused("serves the root file system or /usr", name)
     done = stackctl("--direct", "adopt", "root")
     assert done.returncode == 2 and "--direct" in done.stderr, done
 

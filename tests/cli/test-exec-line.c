@@ -76,7 +76,7 @@ static void mount_units(void) {
         };
 
         for (size_t i = 0; i < ELEMENTSOF(names); i++) {
-                _cleanup_free_ char *name = mount_unit_name(names[i][0]);
+                _cleanup_free_ char *name = path_unit_name(names[i][0], "mount");
 
                 if (!streq(name, names[i][1]))
                         printf("# %s\n", name);

@@ -67,12 +67,12 @@ static void read_as_output(Configuration *c, const char *text) {
         _cleanup_free_ char *json = NULL;
 
         must(configuration_update(c, text, true));
-        must(configuration_describe(c, &json));
+        must(configuration_describe(c, false, &json));
         decide(c->policy);
 }
 
 static void read_as_policy(Configuration *c, const char *text) {
-        _cleanup_free_ char *output = text_format("0 0 %zu %zu\n%s%s", strlen("/etc/stackd/policy/90-default.policy"), strlen(text),
+        _cleanup_free_ char *output = text_format("0 0 0 %zu %zu\n%s%s", strlen("/etc/stackd/policy/90-default.policy"), strlen(text),
                                                   "/etc/stackd/policy/90-default.policy", text);
 
         must(output ? 0 : -ENOMEM);

@@ -200,6 +200,29 @@ assert_eq "$(state)" "$before"
 "$STACKCTL" apply >/dev/null
 assert_eq "$(state)" "$after"
 
+# Put back to what it was: a decision like any other, also for the next stackd.
+mount -o remount,commit=5 "$LOWER"
+echo 100 >"$(bdi_of "$LOWER")/max_ratio"
+losetup --direct-io=off "$loop"
+others=$(state)
+daemon_killed
+call Refresh
+assert_eq "$(state)" "$others"
+"$STACKCTL" plan >"$D/plan" 2>&1 && fail "what was put back is not seen"
+assert_eq "$(grep -oE "someone else has set it back to [^ ]+ meanwhile" "$D/plan" | sort | tr '\n' ';')" \
+        "someone else has set it back to 100% meanwhile;someone else has set it back to commit=5 meanwhile;someone else has set it back to no meanwhile;"
+"$STACKCTL" apply >/dev/null
+assert_eq "$(state)" "$after"
+
+# The next file system with that number, mounted before anybody has seen that the first one was gone, is another one.
+kill -STOP "$daemon"
+umount "$INNER"
+mount "$loop" "$INNER"
+kill -CONT "$daemon"
+call Refresh
+assert_eq "$(state)" "$after"
+assert_eq "$(grep -c '^mount-option fs:.* commit=60 ' /run/stackd/ledger)" 1
+
 for round in {1..20}; do
         deed=Revert
         ((round % 2)) || deed=Apply

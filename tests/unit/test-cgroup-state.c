@@ -3,6 +3,8 @@
 #include "daemon/source/cgroup-state.h"
 #include "tests/unit/fake-root.h"
 
+#define MIB (1ULL << 20)
+
 static void cgroup(const FakeRoot *f, const char *path, const char *min, const char *max) {
         static const char *const files[] = { "memory.low", "memory.current" };
 
@@ -83,20 +85,71 @@ static void what_is_not_there(void) {
         }
 }
 
-static void handed_down(void) {
-        _cleanup_fake_root_ FakeRoot f = machine();
-
-        cgroup(&f, "/system.slice/a.service", "8192\n", "max\n");
-        cgroup(&f, "/system.slice/a.service/inner", "0\n", "max\n");
-        cgroup(&f, "/system.slice/a.service/inner/most", "0\n", "max\n");
-        CHECK(cgroup_inherited_min(f.root, "/system.slice/a.service/inner") == 4096);
-        cgroup(&f, "/system.slice", "10000000\n", "max\n");
-        CHECK(cgroup_inherited_min(f.root, "/system.slice/a.service/inner") == 8192);
-        /* claimed by others */
-        CHECK(cgroup_inherited_min(f.root, "/system.slice/c.service") == 0);
-        CHECK(cgroup_inherited_min(f.root, "/") == 0 && cgroup_inherited_min(f.root, "/x") == 0);
-        cgroup(&f, "/system.slice/a.service/other", "1\n", "max\n");
-        CHECK(cgroup_inherited_min(f.root, "/system.slice/a.service/inner") == 0);
+/* min and what is used, in MiB. */
+static void uses(const FakeRoot *f, const char *path, unsigned min, unsigned used) {
+        fake_file(f, PATH("sys/fs/cgroup%s/memory.min", path), PATH("%llu\n", min * MIB));
+        fake_file(f, PATH("sys/fs/cgroup%s/memory.current", path), PATH("%llu\n", used * MIB));
 }
 
-TEST_MAIN(TEST(chain), TEST(swapped), TEST(old_statistics), TEST(what_is_not_there), TEST(handed_down))
+static uint64_t effective(const FakeRoot *f, const char *path, bool recursive) {
+        _cleanup_(cgroup_uses_freep) CgroupUses *u = cgroup_uses_new();
+        uint64_t value = 1, again = 2;
+
+        CHECK(u && cgroup_effective_min(f->root, u, path, recursive, &value) == 0);
+        CHECK(cgroup_effective_min(f->root, u, path, recursive, &again) == 0 && value == again);
+        return value;
+}
+
+/* What a reservation of 100 MiB comes to: worked out by hand from mm/page_counter.c. */
+static void in_effect(void) {
+        _cleanup_fake_root_ FakeRoot f = fake_root_make();
+
+        uses(&f, "/s", 0, 500);
+        uses(&f, "/s/t", 100, 120);
+        uses(&f, "/s/t/a", 100, 10);
+        CHECK(effective(&f, "/s/t/a", true) == 0); /* an ancestor has nothing */
+        uses(&f, "/s", 60, 500);
+        CHECK(effective(&f, "/s/t/a", true) == 60 * MIB && effective(&f, "/s/t", true) == 60 * MIB);
+        uses(&f, "/s", 100, 500);
+        CHECK(effective(&f, "/s/t/a", true) == 100 * MIB); /* although it uses 10 now */
+        /* a neighbour that has reserved, and uses, as much again: there is half for each; one that does not use it is none */
+        uses(&f, "/s/t/b", 100, 100);
+        CHECK(effective(&f, "/s/t/a", true) == 50 * MIB && effective(&f, "/s/t/a", false) == 50 * MIB);
+        uses(&f, "/s/t/b", 100, 0);
+        CHECK(effective(&f, "/s/t/a", true) == 100 * MIB);
+        uses(&f, "/s/t/b", 0, 100);
+        CHECK(effective(&f, "/s/t/a", true) == 100 * MIB);
+        /* two neighbours, a level higher: of 100 MiB in all 100 of 300 */
+        uses(&f, "/s/u", 200, 300);
+        CHECK(effective(&f, "/s/t/a", true) == 33 * MIB + MIB / 3);
+        /* no limit, all the way; and where only it has none it gets what is there */
+        fake_file(&f, "sys/fs/cgroup/x/memory.min", "max\n");
+        fake_file(&f, "sys/fs/cgroup/x/a/memory.min", "max\n");
+        CHECK(effective(&f, "/x/a", true) == UINT64_MAX && effective(&f, "/x", true) == UINT64_MAX);
+        uses(&f, "/x", 70, 10);
+        CHECK(effective(&f, "/x/a", true) == 70 * MIB);
+}
+
+/* With memory_recursiveprot, what no child claims is shared out by what they use beyond their own. */
+static void handed_down(void) {
+        _cleanup_fake_root_ FakeRoot f = fake_root_make();
+
+        uses(&f, "/s", 100, 200);
+        uses(&f, "/s/a", 0, 50);
+        uses(&f, "/s/b", 40, 40);
+        uses(&f, "/s/c", 0, 110);
+        CHECK(effective(&f, "/s/a", true) == 18 * MIB); /* (100 - 40) * 50 / (200 - 40) = 18.75, in whole MiB */
+        CHECK(effective(&f, "/s/a", false) == 0);
+        CHECK(effective(&f, "/s/b", true) == 40 * MIB && effective(&f, "/s/b", false) == 40 * MIB);
+        uses(&f, "/s/a/inner", 0, 50);
+        uses(&f, "/s/a/inner/most", 0, 25);
+        CHECK(effective(&f, "/s/a/inner/most", true) == 9 * MIB);
+        uses(&f, "/s/b", 200, 200); /* all of it is claimed */
+        CHECK(effective(&f, "/s/a", true) == 0);
+        /* without the memory controller it is charged to the one above */
+        fake_file(&f, "sys/fs/cgroup/s/b/plain/cgroup.procs", "1\n");
+        CHECK(effective(&f, "/s/b/plain", true) == effective(&f, "/s/b", true) && effective(&f, "/s/b", true) == 100 * MIB);
+        CHECK(effective(&f, "/", true) == 0 && effective(&f, "/nowhere", true) == 0 && effective(&f, "", true) == 0);
+}
+
+TEST_MAIN(TEST(chain), TEST(swapped), TEST(old_statistics), TEST(what_is_not_there), TEST(in_effect), TEST(handed_down))

@@ -323,9 +323,13 @@ static void a_child_that_does_not_end(void) {
         put(&w, "etc/" P "10.policy", NO);
         output = read_output(&w);
         CHECK(configuration_update(&w.c, output, false) == 0); /* the first time: what there is */
-        CHECK(w.c.remarks.n == 1 && streq(source(&w), "/etc/" P "10.policy:4"));
+        CHECK(w.c.remarks.n == 1 && streq(source(&w), "/etc/" P "10.policy:4") && !w.c.complete);
         CHECK(configuration_update(&w.c, "", false) == 0);
-        CHECK(w.c.refused && streq(source(&w), "/etc/" P "10.policy:4"));
+        CHECK(w.c.refused && streq(source(&w), "/etc/" P "10.policy:4") && !w.c.complete);
+        CHECK(configuration_update(&w.c, output, true) == 0);
+        CHECK(silent(&w) && w.c.complete);
+        CHECK(configuration_update(&w.c, "", false) == 0);
+        CHECK(w.c.refused && w.c.complete); /* all of it is known, if not the latest */
         /* cut off anywhere */
         for (size_t n = strlen(output); n > 0; n--) {
                 output[n - 1] = 0;
@@ -356,6 +360,29 @@ static void units(void) {
         CHECK(decide(&w, SETTING_MEMORY_MIN)->mode == SETTING_AUTO);
 }
 
+/* From the least to the most: each hides the one before, and what it has in common with a drop-in is its directory. */
+static void units_of_all_directories(void) {
+        static const char *const directories[] = {
+                "run/systemd/generator.late", "usr/lib/systemd/system", "usr/local/lib/systemd/system", "run/systemd/generator",
+                "run/systemd/system.attached", "run/systemd/system", "etc/systemd/system.attached", "etc/systemd/system",
+                "run/systemd/generator.early", "run/systemd/transient", "run/systemd/system.control", "etc/systemd/system.control",
+        };
+
+        for (int drop_in = 0; drop_in <= 1; drop_in++) {
+                _cleanup_world_ World w = world_begin();
+
+                put(&w, "usr/lib/systemd/system/b.service", "[X-Stackd]\nIOFlusher=no\n"); /* of another one */
+                for (size_t i = 0; i < ELEMENTSOF(directories); i++) {
+                        _cleanup_free_ char *path = text_format("%s/a.service%s", directories[i], drop_in ? ".d/x.conf" : "");
+                        _cleanup_free_ char *wanted = text_format("/%s:2", path);
+
+                        put(&w, path, "[X-Stackd]\nIOFlusher=no\n");
+                        load(&w);
+                        CHECK(silent(&w) && streq(source(&w), wanted));
+                }
+        }
+}
+
 static void the_daemon_itself(void) {
         _cleanup_world_ World w = world_begin();
 
@@ -380,10 +407,30 @@ static void what_is_shown(void) {
         put(&w, "etc/systemd/system/a.service", "[Service]\nSecret=1\n[X-Stackd]\nIOFlusher=no\n[Install]\nx=y\n");
         put(&w, "etc/passwd", "secret:x:1:1::/:\n");
         load(&w);
-        CHECK(configuration_describe(&w.c, &json) == 0);
+        CHECK(configuration_describe(&w.c, false, &json) == 0);
         CHECK(strstr(json, "\"/etc/" P "10\\\\xff.policy\"") && strstr(json, "{\"line\":5,\"text\":\"#\\\\xff\"}"));
         CHECK(strstr(json, "{\"line\":4,\"text\":\"IOFlusher=no\"}") && !strstr(json, "ecret") && !strstr(json, "x=y") && !strstr(json, "none.policy"));
         CHECK(strstr(json, "built-in/90-default.policy"));
+}
+
+/* What only some may read is shown to root only, with what is said about it; that it is there is no secret. */
+static void what_is_hidden(void) {
+        _cleanup_free_ char *shown = NULL, *all = NULL, *kept = NULL, *path = NULL;
+        _cleanup_world_ World w = world_begin();
+
+        put(&w, "etc/" P "10.policy", "[Match]\nProcess=secret\n[Process]\nIOFlusher=yes\nSecret=x\n");
+        put(&w, "etc/" P "20.policy", "[Match]\nProcess=*\n[Process]\nIOFlusher=yes\nPublic=x\n");
+        path = text_format("%s/etc/" P "10.policy", w.root.path);
+        CHECK(chmod(path, 0640) == 0);
+        load(&w);
+        CHECK(configuration_describe(&w.c, true, &all) == 0 && configuration_describe(&w.c, false, &shown) == 0);
+        CHECK(strstr(all, "Process=secret") && strstr(all, "10.policy:5") && strstr(all, "20.policy:5") && !strstr(all, "\"hidden\":true"));
+        CHECK(!strstr(shown, "ecret") && strstr(shown, "/etc/" P "10.policy\"") && strstr(shown, "\"hidden\":true"));
+        CHECK(strstr(shown, "20.policy:5") && strstr(shown, "\"hidden\":false"));
+        /* nor what it said before, however it is readable now */
+        put(&w, "etc/" P "10.policy", "[Match\n");
+        load(&w);
+        CHECK(w.c.refused && configuration_describe(&w.c, false, &kept) == 0 && !strstr(kept, "ecret"));
 }
 
 TEST_MAIN(TEST(nothing_at_all_gives_the_default),
@@ -400,5 +447,7 @@ TEST_MAIN(TEST(nothing_at_all_gives_the_default),
           TEST(a_directory_that_cannot_be_listed_keeps_its_files),
           TEST(a_child_that_does_not_end),
           TEST(units),
+          TEST(units_of_all_directories),
           TEST(the_daemon_itself),
-          TEST(what_is_shown))
+          TEST(what_is_shown),
+          TEST(what_is_hidden))

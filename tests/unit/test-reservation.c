@@ -287,10 +287,18 @@ static void someone_elses_change_is_left(void) {
         p = make(&w);
         CHECK(streq(MEMORY(&p, "unit:a.service"), ""));
         plan_done(&p);
-        /* back at what it was: ours is gone, and is made anew */
+        /* put back to what it was: that is a decision too */
         w.facts = factset_new();
         process(&w, 10, "/system.slice/a.service", true);
         state_find_cgroup(&w.state, "/system.slice/a.service")->min = 0;
+        state_find_cgroup(&w.state, "/system.slice/a.service")->drop_ins = 1U << ACTION_MEMORY_MIN | 1U << ACTION_SWAP_MAX;
+        p = make(&w);
+        CHECK(streq(MEMORY(&p, "unit:a.service"), "failed 0 17825792"));
+        plan_done(&p);
+        /* but not where the unit has been made anew, without what was set for the earlier one */
+        w.facts = factset_new();
+        process(&w, 10, "/system.slice/a.service", true);
+        state_find_cgroup(&w.state, "/system.slice/a.service")->drop_ins = 1U << ACTION_SWAP_MAX;
         p = make(&w);
         CHECK(streq(MEMORY(&p, "unit:a.service"), "planned 0 17825792"));
         plan_done(&p);
@@ -365,8 +373,29 @@ static void a_limited_group(void) {
         }
 }
 
+/* Who else has part of what is reserved is said. */
+static void a_shared_unit(void) {
+        static const char *const expected[] = { "uses 0 KiB", "with 1 other process in it, which shares", "with 2 other processes in it, which share" };
+
+        for (unsigned others = 0; others < ELEMENTSOF(expected); others++) {
+                _cleanup_world_ World w = world();
+                bool said = false;
+
+                process(&w, 10, "/system.slice/a.service", true);
+                cgroup(&w, "/system.slice", UINT64_MAX, 0);
+                cgroup(&w, "/system.slice/a.service", 0, 1000);
+                state_find_cgroup(&w.state, "/system.slice/a.service")->processes = 1 + others;
+                Plan p = make(&w);
+                for (size_t i = 0; i < p.n; i++)
+                        said |= streq(p.actions[i].target, "unit:a.service") && strstr(p.actions[i].reason, expected[others]) &&
+                                !strstr(p.actions[i].reason, "other") == !others;
+                CHECK(said);
+                plan_done(&p);
+        }
+}
+
 TEST_MAIN(TEST(sizes), TEST(hysteresis), TEST(units), TEST(ancestors_carry_it), TEST(a_slice_carries_half_of_the_machine),
           TEST(what_is_enough_stays),
           TEST(a_reservation_of_its_own_is_carried), TEST(applied_again_changes_nothing), TEST(a_slice_is_lowered_by_what_goes),
           TEST(the_last_one_undoes_the_slice), TEST(nothing_is_undone_blindly), TEST(someone_elses_change_is_left), TEST(half_done),
-          TEST(who_is_in_no_service_is_refused), TEST(swap_that_it_serves), TEST(a_limited_group))
+          TEST(who_is_in_no_service_is_refused), TEST(swap_that_it_serves), TEST(a_limited_group), TEST(a_shared_unit))

@@ -90,18 +90,18 @@ static const char *plan(World *w) {
 static void options(void) {
         _cleanup_world_ World w = world("[Match]\nMount=/lower\n[Mount]\nOptions=relatime,commit=30,noatime,weird\n", CERTAINTY_PROVEN);
 
-        reading(&w, LOWER, "mount:30:254:0", "atime", "relatime");
-        reading(&w, LOWER, "mount:31:254:0", "atime", "noatime");
+        reading(&w, LOWER, "mount:30:254:0:9", "atime", "relatime");
+        reading(&w, LOWER, "mount:31:254:0:9", "atime", "noatime");
         reading(&w, LOWER, LOWER, "commit", "commit=5");
         /* The last word counts; each mount has its own; what has no way back is refused. */
         CHECK(streq(plan(&w), LOWER " commit: planned commit=5 commit=30, " LOWER " weird: failed ? weird, "
-                              "mount:30:254:0 atime: planned relatime noatime"));
+                              "mount:30:254:0:9 atime: planned relatime noatime"));
 }
 
 static void only_in_stacks(void) {
         _cleanup_world_ World w = world("[Match]\nFilesystemType=ext4\n[Mount]\nOptions=commit=30\n", CERTAINTY_PROVEN);
 
-        reading(&w, "fs:254:9", "fs:254:9", "commit", "commit=5");
+        reading(&w, "fs:254:9", "fs:254:9:9", "commit", "commit=5");
         CHECK(streq(plan(&w), ""));
         reading(&w, UPPER, UPPER, "commit", "commit=5");
         CHECK(streq(plan(&w), UPPER " commit: planned commit=5 commit=30"));

@@ -70,6 +70,11 @@ assert_eq() {
         [[ $1 == "$2" ]] || fail "${3:-values differ}: '$1' is not '$2'"
 }
 
+# refute COMMAND...: it must not work. (To the shell, '! COMMAND' may do either.)
+refute() {
+        ! "$@" || fail "this worked: $*"
+}
+
 have_stackd() {
         [[ -x /usr/bin/stackctl ]]
 }

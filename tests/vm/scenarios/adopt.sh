@@ -4,8 +4,7 @@
 # Commands and services that are IO_FLUSHERs from their first instruction on, without a stackd that marks them, with no
 # more capabilities than they had; and what is mounted on a service goes before it does.
 #
-# timeout: 300
-# by hand: it has not been seen to pass yet
+# timeout: 600
 # disks: 2
 # needs: stackd
 
@@ -110,7 +109,7 @@ systemctl is-active notify.service
 assert_eq "$(systemctl show --property=OOMScoreAdjust --value simple.service)" -900 "OOM score"
 
 step "adopted twice is adopted once"
-for name in "${names[@]}" many; do
+for name in simple dropped many; do
         sum=$(cat "/etc/systemd/system/$name.service.d/50-stackd.conf")
         stackctl adopt "$name.service" >/dev/null
         assert_eq "$(cat "/etc/systemd/system/$name.service.d/50-stackd.conf")" "$sum" "the drop-in"
@@ -129,7 +128,7 @@ runuser -u user -- stackctl adopt simple || status=$?
 assert_eq "$status" 2 "status for an ordinary user"
 mkdir -p /etc/systemd/system/stuck.service.d
 echo '# mine' >/etc/systemd/system/stuck.service.d/50-stackd.conf
-! stackctl release stuck
+refute stackctl release stuck
 grep -qx '# mine' /etc/systemd/system/stuck.service.d/50-stackd.conf
 rm -r /etc/systemd/system/stuck.service.d
 
@@ -160,36 +159,66 @@ systemctl daemon-reload
 systemctl start tower.service stackd.service
 wait_for 10 'mountpoint --quiet /mnt/fuse-single'
 fuse_inner_up single
+swap=$(fuse_inner single)/swap.img
+dd if=/dev/zero of="$swap" bs=1M count=16 status=none
+chmod 600 "$swap"
+mkswap --quiet "$swap"
+swapon "$swap"
+wait_for 20 '(($(cat /sys/fs/cgroup/system.slice/tower.service/memory.min) > 0))'
 stackd_settled
 stackctl adopt tower
-cat /etc/systemd/system/tower.service.d/50-stackd.conf /etc/systemd/system/mnt-fuse*.mount.d/50-stackd-tower.service.conf
+cat /etc/systemd/system/tower.service.d/50-stackd.conf /etc/systemd/system/mnt-fuse*.{mount,swap}.d/50-stackd-tower.service.conf
+reserved=$(systemctl show --property=MemoryMin --value tower.service)
+assert_eq "$(sed -n 's/^MemoryMin=//p' /etc/systemd/system/tower.service.d/50-stackd.conf)" "$((reserved >> 20))M" "its reservation"
 inner=$(systemd-escape --path --suffix=mount "$(fuse_inner single)")
 outer=$(systemd-escape --path --suffix=mount "$(fuse_mount single)")
-for mount in "$inner" "$outer"; do
-        systemctl show --property=After --value "$mount" | tr ' ' '\n' | grep -qx tower.service || fail "$mount is not after tower.service"
-        ! systemctl show --property=Before --value "$mount" | tr ' ' '\n' | grep -qx local-fs.target ||
-                fail "$mount is before local-fs.target: a circle"
+swapping=$(systemd-escape --path --suffix=swap "$swap")
+for upper in "$inner" "$outer" "$swapping"; do
+        systemctl show --property=After --value "$upper" | tr ' ' '\n' | grep -qx tower.service || fail "$upper is not after tower.service"
+        before=$(systemctl show --property=Before --value "$upper" | tr ' ' '\n')
+        [[ $before != *local-fs.target* && $before != *swap.target* ]] || fail "$upper is before all services: a circle"
 done
-systemctl show --property=After --value tower.service | tr ' ' '\n' | grep -qxF "$(systemd-escape --path --suffix=mount /srv/fuse-lower)" ||
-        fail "not after its data"
+# systemctl quotes names that need it.
+systemctl show --property=After --value tower.service | tr ' ' '\n' | grep -qxF "\"$(systemd-escape --path --suffix=mount /srv/fuse-lower | sed 's/\\/\\\\/g')\"" ||
+        fail "not after its data: $(systemctl show --property=After --value tower.service)"
 # All in one go, as at shutdown.
-printf '[Unit]\nDefaultDependencies=no\nConflicts=tower.service %s %s\n' "$inner" "$outer" >/run/systemd/system/down.target
+printf '[Unit]\nDefaultDependencies=no\nConflicts=tower.service %s\n' "$inner $outer $swapping" >/run/systemd/system/down.target
 systemctl daemon-reload
-sleep_pid=$(main_pid tower.service)
+served_by=$(main_pid tower.service)
 systemctl start down.target
-wait_for 30 '! systemctl --quiet is-active tower.service'
-[[ ! -e /proc/$sleep_pid ]]
+wait_for 60 '! systemctl --quiet is-active tower.service'
+[[ ! -e /proc/$served_by ]]
 wait_for 30 "[[ \$(systemctl show --property=InactiveEnterTimestampMonotonic --value tower.service) != 0 ]]"
 stopped=$(systemctl show --property=InactiveEnterTimestampMonotonic --value tower.service)
-for mount in "$inner" "$outer"; do
-        gone=$(systemctl show --property=InactiveEnterTimestampMonotonic --value "$mount")
-        echo "$mount gone at $gone, tower.service stopped at $stopped"
-        ((gone > 0 && gone <= stopped)) || fail "$mount was not unmounted before its server stopped"
+for upper in "$inner" "$outer" "$swapping"; do
+        gone=$(systemctl show --property=InactiveEnterTimestampMonotonic --value "$upper")
+        echo "$upper gone at $gone, tower.service stopped at $stopped"
+        ((gone > 0 && gone <= stopped)) || fail "$upper was not gone before its server stopped"
 done
-! journalctl --quiet --grep='ordering cycle' --lines=1
-stackctl release tower
-[[ -z $(echo /etc/systemd/system/mnt-fuse*.mount.d) ]] || fail "drop-ins of mounts are left"
+[[ ! -s /proc/swaps || $(wc -l </proc/swaps) == 1 ]]
+refute journalctl --quiet --grep='ordering cycle' --lines=1
+
+step "started anew: marked and reserved before anybody looks; released, it is as it was"
 losetup --detach-all
+# udev would start it.
+systemctl mask --quiet --runtime --now stackd.service
+systemctl start tower.service
+wait_for 20 'mountpoint --quiet /mnt/fuse-single'
+assert_marked "$(main_pid tower.service)"
+(($(cat /sys/fs/cgroup/system.slice/tower.service/memory.min) >= reserved))
+assert_eq "$(cat "/proc/$(main_pid tower.service)/oom_score_adj")" -900
+stackctl release tower
+[[ -z $(echo /etc/systemd/system/mnt-fuse*.d) ]] || fail "drop-ins of what is above are left"
+systemctl stop tower.service
+systemctl unmask --quiet --runtime stackd.service
+stackd_settled
+systemctl mask --quiet --runtime --now stackd.service
+systemctl start tower.service
+wait_for 20 'mountpoint --quiet /mnt/fuse-single'
+assert_unmarked "$(main_pid tower.service)"
+assert_eq "$(cat /sys/fs/cgroup/system.slice/tower.service/memory.min) $(cat "/proc/$(main_pid tower.service)/oom_score_adj")" "0 0"
+systemctl stop tower.service
+systemctl unmask --quiet --runtime stackd.service
 rm -f /etc/systemd/system/{simple,argv0,notify,many,user,bounded,rootless,dropped,stuck,foreign,tower}.service /run/systemd/system/down.target
 rm -r /etc/systemd/system/dropped.service.d
 systemctl daemon-reload

@@ -61,7 +61,7 @@ assert_eq "$("${as_user[@]}" stackctl --json=short status | jq -S .)" \
 refused 2 "" "${as_user[@]}" stackctl apply
 refused 2 "" "${as_user[@]}" stackctl revert
 assert_marked "$server"
-! "${as_user[@]}" busctl call org.stackd1 /org/stackd1 org.stackd1.Manager Revert as 0
+refute "${as_user[@]}" busctl call org.stackd1 /org/stackd1 org.stackd1.Manager Revert as 0
 assert_marked "$server"
 step "his private stackd sees less, and says so"
 "${as_user[@]}" stackctl --direct --json=short status | jq -e '.layers | length > 5' >/dev/null

@@ -4,7 +4,7 @@
 # Configuration as administrators change it, on a running daemon: what they write holds from the reload on, what they
 # break changes nothing, and is said where they look.
 #
-# timeout: 400
+# timeout: 600
 # disks: 2
 # needs: stackd
 
@@ -117,6 +117,50 @@ rm "$etc"
 mv "$etc.away" "$etc"
 stackd_settled
 
+step "... nor what is on storage that is gone, or hangs"
+mkdir -p "$FUSE_LOWER/elsewhere" /mnt/elsewhere
+printf '[Match]\nUnit=%s\n[Process]\nIOFlusher=yes\n' "$unit" >"$FUSE_LOWER/elsewhere/x.policy"
+systemd-run --quiet --unit=elsewhere bindfs -f "$FUSE_LOWER/elsewhere" /mnt/elsewhere
+wait_for 20 'mountpoint --quiet /mnt/elsewhere'
+elsewhere=$(main_pid elsewhere.service)
+ln -s /mnt/elsewhere/x.policy "$mine"
+printf '[Match]\nMount=%s\n[Writeback]\nMaxRatio=7\n' "$(fuse_mount single)" >"$etc/60-ratio.policy"
+reload
+stackd_settled
+assert_eq "$(rule_of "$server")" "$mine:4" "the rule from elsewhere"
+ratio=/sys/class/bdi/$(mountpoint --fs-devno "$(fuse_mount single)")/max_ratio
+assert_eq "$(cat "$ratio")" 7
+kill -STOP "$elsewhere"
+refused "configuration: it could not be read to its end"
+stackd_settled
+assert_eq "$(rule_of "$server") $(cat "$ratio")" "$mine:4 7"
+
+step "a start with such a file: what was done stays, and the rest is read when it can be"
+systemctl restart stackd.service
+stackd_settled
+assert_marked "$server"
+assert_eq "$(cat "$ratio")" 7
+stackctl cat-config --no-pager >/run/config 2>/run/stderr
+grep -F 'configuration: it could not be read to its end; it is read again' /run/stderr
+refute grep -F 60-ratio.policy /run/config
+kill -CONT "$elsewhere"
+wait_for 120 'stackctl cat-config --no-pager 2>&1 | grep -qF 60-ratio.policy'
+stackctl cat-config --no-pager 2>/run/stderr >/dev/null
+[[ ! -s /run/stderr ]] || fail "$(cat /run/stderr)"
+stackd_settled
+assert_eq "$(rule_of "$server") $(cat "$ratio")" "$mine:4 7"
+kill -KILL "$elsewhere"
+wait_for 20 '! systemctl --quiet is-active elsewhere.service'
+systemctl reset-failed elsewhere.service
+refused "$mine: Transport endpoint is not connected"
+stackd_settled
+assert_eq "$(rule_of "$server") $(cat "$ratio")" "$mine:4 7"
+umount /mnt/elsewhere
+rm "$mine" "$etc/60-ratio.policy"
+reload
+stackd_settled
+assert_eq "$(cat "$ratio")" 1 "max_ratio without the policy"
+
 step "... nor after a restart, when it is broken still"
 printf '[Match]\nUnit=%s\n\0[Process]\nIOFlusher=no\n' "$unit" >"$mine"
 systemctl restart stackd.service
@@ -141,7 +185,7 @@ printf '[X-Stackd]\nIOFlusher=no\n' >"$dropin/50-stackd.conf"
 reload
 stopwatch 'is_unmarked "$server"' >/dev/null
 systemctl daemon-reload # systemd leaves it to us, without a word
-! journalctl --quiet --grep='50-stackd.conf' _PID=1 --lines=1
+refute journalctl --quiet --grep='50-stackd.conf' _PID=1 --lines=1
 rm -r "$dropin"
 systemctl daemon-reload
 reload
@@ -159,8 +203,18 @@ stopwatch 'is_marked "$server"' >/dev/null
 step "an ordinary user may look, and reload nothing"
 runuser -u user -- stackctl cat-config --no-pager >/run/config
 grep -qF 90-default.policy /run/config
-! runuser -u user -- stackctl reload
-! runuser -u user -- busctl call org.stackd1 /org/stackd1 org.stackd1.Manager Reload
+printf '[Match]\nUnit=%s\n# confidential\n[Process]\nIOFlusher=yes\nConfidential=x\n' "$unit" >"$mine"
+chmod 600 "$mine"
+stackctl reload 2>/run/stderr
+grep -F "$mine:6: [Process] has no setting 'Confidential'" /run/stderr
+stackctl cat-config --no-pager 2>&1 | grep -xF '# confidential'
+runuser -u user -- stackctl cat-config --no-pager >/run/config 2>&1
+grep -xF "# $mine  (not everybody may read it: shown to root only)" /run/config
+refute grep -i confidential /run/config
+rm "$mine"
+reload
+refute runuser -u user -- stackctl reload
+refute runuser -u user -- busctl call org.stackd1 /org/stackd1 org.stackd1.Manager Reload
 
 step "whom a policy entitles"
 grep -qx user_allow_other /etc/fuse.conf || echo user_allow_other >>/etc/fuse.conf

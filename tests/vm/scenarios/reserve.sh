@@ -5,7 +5,7 @@
 # done, as the kernel tells; done once; someone else's change left alone; undone
 # to what was there before and without a trace, whatever happens meanwhile.
 #
-# timeout: 400
+# timeout: 600
 # disks: 2
 # needs: stackd
 
@@ -150,6 +150,27 @@ assert_eq "$(grep -c MemoryMin=1048576 "$(traces | grep "$(fuse_unit single)")")
 choom -n 0 -p "$server" >/dev/null
 stackctl apply "$server" >/dev/null
 
+step "what someone else puts back stays so, and is said"
+# By way of systemd, behind its back, and of a slice.
+put_back() {
+        echo "$(memory_min "$unit") $(memory_min "$DEEP") $(score_of "$server") $(preference)"
+}
+in_force=$(put_back)
+# (It tells the cgroup of the preference only together with something else.)
+systemctl set-property --runtime "$(fuse_unit single)" MemoryMin=1M ManagedOOMPreference=none
+echo 0 >"$CGROUP/$DEEP/memory.min"
+choom -n 0 -p "$server" >/dev/null
+systemctl restart stackd.service
+stackd_settled
+assert_eq "$(memory_min "$unit") $(memory_min "$DEEP") $(score_of "$server")" "1048576 0 0"
+status=0
+stackctl plan >/run/plan 2>&1 || status=$?
+cat /run/plan
+assert_eq "$status" 1 "status of plan"
+assert_eq "$(grep -c 'would not change: someone else has set it back to' /run/plan)" 4 "what was put back"
+stackctl apply >/dev/null
+assert_eq "$(put_back)" "$in_force"
+
 step "depth 0: everything is undone"
 fuse_inner_down single
 # The process lives on; what is mounted on it does not.
@@ -228,6 +249,14 @@ status=0
 stackctl plan >/run/plan 2>&1 || status=$?
 assert_eq "$status" 1
 grep 'oom-score of .*: /system.slice/limited.service may hold 209715200 bytes only' /run/plan
+# It is full: the kernel finds something to kill, at once.
+server=$(main_pid limited.service)
+status=0
+sh -c "echo \$\$ >$CGROUP/system.slice/limited.service/cgroup.procs && exec python3 -c 'x = bytearray(400 << 20)'" || status=$?
+assert_eq "$status" 137 "status of what was too large"
+grep . $CGROUP/system.slice/limited.service/memory.events
+(($(awk '$1 == "oom" { print $2 }' $CGROUP/system.slice/limited.service/memory.events) < 100)) || fail "it was tried again and again"
+assert_eq "$(main_pid limited.service)" "$server" "the server"
 umount /mnt/again
 wait_for 20 '! systemctl --quiet is-active limited.service'
 

@@ -138,12 +138,13 @@ stackd_settled
 others=$(state)
 status=0
 stackctl plan >/run/plan 2>&1 || status=$?
-assert_eq "$(grep -c 'someone else has set it' /run/plan)" 2 "settings that someone else has changed"
+assert_eq "$(grep -c "someone else has set it to" /run/plan)" 2 "settings that someone else has changed"
+assert_eq "$(grep -c "someone else has set it back to" /run/plan)" 2 "settings that someone else has put back"
 stackctl revert >/run/revert
 assert_eq "$(grep -c 'which someone else has set meanwhile, and is left so' /run/revert)" 2
 stackd_settled
 step "reverted: $(state)"
-# The interval and the share are theirs. What was as it had been before stackd came was no decision to be seen.
+# The interval and the share are theirs. What they have put back is as an undo leaves it.
 [[ ,$(super_options $LOWER), == *,commit=9* ]] || fail "$(super_options $LOWER)"
 assert_eq "$(limits $LOWER)" "100000 0"
 mount -o remount,commit=5 $LOWER

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=bash
+#
+# A hundred services that serve a file system each, and as many mounts, come, change and go while policies are reloaded:
+# stackd keeps no descriptor, no memory, no child and no record of what is gone, and what it changed is undone.
+#
+# timeout: 1500
+# disks: 2
+# needs: stackd
+
+. /usr/lib/stackd-vm/lib/lib.sh
+. /usr/lib/stackd-vm/lib/fuse.sh
+. /usr/lib/stackd-vm/lib/stackd.sh
+require jq bindfs
+
+SERVICES=100
+ROUNDS=3
+GROWTH_KIB=4096 # what an allocator may keep; a leak of one small record for each change would be more
+policy=/etc/stackd/policy
+mkdir -p "$policy"
+
+cat >/run/systemd/system/churn@.service <<UNIT
+[Service]
+Slice=system-churn.slice
+ExecStart=bindfs -f $FUSE_LOWER/%i /mnt/churn-%i
+ExecStopPost=-umount --lazy /mnt/churn-%i
+UNIT
+systemctl daemon-reload
+
+# each COMMAND: for every service, '%' being its number, in one go.
+each() {
+        local i names=()
+        for ((i = 0; i < SERVICES; i++)); do
+                names+=("${2//%/$i}")
+        done
+        $1 "${names[@]}"
+}
+
+traces() {
+        find /run/systemd/system.control /run/systemd/transient -name '50-*.conf' 2>/dev/null | sort
+}
+
+memory_min() {
+        cat "/sys/fs/cgroup/$1/memory.min"
+}
+
+descriptors() {
+        find "/proc/$stackd/fd" -mindepth 1 | wc -l
+}
+
+resident() {
+        awk '$1 == "RssAnon:" { print $2 }' "/proc/$stackd/status"
+}
+
+# reload_often: policies that ask for something else each time, until the file is gone.
+reload_often() {
+        local i=0
+        while [[ -e /run/reloading ]]; do
+                i=$((i + 1))
+                printf '[Match]\nFilesystemType=fuse\n[Mount]\nOptions=%s\n[Writeback]\nMaxRatio=%s\n' \
+                        "$( ((i % 2)) && echo nodev || echo noexec)" $((i % 5 + 2)) >"$policy/10-layers.policy"
+                printf '[Match]\nProcess=bindfs\nDepth=1\n[Process]\nIOFlusher=%s\n[Memory]\nMin=%sM\n' \
+                        "$( ((i % 3)) && echo yes || echo no)" $((i % 7 + 4)) >"$policy/10-processes.policy"
+                stackctl reload || echo "reload $i: $?"
+        done
+        echo "$i reloads"
+}
+
+stop_reloading() {
+        rm -f /run/reloading
+        wait "$reloading"
+}
+
+fuse_lower_up
+each "mkdir -p" "$FUSE_LOWER/%"
+each "mkdir -p" "/mnt/churn-%"
+each "mkdir -p" "/mnt/bind-%"
+systemctl start stackd.service
+stackd_settled
+before="$(memory_min system.slice) $(traces)"
+
+for ((round = 1; round <= ROUNDS; round++)); do
+        step "round $round: $SERVICES services come"
+        touch /run/reloading
+        reload_often &
+        reloading=$!
+        defer "rm -f /run/reloading"
+        each "systemctl start" churn@%
+        for ((i = 0; i < SERVICES; i++)); do
+                wait_for 120 "mountpoint --quiet /mnt/churn-$i"
+                mount --bind "/mnt/churn-$i" "/mnt/bind-$i"
+        done
+        step "a third is killed, a third started anew, and mounts are moved about"
+        for ((i = 0; i < SERVICES; i += 3)); do
+                kill -KILL "$(main_pid churn@$i)"
+        done
+        for ((i = 1; i < SERVICES; i += 3)); do
+                mount -o remount,bind,ro "/mnt/bind-$i"
+                umount "/mnt/bind-$i"
+        done
+        systemctl restart churn@{1..99..3}
+        stop_reloading
+        step "what is asked for at the end is done"
+        rm -f "$policy"/10-*.policy
+        stackctl reload
+        stackd_settled
+        stackd=$(main_pid stackd.service)
+        for ((i = 1; i < SERVICES; i += 3)); do
+                wait_for 60 "is_marked $(main_pid churn@$i) && (($(memory_min "system.slice/system-churn.slice/churn@$i.service") >= 17825792))"
+        done
+        step "all go"
+        each "systemctl stop" churn@%
+        each "systemctl reset-failed" churn@% 2>/dev/null || :
+        for ((i = 0; i < SERVICES; i++)); do
+                umount --quiet "/mnt/bind-$i" || :
+                umount --quiet --lazy "/mnt/churn-$i" || :
+        done
+        wait_for 120 '(($(grep -c . /run/stackd/ledger) == 1))'
+        stackd_settled
+        assert_eq "$(memory_min system.slice) $(traces)" "$before" "what was changed of units"
+        [[ -z $(ps --no-headers --ppid "$stackd" -o pid,args) ]] || fail "children left: $(ps --ppid "$stackd")"
+        step "round $round: $(descriptors) descriptors, $(resident) KiB"
+        if ((round == 1)); then
+                first=$stackd
+                open=$(descriptors)
+                used=$(resident)
+        fi
+done
+assert_eq "$stackd" "$first" "stackd"
+assert_eq "$(descriptors)" "$open" "open descriptors"
+(($(resident) <= used + GROWTH_KIB)) || fail "$used KiB after the first round, $(resident) KiB after $ROUNDS"
+assert_eq "$(stackctl --json=short status | jq '[.actions[]] | length')" 0 "actions"
+fuse_lower_down
+assert_no_stack
