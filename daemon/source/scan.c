@@ -57,6 +57,7 @@ void scan_done(Scan *s) {
         block_table_done(&s->blocks);
         process_table_done(&s->processes);
         socket_table_done(&s->sockets);
+        socket_table_done(&s->earlier_sockets);
         clear_served(s);
         free(s->served);
         fuse_servers_done(&s->fuse_servers);
@@ -88,13 +89,22 @@ static bool processes_matter(const Scan *s, bool *ret_sockets) {
         return matter;
 }
 
+static bool has_nbd(const BlockTable *t) {
+        for (size_t i = 0; i < t->n; i++)
+                if (t->blocks[i].nbd_pid > 0)
+                        return true;
+        return false;
+}
+
 static int refresh_processes(Scan *s) {
         _cleanup_(process_table_done) ProcessTable processes = {};
-        _cleanup_(socket_table_done) SocketTable sockets = {};
-        bool with_sockets;
+        _cleanup_(socket_table_done) SocketTable sockets = {}, earlier = {};
+        bool with_sockets, matter = processes_matter(s, &with_sockets);
         int r = 0;
 
-        if (processes_matter(s, &with_sockets))
+        if (has_nbd(&s->blocks))
+                r = socket_table_read(s->root, &earlier);
+        if (r >= 0 && matter)
                 r = process_table_read(s->root, &s->mounts, with_sockets, &processes);
         /* Afterwards, so that whoever has a socket has it in the table. */
         if (r >= 0 && with_sockets)
@@ -103,10 +113,12 @@ static int refresh_processes(Scan *s) {
                 return r;
         process_table_done(&s->processes);
         socket_table_done(&s->sockets);
+        socket_table_done(&s->earlier_sockets);
         s->processes = processes;
         s->sockets = sockets;
+        s->earlier_sockets = earlier;
         processes = (ProcessTable) {};
-        sockets = (SocketTable) {};
+        sockets = earlier = (SocketTable) {};
         return 0;
 }
 

@@ -35,6 +35,9 @@ typedef struct Scan {
         BlockTable blocks;
         ProcessTable processes;
         SocketTable sockets; /* read with the processes, where some device or mount ends in a socket */
+        /* The same, read before the processes: a connection of that time whose end no process has is nobody's. Only
+         * where there is an nbd. */
+        SocketTable earlier_sockets;
         /* Processes that sources of this pass named as serving something; the last source describes them. */
         Served *served;
         size_t n_served, served_capacity;
