@@ -206,16 +206,17 @@ static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 }
 
 /* Something must be served by a process, and nobody holds its device: the descriptor is on its way from one
- * process to another. Or something could not be read just now. No event tells when that is over; look again, less
- * and less often, a few times, and for as long as storage hangs. */
+ * process to another. Or something could not be read just now. Or a file system is being unmounted, or is used
+ * although it has been. No event tells when that is over; look again, less and less often: a few times, and for as
+ * long as storage hangs or such a file system is there. */
 static void manager_look_again(Manager *m) {
-        bool hung = probe_cache_has_hung(&m->probes);
+        bool lasting = probe_cache_has_hung(&m->probes) || m->scan.unwatched;
 
-        if (!m->scan.unserved && !m->scan.incomplete && !hung) {
+        if (!m->scan.unserved && !m->scan.incomplete && !lasting) {
                 m->unserved_tries = 0;
                 return;
         }
-        if (m->unserved_tries >= RETRY_MAX && !hung)
+        if (m->unserved_tries >= RETRY_MAX && !lasting)
                 return;
         (void) arm(m, &m->retry_timer, now_usec(m) + (RETRY_FIRST_USEC << MIN(m->unserved_tries, RETRY_MAX)), on_retry);
         m->unserved_tries += m->unserved_tries < RETRY_MAX;

@@ -9,11 +9,12 @@
 #include "common/text.h"
 #include "daemon/source/mount-table.h"
 
-static void mount_done(Mount *m) {
+void mount_done(Mount *m) {
         free(m->root);
         free(m->target);
         free(m->type);
         free(m->source);
+        free(m->uuid);
         free(m->flags);
         free(m->options);
         free(m->raw_options);
@@ -122,12 +123,17 @@ static int compare_device(const void *a, const void *b, void *mounts) {
         size_t i = *(const size_t *) a, j = *(const size_t *) b;
         const Mount *x = (Mount *) mounts + i, *y = (Mount *) mounts + j;
 
+        int r;
+
         if (x->device != y->device)
                 return x->device > y->device ? 1 : -1;
-        return (i > j) - (i < j);
+        r = x->device == 0 ? strcmp(x->uuid ?: "", y->uuid ?: "") : 0;
+        return r != 0 ? r : (i > j) - (i < j);
 }
 
 static int build_indices(MountTable *t) {
+        free(t->by_id);
+        free(t->by_device);
         t->by_id = malloc((t->n + 1) * sizeof(size_t));
         t->by_device = malloc((t->n + 1) * sizeof(size_t));
         if (!t->by_id || !t->by_device)
@@ -220,12 +226,34 @@ int mount_table_read(const Sysroot *s, MountTable *ret) {
         r = read_other_namespaces(s, &t);
         if (r < 0)
                 return r;
+        t.n_mounted = t.n;
         r = build_indices(&t);
         if (r < 0)
                 return r;
         *ret = t;
         t = (MountTable) {};
         return 0;
+}
+
+int mount_table_set_unmounted(MountTable *t, const Mount *mounts, size_t n) {
+        bool changed = n > 0 || t->n > t->n_mounted;
+        int r = 0;
+
+        while (t->n > t->n_mounted)
+                mount_done(&t->mounts[--t->n]);
+        for (size_t i = 0; i < n; i++) {
+                Mount m = mounts[i];
+
+                if (r >= 0)
+                        r = ARRAY_APPEND(t->mounts, t->n, t->capacity, m);
+                if (r < 0)
+                        mount_done(&m);
+        }
+        if (r >= 0 && changed)
+                r = build_indices(t);
+        if (r < 0) /* the indices would name what is gone */
+                mount_table_done(t);
+        return r;
 }
 
 const Mount *mount_table_find_id(const MountTable *t, int id) {
@@ -294,6 +322,10 @@ const Mount *mount_table_resolve(const MountTable *t, unsigned space, const char
                 current = next;
         }
         return current;
+}
+
+bool mount_same_filesystem(const Mount *a, const Mount *b) {
+        return a->device == b->device && (a->device != 0 || streq_ptr(a->uuid, b->uuid));
 }
 
 bool mount_is_pseudo(const Mount *m) {

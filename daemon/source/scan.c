@@ -152,13 +152,17 @@ int scan_refresh(Scan *s, unsigned tables) {
                 block_table_done(&s->blocks);
                 s->blocks = blocks;
         }
+        /* In each pass: for some of them there is no event. */
+        r = unmounted_find(s->root, &s->blocks, &s->mounts);
+        if (r < 0)
+                return r;
         if (tables & TABLE_PROCESSES) {
                 r = refresh_processes(s);
                 if (r < 0)
                         return r;
         }
         clear_served(s);
-        s->unserved = false;
+        s->unserved = s->unwatched = false;
         s->incomplete = s->mounts.incomplete || s->blocks.incomplete || s->processes.incomplete;
         return 0;
 }
@@ -216,6 +220,11 @@ char *filesystem_id(dev_t device) {
         return text_format("fs:%u:%u", major(device), minor(device));
 }
 
+/* A btrfs that is mounted nowhere has a number, too, but nobody tells it. */
+char *mount_filesystem_id(const Mount *m) {
+        return m->device == 0 ? text_format("fs:btrfs:%s", m->uuid) : filesystem_id(m->device);
+}
+
 char *block_id(dev_t device) {
         return text_format("block:%u:%u", major(device), minor(device));
 }
@@ -230,14 +239,14 @@ int scan_add_file(
                 const char *evidence,
                 char **ret_id) {
 
-        _cleanup_free_ char *id = NULL, *fs = filesystem_id(m->device);
+        _cleanup_free_ char *id = NULL, *fs = mount_filesystem_id(m);
         NodeFact n = { .kind = NODE_FILE, .size = size };
         int r;
 
         if (!fs)
                 return -ENOMEM;
-        id = inode > 0 ? text_format("file:%u:%u:%llu", major(m->device), minor(m->device), (unsigned long long) inode)
-                       : text_format("file:%u:%u:%s", major(m->device), minor(m->device), path);
+        id = inode > 0 ? text_format("file:%s:%llu", fs + strlen("fs:"), (unsigned long long) inode)
+                       : text_format("file:%s:%s", fs + strlen("fs:"), path);
         if (!id)
                 return -ENOMEM;
         n.id = strdup(id);
@@ -254,4 +263,54 @@ int scan_add_file(
                 return r;
         *ret_id = TAKE_PTR(id);
         return 0;
+}
+
+int scan_add_lost_file(
+                Scan *s,
+                FactSet *f,
+                const char *key,
+                const char *path,
+                bool (*holds)(const Mount *m),
+                const char *evidence,
+                char **ret_id) {
+
+        _cleanup_free_ char *id = text_format("file:%s:%s", key, path);
+        NodeFact n = { .kind = NODE_FILE, .path = strdup(path), .type = strdup("file") };
+        int r;
+
+        n.id = id ? strdup(id) : NULL;
+        n.incomplete = strdup("the file system that holds this file is not mounted anywhere that can be seen");
+        if (!n.id || !n.path || !n.type || !n.incomplete) {
+                node_fact_done(&n);
+                return -ENOMEM;
+        }
+        r = factset_add_node(f, &n);
+        for (size_t i = s->mounts.n_mounted; r >= 0 && i < s->mounts.n; i++) {
+                _cleanup_free_ char *fs = NULL;
+
+                if (!holds(&s->mounts.mounts[i]))
+                        continue;
+                fs = mount_filesystem_id(&s->mounts.mounts[i]);
+                r = fs ? factset_add_edge(f, id, fs, ROLE_BACKING, CERTAINTY_INFERRED, 0, evidence) : -ENOMEM;
+        }
+        if (r < 0)
+                return r;
+        *ret_id = TAKE_PTR(id);
+        return 0;
+}
+
+int scan_add_unlisted(Scan *s, FactSet *f, const Block *b, const char *evidence) {
+        _cleanup_node_fact_ NodeFact n = { .kind = NODE_FILESYSTEM, .id = filesystem_id(b->device) };
+        _cleanup_free_ char *id = filesystem_id(b->device), *lower = block_id(b->device);
+        int r;
+
+        n.type = strdup("unknown");
+        n.name = strdup(b->name);
+        n.device = text_format("%u:%u", major(b->device), minor(b->device));
+        n.incomplete = strdup(UNMOUNTED);
+        if (!id || !lower || !n.id || !n.type || !n.name || !n.device || !n.incomplete)
+                return -ENOMEM;
+        s->unwatched = true;
+        r = factset_add_node(f, &n);
+        return r < 0 ? r : factset_add_edge(f, id, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0, evidence);
 }
