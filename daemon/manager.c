@@ -8,12 +8,12 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <systemd/sd-daemon.h>
-#include <systemd/sd-device.h>
 
 #include "common/log.h"
 #include "common/text.h"
 #include "daemon/actuator/ledger.h"
 #include "daemon/capture/archive.h"
+#include "daemon/device-watch.h"
 #include "daemon/executor.h"
 #include "daemon/manager.h"
 #include "daemon/observe.h"
@@ -56,7 +56,7 @@ struct Manager {
         Configuration configuration;
         Reload *reload;
 
-        sd_device_monitor *monitor;
+        DeviceWatch *devices;
         sd_event_source *mounts_source, *swaps_source, *pass_timer, *retry_timer, *settle_timer, *reconcile_timer;
         int mounts_fd, swaps_fd;
         ProcessWatch *watch;
@@ -154,9 +154,15 @@ static int manager_observe(Manager *m) {
 }
 
 static int manager_pass(Manager *m) {
-        unsigned tables = m->dirty;
+        unsigned tables;
         int r;
 
+        if (m->devices && device_watch_has_lost(m->devices)) {
+                log_info("There were more events of devices than could be received: everything is read again");
+                probe_cache_forget(&m->probes, "");
+                m->dirty = TABLE_ALL;
+        }
+        tables = m->dirty;
         m->dirty = 0;
         probe_cache_begin(&m->probes);
         r = scan_refresh(&m->scan, tables);
@@ -685,7 +691,7 @@ static int on_swaps(sd_event_source *source _unused_, int fd _unused_, uint32_t 
         return 0;
 }
 
-static int on_device(sd_device_monitor *monitor _unused_, sd_device *device, void *userdata) {
+static void on_device(sd_device *device, void *userdata) {
         const char *subsystem = NULL, *name = NULL;
         Manager *m = userdata;
         dev_t devno;
@@ -700,7 +706,6 @@ static int on_device(sd_device_monitor *monitor _unused_, sd_device *device, voi
         m->unserved_tries = 0;
         /* A bdi comes and goes with a mount, also with one in a namespace whose table tells us nothing. */
         manager_request_pass(m, subsystem && streq(subsystem, "bdi") ? TABLE_ALL : TABLE_BLOCKS | TABLE_PROCESSES);
-        return 0;
 }
 
 /* These two files signal a change with POLLPRI and POLLERR (fs/proc_namespace.c, mm/swapfile.c). */
@@ -709,19 +714,6 @@ static int watch_file(Manager *m, const char *path, int *fd, sd_event_source **s
         if (*fd < 0)
                 return *fd;
         return sd_event_add_io(m->event, source, *fd, EPOLLPRI, handler, m);
-}
-
-static int watch_devices(Manager *m) {
-        int r;
-
-        r = sd_device_monitor_new(&m->monitor);
-        if (r >= 0)
-                r = sd_device_monitor_filter_add_match_tag(m->monitor, "stackd");
-        if (r >= 0)
-                r = sd_device_monitor_attach_event(m->monitor, m->event);
-        if (r >= 0)
-                r = sd_device_monitor_start(m->monitor, on_device, m);
-        return r;
 }
 
 static int manager_watch_machine(Manager *m) {
@@ -735,7 +727,7 @@ static int manager_watch_machine(Manager *m) {
         r = watch_file(m, "swaps", &m->swaps_fd, &m->swaps_source, on_swaps);
         if (r < 0 && r != -ENOENT)
                 return r;
-        r = watch_devices(m);
+        r = device_watch_new(m->event, on_device, m, &m->devices);
         if (r < 0) /* no netlink in a container: mounts still tell most */
                 log_warning("Cannot watch devices: %s", strerror(-r));
         return 0;
@@ -778,7 +770,7 @@ Manager *manager_free(Manager *m) {
                 free(w);
         }
         process_watch_free(m->watch);
-        sd_device_monitor_unref(m->monitor);
+        device_watch_free(m->devices);
         sd_event_source_disable_unref(m->mounts_source);
         sd_event_source_disable_unref(m->swaps_source);
         sd_event_source_disable_unref(m->pass_timer);
