@@ -16,6 +16,7 @@
 #include "daemon/device-watch.h"
 #include "daemon/executor.h"
 #include "daemon/manager.h"
+#include "daemon/mount-watch.h"
 #include "daemon/observe.h"
 #include "daemon/prober.h"
 #include "daemon/process-watch.h"
@@ -57,6 +58,7 @@ struct Manager {
         Reload *reload;
 
         DeviceWatch *devices;
+        MountWatch *namespaces; /* NULL where the kernel cannot tell */
         sd_event_source *mounts_source, *swaps_source, *pass_timer, *retry_timer, *settle_timer, *reconcile_timer;
         int mounts_fd, swaps_fd;
         ProcessWatch *watch;
@@ -246,6 +248,8 @@ static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, voi
         }
         if (sysroot_is_machine(m->root)) {
                 manager_update_watches(m);
+                if (m->namespaces)
+                        mount_watch_update(m->namespaces, &m->scan.mounts);
                 manager_look_again(m);
                 manager_start_probes(m);
                 if (manager_is_service(m) && m->configuration.settings.apply)
@@ -678,11 +682,15 @@ static void on_capture_settled(int result _unused_, const Plan *actions _unused_
 
 /* ---- events of the machine ---- */
 
-static int on_mounts(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
+static void on_mounts(void *userdata) {
         Manager *m = userdata;
 
         m->unserved_tries = 0;
         manager_request_pass(m, TABLE_MOUNTS | TABLE_PROCESSES);
+}
+
+static int on_mountinfo(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
+        on_mounts(userdata);
         return 0;
 }
 
@@ -719,9 +727,9 @@ static int watch_file(Manager *m, const char *path, int *fd, sd_event_source **s
 static int manager_watch_machine(Manager *m) {
         int r;
 
-        r = watch_file(m, "1/mountinfo", &m->mounts_fd, &m->mounts_source, on_mounts);
+        r = watch_file(m, "1/mountinfo", &m->mounts_fd, &m->mounts_source, on_mountinfo);
         if (r < 0)
-                r = watch_file(m, "self/mountinfo", &m->mounts_fd, &m->mounts_source, on_mounts);
+                r = watch_file(m, "self/mountinfo", &m->mounts_fd, &m->mounts_source, on_mountinfo);
         if (r < 0)
                 return r;
         r = watch_file(m, "swaps", &m->swaps_fd, &m->swaps_source, on_swaps);
@@ -730,6 +738,9 @@ static int manager_watch_machine(Manager *m) {
         r = device_watch_new(m->event, on_device, m, &m->devices);
         if (r < 0) /* no netlink in a container: mounts still tell most */
                 log_warning("Cannot watch devices: %s", strerror(-r));
+        r = mount_watch_new(m->event, m->root, on_mounts, m, &m->namespaces);
+        if (r < 0)
+                log_debug("Cannot watch other mount namespaces: %s", strerror(-r));
         return 0;
 }
 
@@ -771,6 +782,7 @@ Manager *manager_free(Manager *m) {
         }
         process_watch_free(m->watch);
         device_watch_free(m->devices);
+        mount_watch_free(m->namespaces);
         sd_event_source_disable_unref(m->mounts_source);
         sd_event_source_disable_unref(m->swaps_source);
         sd_event_source_disable_unref(m->pass_timer);

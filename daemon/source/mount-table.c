@@ -26,6 +26,7 @@ void mount_table_done(MountTable *t) {
         free(t->mounts);
         free(t->by_id);
         free(t->by_device);
+        free(t->space_pids);
         *t = (MountTable) {};
 }
 
@@ -76,7 +77,18 @@ static int take_raw_options(MountTable *t, size_t first, const char *text) {
         return 0;
 }
 
-static int read_namespace(const Sysroot *s, const char *path, MountTable *t) {
+static int add_space(MountTable *t, pid_t pid) {
+        pid_t *pids = reallocarray(t->space_pids, t->n_spaces + 1, sizeof(pid_t));
+
+        if (!pids)
+                return -ENOMEM;
+        t->space_pids = pids;
+        pids[t->n_spaces++] = pid;
+        return 0;
+}
+
+static int read_namespace(const Sysroot *s, pid_t pid, MountTable *t) {
+        const char *path = pid > 0 ? PATH("%d/mountinfo", pid) : "self/mountinfo";
         _cleanup_free_ char *text = NULL;
         _cleanup_fclose_ FILE *f = NULL;
         size_t first = t->n;
@@ -107,10 +119,7 @@ static int read_namespace(const Sysroot *s, const char *path, MountTable *t) {
         mnt_unref_table(tb);
         if (r >= 0)
                 r = take_raw_options(t, first, text);
-        if (r < 0)
-                return r;
-        t->n_spaces++;
-        return 0;
+        return r < 0 ? r : add_space(t, pid);
 }
 
 static int compare_id(const void *a, const void *b, void *mounts) {
@@ -168,7 +177,7 @@ static int read_namespace_of(const Sysroot *s, int pid, bool any_root, MountTabl
                 return 0;
         if (!any_root && !is_at_root(s, pid))
                 return 1;
-        r = read_namespace(s, PATH("%d/mountinfo", pid), t);
+        r = read_namespace(s, pid, t);
         if (r == -ENOMEM)
                 return r;
         if (r < 0) { /* the process is gone, or a zombie (EINVAL); another one of its namespace may follow */
@@ -218,9 +227,9 @@ int mount_table_read(const Sysroot *s, MountTable *ret) {
         int r;
 
         /* pid 1's table is the machine's; our own is altered by a sandbox. Captures may hold only the latter. */
-        r = read_namespace(s, "1/mountinfo", &t);
+        r = read_namespace(s, 1, &t);
         if (r < 0)
-                r = read_namespace(s, "self/mountinfo", &t);
+                r = read_namespace(s, 0, &t);
         if (r < 0)
                 return r;
         r = read_other_namespaces(s, &t);

@@ -33,6 +33,7 @@ typedef struct MountTable {
         size_t *by_id; /* indices sorted by mount id */
         size_t *by_device;
         unsigned n_spaces;
+        pid_t *space_pids; /* whose mountinfo was read; 0 where that is our own */
         bool incomplete; /* some namespace could not be read */
 } MountTable;
 

@@ -130,18 +130,38 @@ static bool protection_is_recursive(const MountTable *t) {
         return false;
 }
 
+static int refresh_mounts(Scan *s) {
+        MountTable mounts;
+        int r;
+
+        r = mount_table_read(s->root, &mounts);
+        if (r < 0)
+                return r;
+        mount_table_done(&s->mounts);
+        s->mounts = mounts;
+        s->recursive_protection = protection_is_recursive(&s->mounts);
+        return 0;
+}
+
+/* In each pass: for some of them there is no event. What seems to be mounted nowhere may be mounted in a namespace that does not
+ * tell of its changes: then the tables are old. */
+static int refresh_unmounted(Scan *s, bool mounts_are_new) {
+        int r;
+
+        r = unmounted_find(s->root, &s->blocks, &s->mounts);
+        if (r < 0 || mounts_are_new || s->mounts.n == s->mounts.n_mounted)
+                return r;
+        r = refresh_mounts(s);
+        return r < 0 ? r : unmounted_find(s->root, &s->blocks, &s->mounts);
+}
+
 int scan_refresh(Scan *s, unsigned tables) {
         int r;
 
         if (tables & TABLE_MOUNTS) {
-                MountTable mounts;
-
-                r = mount_table_read(s->root, &mounts);
+                r = refresh_mounts(s);
                 if (r < 0)
                         return r;
-                mount_table_done(&s->mounts);
-                s->mounts = mounts;
-                s->recursive_protection = protection_is_recursive(&s->mounts);
         }
         if (tables & TABLE_BLOCKS) {
                 BlockTable blocks;
@@ -152,8 +172,7 @@ int scan_refresh(Scan *s, unsigned tables) {
                 block_table_done(&s->blocks);
                 s->blocks = blocks;
         }
-        /* In each pass: for some of them there is no event. */
-        r = unmounted_find(s->root, &s->blocks, &s->mounts);
+        r = refresh_unmounted(s, tables & TABLE_MOUNTS);
         if (r < 0)
                 return r;
         if (tables & TABLE_PROCESSES) {
