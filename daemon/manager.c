@@ -8,14 +8,15 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <systemd/sd-daemon.h>
-#include <systemd/sd-device.h>
 
 #include "common/log.h"
 #include "common/text.h"
 #include "daemon/actuator/ledger.h"
 #include "daemon/capture/archive.h"
+#include "daemon/device-watch.h"
 #include "daemon/executor.h"
 #include "daemon/manager.h"
+#include "daemon/mount-watch.h"
 #include "daemon/observe.h"
 #include "daemon/prober.h"
 #include "daemon/process-watch.h"
@@ -56,7 +57,8 @@ struct Manager {
         Configuration configuration;
         Reload *reload;
 
-        sd_device_monitor *monitor;
+        DeviceWatch *devices;
+        MountWatch *namespaces; /* NULL where the kernel cannot tell */
         sd_event_source *mounts_source, *swaps_source, *pass_timer, *retry_timer, *settle_timer, *reconcile_timer;
         int mounts_fd, swaps_fd;
         ProcessWatch *watch;
@@ -154,9 +156,15 @@ static int manager_observe(Manager *m) {
 }
 
 static int manager_pass(Manager *m) {
-        unsigned tables = m->dirty;
+        unsigned tables;
         int r;
 
+        if (m->devices && device_watch_has_lost(m->devices)) {
+                log_info("There were more events of devices than could be received: everything is read again");
+                probe_cache_forget(&m->probes, "");
+                m->dirty = TABLE_ALL;
+        }
+        tables = m->dirty;
         m->dirty = 0;
         probe_cache_begin(&m->probes);
         r = scan_refresh(&m->scan, tables);
@@ -206,16 +214,17 @@ static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 }
 
 /* Something must be served by a process, and nobody holds its device: the descriptor is on its way from one
- * process to another. Or something could not be read just now. No event tells when that is over; look again, less
- * and less often, a few times, and for as long as storage hangs. */
+ * process to another. Or something could not be read just now. Or a file system is being unmounted, or is used
+ * although it has been. No event tells when that is over; look again, less and less often: a few times, and for as
+ * long as storage hangs or such a file system is there. */
 static void manager_look_again(Manager *m) {
-        bool hung = probe_cache_has_hung(&m->probes);
+        bool lasting = probe_cache_has_hung(&m->probes) || m->scan.unwatched;
 
-        if (!m->scan.unserved && !m->scan.incomplete && !hung) {
+        if (!m->scan.unserved && !m->scan.incomplete && !lasting) {
                 m->unserved_tries = 0;
                 return;
         }
-        if (m->unserved_tries >= RETRY_MAX && !hung)
+        if (m->unserved_tries >= RETRY_MAX && !lasting)
                 return;
         (void) arm(m, &m->retry_timer, now_usec(m) + (RETRY_FIRST_USEC << MIN(m->unserved_tries, RETRY_MAX)), on_retry);
         m->unserved_tries += m->unserved_tries < RETRY_MAX;
@@ -239,6 +248,8 @@ static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, voi
         }
         if (sysroot_is_machine(m->root)) {
                 manager_update_watches(m);
+                if (m->namespaces)
+                        mount_watch_update(m->namespaces, &m->scan.mounts);
                 manager_look_again(m);
                 manager_start_probes(m);
                 if (manager_is_service(m) && m->configuration.settings.apply)
@@ -672,11 +683,15 @@ static void on_capture_settled(int result _unused_, const Plan *actions _unused_
 
 /* ---- events of the machine ---- */
 
-static int on_mounts(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
+static void on_mounts(void *userdata) {
         Manager *m = userdata;
 
         m->unserved_tries = 0;
         manager_request_pass(m, TABLE_MOUNTS | TABLE_PROCESSES);
+}
+
+static int on_mountinfo(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
+        on_mounts(userdata);
         return 0;
 }
 
@@ -685,7 +700,7 @@ static int on_swaps(sd_event_source *source _unused_, int fd _unused_, uint32_t 
         return 0;
 }
 
-static int on_device(sd_device_monitor *monitor _unused_, sd_device *device, void *userdata) {
+static void on_device(sd_device *device, void *userdata) {
         const char *subsystem = NULL, *name = NULL;
         Manager *m = userdata;
         dev_t devno;
@@ -700,7 +715,6 @@ static int on_device(sd_device_monitor *monitor _unused_, sd_device *device, voi
         m->unserved_tries = 0;
         /* A bdi comes and goes with a mount, also with one in a namespace whose table tells us nothing. */
         manager_request_pass(m, subsystem && streq(subsystem, "bdi") ? TABLE_ALL : TABLE_BLOCKS | TABLE_PROCESSES);
-        return 0;
 }
 
 /* These two files signal a change with POLLPRI and POLLERR (fs/proc_namespace.c, mm/swapfile.c). */
@@ -711,33 +725,23 @@ static int watch_file(Manager *m, const char *path, int *fd, sd_event_source **s
         return sd_event_add_io(m->event, source, *fd, EPOLLPRI, handler, m);
 }
 
-static int watch_devices(Manager *m) {
-        int r;
-
-        r = sd_device_monitor_new(&m->monitor);
-        if (r >= 0)
-                r = sd_device_monitor_filter_add_match_tag(m->monitor, "stackd");
-        if (r >= 0)
-                r = sd_device_monitor_attach_event(m->monitor, m->event);
-        if (r >= 0)
-                r = sd_device_monitor_start(m->monitor, on_device, m);
-        return r;
-}
-
 static int manager_watch_machine(Manager *m) {
         int r;
 
-        r = watch_file(m, "1/mountinfo", &m->mounts_fd, &m->mounts_source, on_mounts);
+        r = watch_file(m, "1/mountinfo", &m->mounts_fd, &m->mounts_source, on_mountinfo);
         if (r < 0)
-                r = watch_file(m, "self/mountinfo", &m->mounts_fd, &m->mounts_source, on_mounts);
+                r = watch_file(m, "self/mountinfo", &m->mounts_fd, &m->mounts_source, on_mountinfo);
         if (r < 0)
                 return r;
         r = watch_file(m, "swaps", &m->swaps_fd, &m->swaps_source, on_swaps);
         if (r < 0 && r != -ENOENT)
                 return r;
-        r = watch_devices(m);
+        r = device_watch_new(m->event, on_device, m, &m->devices);
         if (r < 0) /* no netlink in a container: mounts still tell most */
                 log_warning("Cannot watch devices: %s", strerror(-r));
+        r = mount_watch_new(m->event, m->root, on_mounts, m, &m->namespaces);
+        if (r < 0)
+                log_debug("Cannot watch other mount namespaces: %s", strerror(-r));
         return 0;
 }
 
@@ -778,7 +782,8 @@ Manager *manager_free(Manager *m) {
                 free(w);
         }
         process_watch_free(m->watch);
-        sd_device_monitor_unref(m->monitor);
+        device_watch_free(m->devices);
+        mount_watch_free(m->namespaces);
         sd_event_source_disable_unref(m->mounts_source);
         sd_event_source_disable_unref(m->swaps_source);
         sd_event_source_disable_unref(m->pass_timer);

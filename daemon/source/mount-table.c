@@ -9,11 +9,12 @@
 #include "common/text.h"
 #include "daemon/source/mount-table.h"
 
-static void mount_done(Mount *m) {
+void mount_done(Mount *m) {
         free(m->root);
         free(m->target);
         free(m->type);
         free(m->source);
+        free(m->uuid);
         free(m->flags);
         free(m->options);
         free(m->raw_options);
@@ -25,6 +26,7 @@ void mount_table_done(MountTable *t) {
         free(t->mounts);
         free(t->by_id);
         free(t->by_device);
+        free(t->space_pids);
         *t = (MountTable) {};
 }
 
@@ -75,7 +77,18 @@ static int take_raw_options(MountTable *t, size_t first, const char *text) {
         return 0;
 }
 
-static int read_namespace(const Sysroot *s, const char *path, MountTable *t) {
+static int add_space(MountTable *t, pid_t pid) {
+        pid_t *pids = reallocarray(t->space_pids, t->n_spaces + 1, sizeof(pid_t));
+
+        if (!pids)
+                return -ENOMEM;
+        t->space_pids = pids;
+        pids[t->n_spaces++] = pid;
+        return 0;
+}
+
+static int read_namespace(const Sysroot *s, pid_t pid, MountTable *t) {
+        const char *path = pid > 0 ? PATH("%d/mountinfo", pid) : "self/mountinfo";
         _cleanup_free_ char *text = NULL;
         _cleanup_fclose_ FILE *f = NULL;
         size_t first = t->n;
@@ -106,10 +119,7 @@ static int read_namespace(const Sysroot *s, const char *path, MountTable *t) {
         mnt_unref_table(tb);
         if (r >= 0)
                 r = take_raw_options(t, first, text);
-        if (r < 0)
-                return r;
-        t->n_spaces++;
-        return 0;
+        return r < 0 ? r : add_space(t, pid);
 }
 
 static int compare_id(const void *a, const void *b, void *mounts) {
@@ -122,12 +132,17 @@ static int compare_device(const void *a, const void *b, void *mounts) {
         size_t i = *(const size_t *) a, j = *(const size_t *) b;
         const Mount *x = (Mount *) mounts + i, *y = (Mount *) mounts + j;
 
+        int r;
+
         if (x->device != y->device)
                 return x->device > y->device ? 1 : -1;
-        return (i > j) - (i < j);
+        r = x->device == 0 ? strcmp(x->uuid ?: "", y->uuid ?: "") : 0;
+        return r != 0 ? r : (i > j) - (i < j);
 }
 
 static int build_indices(MountTable *t) {
+        free(t->by_id);
+        free(t->by_device);
         t->by_id = malloc((t->n + 1) * sizeof(size_t));
         t->by_device = malloc((t->n + 1) * sizeof(size_t));
         if (!t->by_id || !t->by_device)
@@ -162,7 +177,7 @@ static int read_namespace_of(const Sysroot *s, int pid, bool any_root, MountTabl
                 return 0;
         if (!any_root && !is_at_root(s, pid))
                 return 1;
-        r = read_namespace(s, PATH("%d/mountinfo", pid), t);
+        r = read_namespace(s, pid, t);
         if (r == -ENOMEM)
                 return r;
         if (r < 0) { /* the process is gone, or a zombie (EINVAL); another one of its namespace may follow */
@@ -212,20 +227,42 @@ int mount_table_read(const Sysroot *s, MountTable *ret) {
         int r;
 
         /* pid 1's table is the machine's; our own is altered by a sandbox. Captures may hold only the latter. */
-        r = read_namespace(s, "1/mountinfo", &t);
+        r = read_namespace(s, 1, &t);
         if (r < 0)
-                r = read_namespace(s, "self/mountinfo", &t);
+                r = read_namespace(s, 0, &t);
         if (r < 0)
                 return r;
         r = read_other_namespaces(s, &t);
         if (r < 0)
                 return r;
+        t.n_mounted = t.n;
         r = build_indices(&t);
         if (r < 0)
                 return r;
         *ret = t;
         t = (MountTable) {};
         return 0;
+}
+
+int mount_table_set_unmounted(MountTable *t, const Mount *mounts, size_t n) {
+        bool changed = n > 0 || t->n > t->n_mounted;
+        int r = 0;
+
+        while (t->n > t->n_mounted)
+                mount_done(&t->mounts[--t->n]);
+        for (size_t i = 0; i < n; i++) {
+                Mount m = mounts[i];
+
+                if (r >= 0)
+                        r = ARRAY_APPEND(t->mounts, t->n, t->capacity, m);
+                if (r < 0)
+                        mount_done(&m);
+        }
+        if (r >= 0 && changed)
+                r = build_indices(t);
+        if (r < 0) /* the indices would name what is gone */
+                mount_table_done(t);
+        return r;
 }
 
 const Mount *mount_table_find_id(const MountTable *t, int id) {
@@ -294,6 +331,10 @@ const Mount *mount_table_resolve(const MountTable *t, unsigned space, const char
                 current = next;
         }
         return current;
+}
+
+bool mount_same_filesystem(const Mount *a, const Mount *b) {
+        return a->device == b->device && (a->device != 0 || streq_ptr(a->uuid, b->uuid));
 }
 
 bool mount_is_pseudo(const Mount *m) {

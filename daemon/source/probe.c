@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
 #include "common/file.h"
@@ -256,6 +257,91 @@ static int ask_loop(dev_t device, char **ret) {
         return *ret ? 0 : -ENOMEM;
 }
 
+/* ---- file systems that are mounted nowhere ---- */
+
+#define BTRFS_HANDLE_FIRST 0x4d /* FILEID_BTRFS_WITHOUT_PARENT (fs/btrfs/export.h); the others follow */
+#define BTRFS_HANDLE_LAST 0x4f
+
+/* Which btrfs that lives has this statfs(2) number: its uuid, folded, and the subvolume (fs/btrfs/super.c,
+ * btrfs_statfs()). */
+static int find_btrfs(uint32_t high, uint32_t low, char **ret) {
+        _cleanup_closedir_ DIR *d = opendir("/sys/fs/btrfs");
+        struct dirent *de;
+
+        while (d && (de = readdir(d))) {
+                unsigned a, b, c, e, f, g;
+
+                if (sscanf(de->d_name, "%8x-%4x-%4x-%4x-%4x%8x", &a, &b, &c, &e, &f, &g) != 6)
+                        continue;
+                if ((a ^ (e << 16 | f)) != high || ((b << 16 | c) ^ g) != low)
+                        continue;
+                *ret = strdup(de->d_name);
+                return *ret ? 0 : -ENOMEM;
+        }
+        return -ENOENT;
+}
+
+/* A handle is made from what is in memory, also by FUSE and NFS, and its type tells a btrfs, which may be asked for its
+ * number: others might have to wait for a server. */
+static int identify_btrfs(int fd, char **ret) {
+        struct {
+                struct file_handle handle;
+                uint64_t object, root;
+                unsigned char rest[MAX_HANDLE_SZ - 16];
+        } h = { .handle.handle_bytes = MAX_HANDLE_SZ };
+        struct statfs st;
+        int mount;
+
+        if (name_to_handle_at(fd, "", &h.handle, &mount, AT_EMPTY_PATH) < 0 || h.handle.handle_type < BTRFS_HANDLE_FIRST ||
+            h.handle.handle_type > BTRFS_HANDLE_LAST)
+                return -ENOENT;
+        if (fstatfs(fd, &st) < 0)
+                return -errno;
+        return find_btrfs((uint32_t) st.f_fsid.__val[0] ^ (uint32_t) (h.root >> 32), (uint32_t) st.f_fsid.__val[1] ^ (uint32_t) h.root, ret);
+}
+
+/* Opened as a path only, and not brought up to date: no server is asked for anything, unless (NFS, 9p) opening it alone does. */
+static int ask_descriptor(uint64_t mount, const char *place, char **ret) {
+        _cleanup_free_ char *path = text_format("/proc/%s", place), *uuid = NULL;
+        _cleanup_close_ int fd = -1;
+        struct statx stx;
+        int r;
+
+        if (!path)
+                return -ENOMEM;
+        fd = open(path, O_PATH | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_MNT_ID, &stx) < 0)
+                return -errno;
+        if (!(stx.stx_mask & STATX_MNT_ID) || stx.stx_mnt_id != mount)
+                return -ESTALE; /* it is another one by now */
+        r = identify_btrfs(fd, &uuid);
+        if (r == -ENOMEM)
+                return r;
+        *ret = text_format("%u:%u%s%s", stx.stx_dev_major, stx.stx_dev_minor, uuid ? " " : "", uuid ?: "");
+        return *ret ? 0 : -ENOMEM;
+}
+
+/* Where pid 1 sees it: our own view may be another. */
+static int ask_file(char *path, char **ret) {
+        _cleanup_close_ int root = open("/proc/1/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        struct statx stx;
+        bool file;
+
+        if (root < 0)
+                return -errno;
+        text_unescape_octal(path);
+        path += strspn(path, "/");
+        file = statx(root, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, STATX_TYPE, &stx) >= 0;
+        if (!file && errno != ENOENT && errno != ENOTDIR)
+                return -errno;
+        *ret = strdup(file && S_ISREG(stx.stx_mode) ? "yes" : "no");
+        return *ret ? 0 : -ENOMEM;
+}
+
+/* ---- device-mapper ---- */
+
 static struct dm_task *dm_ask(int command, dev_t device) {
         struct dm_task *task = dm_task_create(command);
 
@@ -337,6 +423,14 @@ static int ask(const char *question, char **ret) {
                 return -EINVAL;
         if (streq(kind, FUSE_SERVERS_KIND))
                 return ask_fuse_servers(ret);
+        if (streq(kind, "file"))
+                return ask_file(number, ret);
+        if (streq(kind, "descriptor")) {
+                char *start = strtok_r(NULL, " ", &state), *place = strtok_r(NULL, " ", &state);
+                uint64_t mount;
+
+                return start && place && text_to_u64(number, 10, &mount) >= 0 ? ask_descriptor(mount, place, ret) : -EINVAL;
+        }
         r = text_to_devno(number, &device);
         if (r < 0)
                 return r;

@@ -57,6 +57,7 @@ void scan_done(Scan *s) {
         block_table_done(&s->blocks);
         process_table_done(&s->processes);
         socket_table_done(&s->sockets);
+        socket_table_done(&s->earlier_sockets);
         clear_served(s);
         free(s->served);
         fuse_servers_done(&s->fuse_servers);
@@ -88,13 +89,22 @@ static bool processes_matter(const Scan *s, bool *ret_sockets) {
         return matter;
 }
 
+static bool has_nbd(const BlockTable *t) {
+        for (size_t i = 0; i < t->n; i++)
+                if (t->blocks[i].nbd_pid > 0)
+                        return true;
+        return false;
+}
+
 static int refresh_processes(Scan *s) {
         _cleanup_(process_table_done) ProcessTable processes = {};
-        _cleanup_(socket_table_done) SocketTable sockets = {};
-        bool with_sockets;
+        _cleanup_(socket_table_done) SocketTable sockets = {}, earlier = {};
+        bool with_sockets, matter = processes_matter(s, &with_sockets);
         int r = 0;
 
-        if (processes_matter(s, &with_sockets))
+        if (has_nbd(&s->blocks))
+                r = socket_table_read(s->root, &earlier);
+        if (r >= 0 && matter)
                 r = process_table_read(s->root, &s->mounts, with_sockets, &processes);
         /* Afterwards, so that whoever has a socket has it in the table. */
         if (r >= 0 && with_sockets)
@@ -103,10 +113,12 @@ static int refresh_processes(Scan *s) {
                 return r;
         process_table_done(&s->processes);
         socket_table_done(&s->sockets);
+        socket_table_done(&s->earlier_sockets);
         s->processes = processes;
         s->sockets = sockets;
+        s->earlier_sockets = earlier;
         processes = (ProcessTable) {};
-        sockets = (SocketTable) {};
+        sockets = earlier = (SocketTable) {};
         return 0;
 }
 
@@ -118,18 +130,38 @@ static bool protection_is_recursive(const MountTable *t) {
         return false;
 }
 
+static int refresh_mounts(Scan *s) {
+        MountTable mounts;
+        int r;
+
+        r = mount_table_read(s->root, &mounts);
+        if (r < 0)
+                return r;
+        mount_table_done(&s->mounts);
+        s->mounts = mounts;
+        s->recursive_protection = protection_is_recursive(&s->mounts);
+        return 0;
+}
+
+/* In each pass: for some of them there is no event. What seems to be mounted nowhere may be mounted in a namespace that does not
+ * tell of its changes: then the tables are old. */
+static int refresh_unmounted(Scan *s, bool mounts_are_new) {
+        int r;
+
+        r = unmounted_find(s->root, &s->blocks, &s->mounts);
+        if (r < 0 || mounts_are_new || s->mounts.n == s->mounts.n_mounted)
+                return r;
+        r = refresh_mounts(s);
+        return r < 0 ? r : unmounted_find(s->root, &s->blocks, &s->mounts);
+}
+
 int scan_refresh(Scan *s, unsigned tables) {
         int r;
 
         if (tables & TABLE_MOUNTS) {
-                MountTable mounts;
-
-                r = mount_table_read(s->root, &mounts);
+                r = refresh_mounts(s);
                 if (r < 0)
                         return r;
-                mount_table_done(&s->mounts);
-                s->mounts = mounts;
-                s->recursive_protection = protection_is_recursive(&s->mounts);
         }
         if (tables & TABLE_BLOCKS) {
                 BlockTable blocks;
@@ -140,13 +172,16 @@ int scan_refresh(Scan *s, unsigned tables) {
                 block_table_done(&s->blocks);
                 s->blocks = blocks;
         }
+        r = refresh_unmounted(s, tables & TABLE_MOUNTS);
+        if (r < 0)
+                return r;
         if (tables & TABLE_PROCESSES) {
                 r = refresh_processes(s);
                 if (r < 0)
                         return r;
         }
         clear_served(s);
-        s->unserved = false;
+        s->unserved = s->unwatched = false;
         s->incomplete = s->mounts.incomplete || s->blocks.incomplete || s->processes.incomplete;
         return 0;
 }
@@ -204,6 +239,11 @@ char *filesystem_id(dev_t device) {
         return text_format("fs:%u:%u", major(device), minor(device));
 }
 
+/* A btrfs that is mounted nowhere has a number, too, but nobody tells it. */
+char *mount_filesystem_id(const Mount *m) {
+        return m->device == 0 ? text_format("fs:btrfs:%s", m->uuid) : filesystem_id(m->device);
+}
+
 char *block_id(dev_t device) {
         return text_format("block:%u:%u", major(device), minor(device));
 }
@@ -218,14 +258,14 @@ int scan_add_file(
                 const char *evidence,
                 char **ret_id) {
 
-        _cleanup_free_ char *id = NULL, *fs = filesystem_id(m->device);
+        _cleanup_free_ char *id = NULL, *fs = mount_filesystem_id(m);
         NodeFact n = { .kind = NODE_FILE, .size = size };
         int r;
 
         if (!fs)
                 return -ENOMEM;
-        id = inode > 0 ? text_format("file:%u:%u:%llu", major(m->device), minor(m->device), (unsigned long long) inode)
-                       : text_format("file:%u:%u:%s", major(m->device), minor(m->device), path);
+        id = inode > 0 ? text_format("file:%s:%llu", fs + strlen("fs:"), (unsigned long long) inode)
+                       : text_format("file:%s:%s", fs + strlen("fs:"), path);
         if (!id)
                 return -ENOMEM;
         n.id = strdup(id);
@@ -242,4 +282,54 @@ int scan_add_file(
                 return r;
         *ret_id = TAKE_PTR(id);
         return 0;
+}
+
+int scan_add_lost_file(
+                Scan *s,
+                FactSet *f,
+                const char *key,
+                const char *path,
+                bool (*holds)(const Mount *m),
+                const char *evidence,
+                char **ret_id) {
+
+        _cleanup_free_ char *id = text_format("file:%s:%s", key, path);
+        NodeFact n = { .kind = NODE_FILE, .path = strdup(path), .type = strdup("file") };
+        int r;
+
+        n.id = id ? strdup(id) : NULL;
+        n.incomplete = strdup("the file system that holds this file is not mounted anywhere that can be seen");
+        if (!n.id || !n.path || !n.type || !n.incomplete) {
+                node_fact_done(&n);
+                return -ENOMEM;
+        }
+        r = factset_add_node(f, &n);
+        for (size_t i = s->mounts.n_mounted; r >= 0 && i < s->mounts.n; i++) {
+                _cleanup_free_ char *fs = NULL;
+
+                if (!holds(&s->mounts.mounts[i]))
+                        continue;
+                fs = mount_filesystem_id(&s->mounts.mounts[i]);
+                r = fs ? factset_add_edge(f, id, fs, ROLE_BACKING, CERTAINTY_INFERRED, 0, evidence) : -ENOMEM;
+        }
+        if (r < 0)
+                return r;
+        *ret_id = TAKE_PTR(id);
+        return 0;
+}
+
+int scan_add_unlisted(Scan *s, FactSet *f, const Block *b, const char *evidence) {
+        _cleanup_node_fact_ NodeFact n = { .kind = NODE_FILESYSTEM, .id = filesystem_id(b->device) };
+        _cleanup_free_ char *id = filesystem_id(b->device), *lower = block_id(b->device);
+        int r;
+
+        n.type = strdup("unknown");
+        n.name = strdup(b->name);
+        n.device = text_format("%u:%u", major(b->device), minor(b->device));
+        n.incomplete = strdup(UNMOUNTED);
+        if (!id || !lower || !n.id || !n.type || !n.name || !n.device || !n.incomplete)
+                return -ENOMEM;
+        s->unwatched = true;
+        r = factset_add_node(f, &n);
+        return r < 0 ? r : factset_add_edge(f, id, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0, evidence);
 }

@@ -12,6 +12,7 @@
 #include "daemon/source/probe.h"
 #include "daemon/source/process-table.h"
 #include "daemon/source/socket-table.h"
+#include "daemon/source/unmounted.h"
 #include "daemon/sysroot.h"
 
 typedef enum Table {
@@ -35,6 +36,9 @@ typedef struct Scan {
         BlockTable blocks;
         ProcessTable processes;
         SocketTable sockets; /* read with the processes, where some device or mount ends in a socket */
+        /* The same, read before the processes: a connection of that time whose end no process has is nobody's. Only
+         * where there is an nbd. */
+        SocketTable earlier_sockets;
         /* Processes that sources of this pass named as serving something; the last source describes them. */
         Served *served;
         size_t n_served, served_capacity;
@@ -43,6 +47,8 @@ typedef struct Scan {
         /* Something that a process must be serving has no holder yet (a descriptor still on its way):
          * the kernel gives no event for that, so the manager looks again after a moment. */
         bool unserved;
+        /* A file system that is mounted nowhere is there, of whose end no event will tell. */
+        bool unwatched;
         /* Something could not be read although it is there: what this pass did not find may exist all the same. */
         bool incomplete;
 } Scan;
@@ -105,7 +111,23 @@ bool dm_is_watched(const Block *b);
 
 #define VDUSE_DIRECTORY "devices/virtual/vduse/"
 
+/* A file that is on none of the file systems that are mounted where it might be; 'key' makes its id. It may be on any that is
+ * mounted nowhere and of which 'holds' is true: these edges are inferred. */
+int scan_add_lost_file(
+                Scan *s,
+                FactSet *f,
+                const char *key,
+                const char *path,
+                bool (*holds)(const Mount *m),
+                const char *evidence,
+                char **ret_id);
+/* A file system on a block device that nothing but the caller tells of: adds its node. */
+int scan_add_unlisted(Scan *s, FactSet *f, const Block *b, const char *evidence);
+
+#define UNMOUNTED "it is mounted nowhere that can be seen, and still in use"
+
 char *filesystem_id(dev_t device);
+char *mount_filesystem_id(const Mount *m);
 char *block_id(dev_t device);
 
 int source_filesystem_scan(Scan *s, FactSet *f);

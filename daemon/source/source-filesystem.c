@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Every superblock that is mounted anywhere is one layer, however many mounts and namespaces show it. */
+/* Every superblock is one layer, however many mounts and namespaces show it, and also where none does. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +22,7 @@ static int collect_targets(const MountTable *t, size_t first, size_t n, char ***
                 for (size_t i = first; i < first + n; i++) {
                         const Mount *m = &t->mounts[t->by_device[i]];
 
-                        if ((m->space == 0) == others || strv_contains(targets, m->target))
+                        if (m->space == SPACE_NONE || (m->space == 0) == others || strv_contains(targets, m->target))
                                 continue;
                         r = strv_append(&targets, &count, m->target);
                         if (r < 0)
@@ -34,35 +34,27 @@ static int collect_targets(const MountTable *t, size_t first, size_t n, char ***
         return 0;
 }
 
-/* All members of a multi-device btrfs: /sys/fs/btrfs/FSID/devices/KNAME; the mount's source names only one. */
+/* All members of a multi-device btrfs; the mount's source names only one. */
 static int add_btrfs_members(Scan *s, FactSet *f, const char *id, const Mount *m, bool *ret_found) {
-        const Block *source = block_table_resolve(s->root, &s->blocks, m->source);
-        _cleanup_strv_free_ char **fsids = NULL;
+        _cleanup_strv_free_ char **members = NULL;
         int r;
 
-        if (!source)
+        if (!m->uuid)
                 return 0;
-        r = sysroot_list(s->root, AREA_SYS, "fs/btrfs", &fsids);
+        r = sysroot_list(s->root, AREA_SYS, PATH("fs/btrfs/%s/devices", m->uuid), &members);
         if (r < 0)
                 return r == -ENOMEM ? r : 0;
-        for (char **fsid = fsids; *fsid; fsid++) {
-                _cleanup_strv_free_ char **members = NULL;
+        for (char **name = members; *name; name++) {
+                const Block *b = block_table_find(&s->blocks, *name);
+                _cleanup_free_ char *lower = b ? block_id(b->device) : NULL;
 
-                if (sysroot_list(s->root, AREA_SYS, PATH("fs/btrfs/%s/devices", *fsid), &members) < 0 ||
-                    !strv_contains(members, source->name))
+                if (!b)
                         continue;
-                for (char **name = members; *name; name++) {
-                        const Block *b = block_table_find(&s->blocks, *name);
-                        _cleanup_free_ char *lower = b ? block_id(b->device) : NULL;
-
-                        if (!lower)
-                                continue;
-                        r = factset_add_edge(f, id, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0,
-                                             PATH("/sys/fs/btrfs/%s/devices/%s", *fsid, *name));
-                        if (r < 0)
-                                return r;
-                        *ret_found = true;
-                }
+                r = lower ? factset_add_edge(f, id, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0,
+                                             PATH("/sys/fs/btrfs/%s/devices/%s", m->uuid, *name)) : -ENOMEM;
+                if (r < 0)
+                        return r;
+                *ret_found = true;
         }
         return 0;
 }
@@ -92,7 +84,8 @@ static int add_lower(Scan *s, FactSet *f, const char *id, const Mount *m, bool *
                 return 0; /* its device is used by the process that serves it, not by the kernel */
         if (major(m->device) != 0) {
                 lower = block_id(m->device);
-                return lower ? factset_add_edge(f, id, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0, "/proc/1/mountinfo")
+                return lower ? factset_add_edge(f, id, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0,
+                                                m->space == SPACE_NONE ? PATH("/sys/fs/%s/%s", m->type, m->source) : "/proc/1/mountinfo")
                              : -ENOMEM;
         }
         if (streq(m->type, "btrfs")) {
@@ -116,15 +109,15 @@ static int add_lower(Scan *s, FactSet *f, const char *id, const Mount *m, bool *
 static int add_filesystem(Scan *s, FactSet *f, size_t first, size_t n) {
         const Mount *m = &s->mounts.mounts[s->mounts.by_device[first]];
         _cleanup_node_fact_ NodeFact node = { .kind = NODE_FILESYSTEM };
-        _cleanup_free_ char *id = filesystem_id(m->device);
+        _cleanup_free_ char *id = mount_filesystem_id(m);
         bool unknown = false;
         int r;
 
-        node.id = filesystem_id(m->device);
+        node.id = mount_filesystem_id(m);
         node.type = strdup(m->type);
         node.name = strdup(m->source);
-        node.device = text_format("%u:%u", major(m->device), minor(m->device));
-        if (!id || !node.id || !node.type || !node.name || !node.device)
+        node.device = m->device != 0 ? text_format("%u:%u", major(m->device), minor(m->device)) : NULL;
+        if (!id || !node.id || !node.type || !node.name || (m->device != 0 && !node.device))
                 return -ENOMEM;
         r = collect_targets(&s->mounts, first, n, &node.mounts);
         if (r < 0)
@@ -132,8 +125,9 @@ static int add_filesystem(Scan *s, FactSet *f, size_t first, size_t n) {
         r = add_lower(s, f, id, m, &unknown);
         if (r < 0)
                 return r;
-        if (unknown) {
-                node.incomplete = strdup("some of its layers are not where its mount options say, as far as can be seen");
+        s->unwatched |= m->space == SPACE_NONE && !unmounted_has_event(m);
+        if (m->space == SPACE_NONE || unknown) {
+                node.incomplete = strdup(unknown ? "some of its layers are not where its mount options say, as far as can be seen" : UNMOUNTED);
                 if (!node.incomplete)
                         return -ENOMEM;
         }
@@ -146,9 +140,9 @@ int source_filesystem_scan(Scan *s, FactSet *f) {
         int r;
 
         for (size_t i = 0; i < t->n; i += n) {
-                dev_t device = t->mounts[t->by_device[i]].device;
+                const Mount *m = &t->mounts[t->by_device[i]];
 
-                for (n = 1; i + n < t->n && t->mounts[t->by_device[i + n]].device == device; n++)
+                for (n = 1; i + n < t->n && mount_same_filesystem(&t->mounts[t->by_device[i + n]], m); n++)
                         ;
                 r = add_filesystem(s, f, i, n);
                 if (r < 0)

@@ -6,7 +6,8 @@
  * programs are not to be had, in this order: a holder that systemd started for a .mount unit serves that mount
  * (proven by its cgroup); a holder and a connection that are the only ones left of a user belong together
  * (unique); what is still open is inferred, with a connection's user_id= as a filter, and as alternatives: that
- * a holder is below at least one of its user's connections is known where there are no more holders than connections. */
+ * a holder is below at least one of its user's connections is known where there are no more holders than connections.
+ * Whose a connection is that is mounted nowhere is not told: then it must be the only one, and the holder too. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -256,6 +257,18 @@ static int assign_by_unit(Scan *s, FactSet *f, Match *m) {
         return 0;
 }
 
+/* What goes by users is no knowledge as long as it is not known whose a connection is. */
+static bool users_tell(const Match *m) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < m->n_servers; i++)
+                n += !m->servers[i].assigned;
+        for (size_t k = 0; k < m->n_connections && n > 1; k++)
+                if (!m->connections[k].assigned && m->connections[k].mount->space == SPACE_NONE)
+                        return false;
+        return true;
+}
+
 static size_t count_servers(const Match *m, uid_t user) {
         size_t n = 0;
 
@@ -285,7 +298,8 @@ static void settle_users(Match *m) {
 static int assign_server(Scan *s, FactSet *f, Match *m, size_t number) {
         const Server *server = &m->servers[number];
         size_t servers = count_servers(m, server->user), connections = count_connections(m, server->user);
-        bool unique = servers == 1 && connections == 1 && !s->incomplete && (server->user == 0 || count_servers(m, 0) == 0);
+        bool known = users_tell(m);
+        bool unique = known && servers == 1 && connections == 1 && !s->incomplete && (server->user == 0 || count_servers(m, 0) == 0);
         const Holder *h = server->holder;
         int r;
 
@@ -298,7 +312,7 @@ static int assign_server(Scan *s, FactSet *f, Match *m, size_t number) {
                 if (c->assigned || (!own && (server->user != 0 || servers * m->n_connections > USER_EDGES_MAX)))
                         continue;
                 r = add_edge(s, f, c, h, own && unique ? CERTAINTY_UNIQUE : CERTAINTY_INFERRED,
-                             own && !unique && servers <= connections ? (unsigned) number + 1 : 0,
+                             own && known && !unique && servers <= connections ? (unsigned) number + 1 : 0,
                              PATH("/proc/%s/fd/%d -> /dev/fuse%s", h->place.path, h->fd,
                                   own && unique ? ", the only one left" : ", one of several that are open"));
                 if (r < 0)

@@ -14,71 +14,65 @@
 #include "daemon/source/scan.h"
 
 typedef struct Backing {
-        const Mount *mount;
-        dev_t detached; /* of a file system that is mounted nowhere any more */
+        const Mount *mount;    /* NULL where the file system is not known */
+        const Block *unlisted; /* it is the one on this device, which is in no table */
+        bool anonymous;        /* then: its number is known, and no mount has it: a subvolume, perhaps */
         uint64_t inode;
         Certainty certainty;
-        const char *evidence;
 } Backing;
 
-static void find_backing(Scan *s, const Block *b, Backing *ret) {
+static bool ask(Scan *s, const Block *b, dev_t *ret_device, uint64_t *ret_inode) {
         const char *answer = NULL;
-        char device_text[32];
+        char device[32];
         unsigned long long inode;
-        dev_t device;
 
-        *ret = (Backing) {
-                .mount = mount_table_resolve(&s->mounts, 0, b->backing_file),
-                .certainty = CERTAINTY_INFERRED,
-                .evidence = "loop/backing_file",
-        };
         if (s->probes)
                 answer = probe_cache_get(s->probes, PATH("loop %u:%u %llu", major(b->device), minor(b->device),
                                                          (unsigned long long) b->diskseq), NULL);
-        if (!answer || sscanf(answer, "%31s %llu", device_text, &inode) != 2 || text_to_devno(device_text, &device) < 0)
-                return;
-        if (mount_table_find_device(&s->mounts, device)) {
-                *ret = (Backing) {
-                        .mount = mount_table_find_device(&s->mounts, device),
-                        .inode = inode,
-                        .certainty = CERTAINTY_PROVEN,
-                        .evidence = "LOOP_GET_STATUS64",
-                };
-                return;
-        }
-        if (major(device) != 0 && block_table_find_device(&s->blocks, device)) {
-                *ret = (Backing) { .detached = device, .inode = inode };
-                return;
-        }
-        /* btrfs gives each subvolume a device number of its own, which no mount shows. */
-        if (ret->mount && streq(ret->mount->type, "btrfs")) {
-                ret->inode = inode;
-                ret->certainty = CERTAINTY_UNIQUE;
-        } else
-                ret->mount = NULL; /* a detached mount, or one of a namespace we cannot see */
+        if (!answer || sscanf(answer, "%31s %llu", device, &inode) != 2 || text_to_devno(device, ret_device) < 0)
+                return false;
+        *ret_inode = inode;
+        return true;
 }
 
-/* Unmounted lazily, a file system lives on for as long as it is used: it is there, on its device, in no table. sysfs
- * tells of some types. */
-static int add_detached(Scan *s, FactSet *f, dev_t device) {
-        static const char *const types[] = { "ext4", "xfs", "f2fs" };
-        _cleanup_node_fact_ NodeFact n = { .kind = NODE_FILESYSTEM, .id = filesystem_id(device) };
-        const Block *b = block_table_find_device(&s->blocks, device);
-        _cleanup_free_ char *id = filesystem_id(device), *lower = block_id(device);
-        const char *type = "unknown";
-        int r;
+static bool is_btrfs(const Mount *m) {
+        return streq(m->type, "btrfs");
+}
 
-        for (size_t i = 0; i < ELEMENTSOF(types); i++)
-                if (sysroot_exists(s->root, AREA_SYS, PATH("fs/%s/%s", types[i], b->name)))
-                        type = types[i];
-        n.type = strdup(type);
-        n.name = strdup(b->name);
-        n.device = text_format("%u:%u", major(device), minor(device));
-        n.incomplete = strdup("it is mounted nowhere that can be seen, and still in use");
-        if (!id || !lower || !n.id || !n.type || !n.name || !n.device || !n.incomplete)
-                return -ENOMEM;
-        r = factset_add_node(f, &n);
-        return r < 0 ? r : factset_add_edge(f, id, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0, "LOOP_GET_STATUS64");
+static bool is_nothing(const Mount *m _unused_) {
+        return false;
+}
+
+static bool has_unmounted_btrfs(const MountTable *t) {
+        for (size_t i = t->n_mounted; i < t->n; i++)
+                if (is_btrfs(&t->mounts[i]))
+                        return true;
+        return false;
+}
+
+static void find_backing(Scan *s, const Block *b, Backing *ret) {
+        const Mount *by_path = mount_table_resolve(&s->mounts, 0, b->backing_file), *mount;
+        uint64_t inode;
+        dev_t device;
+
+        if (!ask(s, b, &device, &inode)) {
+                *ret = (Backing) { .mount = by_path, .certainty = CERTAINTY_INFERRED };
+                return;
+        }
+        mount = mount_table_find_device(&s->mounts, device);
+        if (mount)
+                *ret = (Backing) { .mount = mount, .inode = inode, .certainty = CERTAINTY_PROVEN };
+        else if (major(device) != 0 && block_table_find_device(&s->blocks, device))
+                *ret = (Backing) { .unlisted = block_table_find_device(&s->blocks, device), .inode = inode };
+        /* btrfs gives each subvolume a device number of its own, which no mount shows. */
+        else if (major(device) == 0 && by_path && is_btrfs(by_path))
+                *ret = (Backing) {
+                        .mount = by_path,
+                        .inode = inode,
+                        .certainty = has_unmounted_btrfs(&s->mounts) ? CERTAINTY_INFERRED : CERTAINTY_UNIQUE,
+                };
+        else
+                *ret = (Backing) { .anonymous = major(device) == 0 };
 }
 
 static int add_loop(Scan *s, FactSet *f, const Block *b) {
@@ -89,29 +83,20 @@ static int add_loop(Scan *s, FactSet *f, const Block *b) {
         if (!upper)
                 return -ENOMEM;
         find_backing(s, b, &backing);
-        if (backing.detached) {
-                const Mount nowhere = { .device = backing.detached };
+        if (backing.unlisted) {
+                const Mount nowhere = { .device = backing.unlisted->device };
 
-                r = add_detached(s, f, backing.detached);
+                r = scan_add_unlisted(s, f, backing.unlisted, "LOOP_GET_STATUS64");
                 if (r >= 0)
                         r = scan_add_file(f, &nowhere, backing.inode, b->backing_file, b->size, CERTAINTY_PROVEN,
                                           "LOOP_GET_STATUS64", &file);
-        } else if (!backing.mount) {
-                _cleanup_node_fact_ NodeFact n = { .kind = NODE_FILE };
-
-                file = text_format("file:%s:%s", b->name, b->backing_file);
-                n.id = file ? strdup(file) : NULL;
-                n.path = strdup(b->backing_file);
-                n.type = strdup("file");
-                n.incomplete = strdup("the file system that holds this file is not mounted anywhere that can be seen");
-                if (!file || !n.id || !n.path || !n.type || !n.incomplete)
-                        return -ENOMEM;
-                r = factset_add_node(f, &n);
-        } else
+        } else if (!backing.mount)
+                r = scan_add_lost_file(s, f, b->name, b->backing_file, backing.anonymous ? is_btrfs : is_nothing,
+                                       "LOOP_GET_STATUS64: a number that no mount has", &file);
+        else
                 r = scan_add_file(f, backing.mount, backing.inode, b->backing_file, b->size, backing.certainty,
-                                  PATH("/sys/class/block/%s/loop/backing_file%s%s", b->name,
-                                       backing.certainty == CERTAINTY_PROVEN ? ", " : "",
-                                       backing.certainty == CERTAINTY_PROVEN ? backing.evidence : ""), &file);
+                                  PATH("/sys/class/block/%s/loop/backing_file%s", b->name,
+                                       backing.certainty == CERTAINTY_PROVEN ? ", LOOP_GET_STATUS64" : ""), &file);
         if (r < 0)
                 return r;
         return factset_add_edge(f, upper, file, ROLE_BACKING, CERTAINTY_PROVEN, 0,

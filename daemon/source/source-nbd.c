@@ -49,6 +49,8 @@ static int add_by_client(Scan *s, FactSet *f, const char *block, const Block *b,
                                CERTAINTY_PROVEN, 0, evidence);
 }
 
+/* Whose other end nobody has. A server that is just accepting it has it a moment later: what was not there before the
+ * processes were looked at does not count. */
 static int collect_orphans(Scan *s, Orphans *o) {
         int r;
 
@@ -59,8 +61,9 @@ static int collect_orphans(Scan *s, Orphans *o) {
                 const Socket *end = &s->sockets.sockets[i];
                 const Socket *other = end->listening ? NULL : socket_table_peer(&s->sockets, end);
 
-                if (!other || other->inode == 0 || process_table_owner(&s->processes, other->inode) ||
-                    !process_table_owner(&s->processes, end->inode) || is_system_socket(end))
+                if (!other || !socket_table_find(&s->earlier_sockets, other->inode) ||
+                    process_table_owner(&s->processes, other->inode) || !process_table_owner(&s->processes, end->inode) ||
+                    is_system_socket(end) || is_system_socket(other))
                         continue;
                 r = ARRAY_APPEND(o->ends, o->n, o->capacity, end);
                 if (r < 0)

@@ -31,6 +31,28 @@ static uint16_t option_port(const char *options, uint16_t otherwise) {
         return text && text_to_u64(text, 10, &port) >= 0 && port > 0 && port <= UINT16_MAX ? (uint16_t) port : otherwise;
 }
 
+/* What was mounted is not told of a file system that is mounted nowhere any more. */
+static int add_all_exports(Scan *s, FactSet *f, const char *id, const Mount *m, char *exports) {
+        char *state = NULL;
+
+        for (char *line = strtok_r(exports, "\n", &state); line; line = strtok_r(NULL, "\n", &state)) {
+                _cleanup_free_ char *lower = NULL;
+                const Mount *below;
+                int r;
+
+                line[strcspn(line, "\t")] = 0;
+                text_unescape_octal(line);
+                below = line[0] == '/' ? mount_table_resolve(&s->mounts, 0, line) : NULL;
+                if (!below || below->device == m->device)
+                        continue;
+                lower = filesystem_id(below->device);
+                r = lower ? factset_add_edge(f, id, lower, ROLE_BACKING, CERTAINTY_INFERRED, 0, "/proc/fs/nfsd/exports") : -ENOMEM;
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 /* The kernel's server: the mount's path leads through its exports. */
 static int add_kernel_export(Scan *s, FactSet *f, const char *id, const Mount *m) {
         _cleanup_free_ char *exports = NULL, *lower = NULL;
@@ -38,7 +60,11 @@ static int add_kernel_export(Scan *s, FactSet *f, const char *id, const Mount *m
         const Mount *below;
         bool exported = false;
 
-        if (!path || sysroot_read(s->root, AREA_PROC, "fs/nfsd/exports", &exports) < 0)
+        if (sysroot_read(s->root, AREA_PROC, "fs/nfsd/exports", &exports) < 0)
+                return 0;
+        if (m->space == SPACE_NONE)
+                return add_all_exports(s, f, id, m, exports);
+        if (!path)
                 return 0;
         path++;
         for (const char *line = exports; line; line = strchr(line, '\n')) {
@@ -65,7 +91,8 @@ static int add_9p_tree(Scan *s, FactSet *f, const char *id, const Mount *m) {
 }
 
 static int add_tcp(Scan *s, FactSet *f, const char *id, const Mount *m, const char *address, uint16_t port, bool nfs) {
-        const char *evidence = PATH("/proc/1/mountinfo: %.64s port %u, /proc/1/net/tcp", address, port);
+        const char *evidence = PATH("/proc/1/%s: %.64s port %u, /proc/1/net/tcp",
+                                    m->space == SPACE_NONE ? "net/nfsfs/volumes" : "mountinfo", address, port);
         SocketAddress server;
         bool kernel = false, process = false;
         int r;

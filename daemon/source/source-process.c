@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "common/file.h"
 #include "common/text.h"
@@ -37,23 +38,54 @@ static int add_device(Scan *s, FactSet *f, const Served *served, const char *pro
         return strv_contains(served->uppers, lower) ? 0 : factset_add_edge(f, process, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0, evidence);
 }
 
-static int add_file(
-                Scan *s,
-                FactSet *f,
-                const Served *served,
-                const char *process,
-                const FilesPlace *place,
-                const OpenFile *file) {
+/* The file system of an open file whose mount is in no table, by its number; asked once for each such mount of a process. 'ret' is
+ * left alone where there is none: a pipe, a socket, a memfd, or a type of which nothing tells. */
+static int find_unmounted(
+                Scan *s, FactSet *f, const Served *served, const OpenFiles *files, const OpenFile *file, const Mount **ret, Mount *unlisted) {
 
-        const Mount *m = mount_table_find_id(&s->mounts, file->mount_id);
-        const char *evidence = PATH("/proc/%s/fd/%d", place->path, file->fd);
+        const OpenFile *asked = files->files;
+        const char *answer = NULL;
+        char number[32], uuid[40] = "";
+        const Block *b;
+        dev_t device;
+
+        while (asked->mount_id != file->mount_id)
+                asked++;
+        if (s->probes)
+                answer = probe_cache_get(s->probes, PATH("descriptor %d %llu %s/fd/%d", asked->mount_id, (unsigned long long) served->start,
+                                                         files->place.path, asked->fd), NULL);
+        if (!answer || sscanf(answer, "%31s %39s", number, uuid) < 1 || text_to_devno(number, &device) < 0)
+                return 0;
+        for (size_t i = 0; i < s->mounts.n; i++) {
+                const Mount *m = &s->mounts.mounts[i];
+
+                if (uuid[0] ? streq_ptr(m->uuid, uuid) : m->device == device) {
+                        *ret = m;
+                        return 0;
+                }
+        }
+        b = major(device) != 0 ? block_table_find_device(&s->blocks, device) : NULL;
+        if (!b)
+                return 0;
+        *unlisted = (Mount) { .device = device, .type = (char *) "unknown" };
+        *ret = unlisted;
+        return scan_add_unlisted(s, f, b, PATH("/proc/%s/fd/%d", files->place.path, asked->fd));
+}
+
+static int add_file(Scan *s, FactSet *f, const Served *served, const char *process, const OpenFiles *files, const OpenFile *file) {
+        const Mount *listed = mount_table_find_id(&s->mounts, file->mount_id), *m = listed;
+        const char *place = files->place.path, *evidence = PATH("/proc/%s/fd/%d", place, file->fd);
         bool writable = (file->flags & O_ACCMODE) != O_RDONLY && !(file->flags & O_PATH);
         bool data = writable && !(file->flags & O_APPEND);
         _cleanup_free_ char *lower = NULL;
+        Mount unlisted;
         int r;
 
-        if (!m)
-                return 0; /* a pipe, a socket, a memfd: on a mount that is in no table */
+        if (!listed) {
+                r = find_unmounted(s, f, served, files, file, &m, &unlisted);
+                if (r < 0 || !m)
+                        return r;
+        }
         if (streq(m->type, "devtmpfs") || streq(m->type, "tmpfs")) {
                 r = add_device(s, f, served, process, file, evidence);
                 if (r < 0 || is_system_place(file->path))
@@ -64,12 +96,12 @@ static int add_file(
         if (!data && (is_system_place(file->path) || streq(file->path, "/") || streq(m->type, "tmpfs")))
                 return 0;
         if (file->flags & (O_DIRECTORY | O_PATH)) {
-                lower = filesystem_id(m->device);
+                lower = mount_filesystem_id(m);
                 if (!lower)
                         return -ENOMEM;
         } else {
                 r = scan_add_file(f, m, file->inode, file->path, 0, CERTAINTY_PROVEN,
-                                  PATH("/proc/%s/fdinfo/%d: mnt_id", place->path, file->fd), &lower);
+                                  listed ? PATH("/proc/%s/fdinfo/%d: mnt_id", place, file->fd) : PATH("%s: statx", evidence), &lower);
                 if (r < 0)
                         return r;
         }
@@ -101,7 +133,7 @@ static int add_process(Scan *s, FactSet *f, const Served *served, CgroupUses *us
                 return -ENOMEM;
         r = factset_add_node(f, &n);
         for (size_t i = 0; r >= 0 && i < files.n; i++)
-                r = add_file(s, f, served, id, &files.place, &files.files[i]);
+                r = add_file(s, f, served, id, &files, &files.files[i]);
         return r;
 }
 

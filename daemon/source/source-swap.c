@@ -8,11 +8,49 @@
 #include "common/text.h"
 #include "daemon/source/scan.h"
 
+/* What may hold a swap file. */
+static bool holds_swap(const Mount *m) {
+        return !startswith(m->type, "fuse");
+}
+
+static bool may_be_elsewhere(const MountTable *t) {
+        for (size_t i = t->n_mounted; i < t->n; i++)
+                if (holds_swap(&t->mounts[i]))
+                        return true;
+        return false;
+}
+
+/* The kernel prints the path of a swap file on a file system that is mounted nowhere any more as if it began at the root. Where there
+ * is such a file system it is asked whether there is a file of that name at all: one that is swapped to cannot be
+ * removed. */
+static int is_elsewhere(Scan *s, const char *path, bool *ret) {
+        _cleanup_free_ char *escaped = NULL;
+        const char *answer;
+        char *p;
+
+        *ret = false;
+        if (!s->probes || !may_be_elsewhere(&s->mounts))
+                return 0;
+        escaped = p = malloc(4 * strlen(path) + 1);
+        if (!escaped)
+                return -ENOMEM;
+        for (; *path; path++)
+                if (strchr(" \t\n\\=", *path))
+                        p += sprintf(p, "\\%03o", (unsigned) *path);
+                else
+                        *p++ = *path;
+        *p = 0;
+        answer = probe_cache_get(s->probes, PATH("file %s", escaped), NULL);
+        *ret = streq_ptr(answer, "no");
+        return 0;
+}
+
 static int add_area(Scan *s, FactSet *f, const char *path, const char *type, uint64_t size) {
         _cleanup_node_fact_ NodeFact n = { .kind = NODE_SWAP, .size = size };
         const Block *b = streq(type, "partition") ? block_table_find_path(&s->blocks, path) : NULL;
         _cleanup_free_ char *id = NULL, *lower = NULL;
         const Mount *m;
+        bool elsewhere;
         int r;
 
         id = b ? text_format("swap:%u:%u", major(b->device), minor(b->device)) : text_format("swap:%s", path);
@@ -31,9 +69,13 @@ static int add_area(Scan *s, FactSet *f, const char *path, const char *type, uin
                 return lower ? factset_add_edge(f, id, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0, "/proc/swaps") : -ENOMEM;
         }
         m = mount_table_resolve(&s->mounts, 0, path);
-        if (!m)
-                return 0;
-        r = scan_add_file(f, m, 0, path, size, CERTAINTY_UNIQUE, "/proc/swaps", &lower);
+        r = is_elsewhere(s, path, &elsewhere);
+        if (r < 0 || !m)
+                return r;
+        if (elsewhere)
+                r = scan_add_lost_file(s, f, "swap", path, holds_swap, "/proc/swaps: no such file", &lower);
+        else
+                r = scan_add_file(f, m, 0, path, size, CERTAINTY_UNIQUE, "/proc/swaps", &lower);
         return r < 0 ? r : factset_add_edge(f, id, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0, "/proc/swaps");
 }
 

@@ -55,10 +55,41 @@ def run(*command):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
+def tells_of_namespaces():
+    """From Linux 6.15 on the kernel tells of mounts in other namespaces."""
+    return tuple(int(n) for n in os.uname().release.split("-")[0].split(".")[:2]) >= (6, 15)
+
+
+def other_namespace(monitor):
+    """A namespace is watched once it has been seen, which an event in our own brings about."""
+    other = subprocess.Popen(["unshare", "--mount", "--propagation=private", "sleep", "1000"])
+    own = os.readlink("/proc/self/ns/mnt")
+    while os.readlink(f"/proc/{other.pid}/ns/mnt") == own:
+        time.sleep(0.01)
+    run("mount", "-t", "tmpfs", "seen", "/run/seen")
+    monitor.until("layer-appeared", type="tmpfs", mounts=["/run/seen"])
+    inside = ["nsenter", f"--target={other.pid}", "--mount"]
+    if tells_of_namespaces():
+        run(*inside, "mount", "-t", "tmpfs", "elsewhere", "/run/elsewhere")
+        layer = monitor.until("layer-appeared", type="tmpfs", mounts=["/run/elsewhere"])["object"]["id"]
+        run(*inside, "umount", "/run/elsewhere")
+        monitor.until("layer-gone", id=layer)
+        # It is not kept alive, and tells of its end.
+        run(*inside, "mount", "-t", "tmpfs", "elsewhere", "/run/elsewhere")
+        layer = monitor.until("layer-appeared", type="tmpfs", mounts=["/run/elsewhere"])["object"]["id"]
+        other.kill()
+        other.wait()
+        monitor.until("layer-gone", id=layer)
+    other.kill()
+    other.wait()
+    run("umount", "/run/seen")
+    monitor.until("layer-gone", mounts=["/run/seen"])
+
+
 def events_on_a_bus():
     os.environ.update(DBUS_SYSTEM_BUS_ADDRESS="unix:path=/run/bus", STACKD_BINARY="/does/not/exist", LC_ALL="C.UTF-8")
     run("mount", "-t", "tmpfs", "run", "/run")
-    for folder in ("/run/stackd", "/run/lower", "/run/upper"):
+    for folder in ("/run/stackd", "/run/lower", "/run/upper", "/run/seen", "/run/elsewhere"):
         os.mkdir(folder)
     with open("/run/bus.conf", "w", encoding="ascii") as f:
         f.write(BUS)
@@ -69,6 +100,7 @@ def events_on_a_bus():
     monitor = Monitor()
     monitor.until("ready")
 
+    other_namespace(monitor)
     run("mount", "-t", "tmpfs", "lower", "/run/lower")
     monitor.until("layer-appeared", type="tmpfs", mounts=["/run/lower"], depth=0)
     run("bindfs", "/run/lower", "/run/upper")

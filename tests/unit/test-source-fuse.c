@@ -56,7 +56,7 @@ static void fixture_init(Fixture *x) {
         x->scan = (Scan) {
                 .root = x->root,
                 .probes = &x->probes,
-                .mounts = { .mounts = mounts, .n = 2, .by_device = by_device },
+                .mounts = { .mounts = mounts, .n = 2, .n_mounted = ELEMENTSOF(mounts), .by_device = by_device },
                 .processes = { .holders = holders, .n = 3 },
         };
 }
@@ -216,9 +216,31 @@ static void test_asks_only_where_needed(void) {
         check_edges(&x, GUESSES);
 }
 
+/* Whose it is that is mounted nowhere is not told: that one of several serves it is a guess, whoever they are. */
+static void test_owner_unknown(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        x.scan.processes.n = 2;
+        scan(&x);
+        check_edges(&x, "40>20i 41>20i 40>21i 41>21i");
+        for (size_t i = 0; i < x.facts->n_edges; i++)
+                CHECK(x.facts->edges[i].alternative > 0);
+        mounts[0].space = SPACE_NONE;
+        scan(&x);
+        check_edges(&x, "40>20i 41>20i 40>21i 41>21i");
+        for (size_t i = 0; i < x.facts->n_edges; i++)
+                CHECK(x.facts->edges[i].alternative == 0);
+        x.scan.mounts.n = x.scan.processes.n = 1;
+        scan(&x);
+        check_edges(&x, "40>20u");
+        mounts[0].space = 0;
+}
+
 TEST_MAIN(
         TEST(test_answer_replaces_guesses),
         TEST(test_old_answer_serves_until_the_new_one),
         TEST(test_guesses_stay_without_an_answer),
         TEST(test_others_are_not_taken),
-        TEST(test_asks_only_where_needed))
+        TEST(test_asks_only_where_needed),
+        TEST(test_owner_unknown))

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Edges that no mount source, slave or holder names: journals, images, names that udev made, daemons that watch. */
 #include <stdlib.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "daemon/source/scan.h"
 #include "tests/unit/fake-root.h"
@@ -153,23 +155,150 @@ static void erofs_image(void) {
         check_edges(&x, "file:8:0:/images/a>fs:8:0i fs:0:40>file:8:0:/images/ai fs:8:0>block:8:0p");
 }
 
-/* What holds a loop device's file lives on when it is mounted nowhere any more. */
-static void detached(void) {
+static const NodeFact *find_node(const Fixture *x, const char *id) {
+        for (size_t i = 0; i < x->facts->n_nodes; i++)
+                if (streq(x->facts->nodes[i].id, id))
+                        return &x->facts->nodes[i];
+        return NULL;
+}
+
+/* A file system that is said to be mounted nowhere. */
+static void check_unmounted(const Fixture *x, const char *id, const char *type) {
+        const NodeFact *n = find_node(x, id);
+
+        CHECK(n && n->kind == NODE_FILESYSTEM && streq(n->type, type) && n->incomplete && (!n->mounts || !n->mounts[0]));
+}
+
+static void make_bdi(const Fixture *x, const char *name) {
+        fake_file(&x->fake, PATH("sys/devices/virtual/bdi/%s/max_ratio", name), "1\n");
+        fake_link(&x->fake, PATH("sys/class/bdi/%s", name), PATH("../../devices/virtual/bdi/%s", name));
+}
+
+#define UUID_A "aaaaaaaa-0000-4000-8000-000000000001"
+#define UUID_B "bbbbbbbb-0000-4000-8000-000000000002"
+
+static void make_btrfs(const Fixture *x, const char *uuid, const char *member) {
+        fake_link(&x->fake, PATH("sys/fs/btrfs/%s/devices/%s", uuid, member), PATH("../../../../devices/pci/block/%s", member));
+}
+
+/* The kernel's lists of file systems against the mount table. */
+static void unmounted(void) {
         _cleanup_fixture_ Fixture x;
 
         fixture_init(&x);
         make_block(&x, "sda", "8:0\n", "pci");
-        make_block(&x, "loop0", "7:0\n", "virtual");
-        make_block(&x, "loop1", "7:1\n", "virtual");
-        fake_file(&x.fake, "sys/devices/virtual/block/loop0/loop/backing_file", "/image\n");
-        fake_file(&x.fake, "sys/devices/virtual/block/loop1/loop/backing_file", "/fuse\n");
+        make_block(&x, "sdb", "8:16\n", "pci");
+        make_block(&x, "sdc", "8:32\n", "pci");
+        fake_file(&x.fake, "proc/1/mountinfo",
+                  "20 1 8:0 / / rw - ext4 /dev/sda rw\n21 20 0:52 / /c rw - fuse.x x rw\n22 20 8:32 / /f rw - fuseblk /dev/sdc rw\n");
+        fake_file(&x.fake, "sys/fs/ext4/features/lazy", "");
+        fake_file(&x.fake, "sys/fs/ext4/sda/errors_count", "0\n");
+        fake_file(&x.fake, "sys/fs/xfs/sdb/log", "");
+        fake_file(&x.fake, "sys/fs/xfs/stats/stats", "");
+        fake_file(&x.fake, "sys/fs/f2fs/gone/x", "");
+        fake_file(&x.fake, "sys/fs/fuse/connections/50/waiting", "0\n");
+        fake_file(&x.fake, "proc/1/net/nfsfs/volumes",
+                  "NV SERVER   PORT DEV          FSID                              FSC\n"
+                  "v4 7f000001  801 0:51         0:0                               no \n"
+                  "v3 00000000000000000000000000000001  801 0:53         0:0                               no \n");
+        for (const char *const *name = (const char *const[]) { "8:0", "0:50", "0:51", "0:52", "0:53", "0:54", "8:32-fuseblk", "8:64-fuseblk", "btrfs-1", "9p-2", NULL };
+             *name; name++)
+                make_bdi(&x, *name);
+        scan(&x, source_filesystem_scan);
+        check_edges(&x, "fs:8:0>block:8:0p fs:8:16>block:8:16p");
+        CHECK(x.facts->n_nodes == 9);
+        check_unmounted(&x, "fs:8:16", "xfs");
+        check_unmounted(&x, "fs:0:50", "fuse");
+        check_unmounted(&x, "fs:0:51", "nfs4");
+        check_unmounted(&x, "fs:0:53", "nfs");
+        check_unmounted(&x, "fs:0:54", "unknown");
+        check_unmounted(&x, "fs:8:64", "fuseblk");
+        CHECK(!find_node(&x, "fs:8:0")->incomplete && !find_node(&x, "fs:0:52")->incomplete && !find_node(&x, "fs:8:32")->incomplete);
+        CHECK(x.scan.unwatched); /* the XFS */
+        CHECK(streq(mount_table_find_device(&x.scan.mounts, makedev(0, 51))->options, "addr=127.0.0.1,port=2049"));
+        CHECK(streq(mount_table_find_device(&x.scan.mounts, makedev(0, 53))->options, "addr=0:0:0:0:0:0:0:1,port=2049"));
+        /* What was found is not found twice, and goes. */
+        CHECK(scan_refresh(&x.scan, 0) == 0 && x.scan.mounts.n == 9);
+        CHECK(unlink(PATH("%s/sys/class/bdi/0:54", x.fake.path)) == 0);
+        CHECK(scan_refresh(&x.scan, 0) == 0 && x.scan.mounts.n == 8 && !mount_table_find_device(&x.scan.mounts, makedev(0, 54)));
+}
+
+/* One is mounted (twice), one is not: its number is nobody's. */
+static void unmounted_btrfs(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        make_block(&x, "sda", "8:0\n", "pci");
+        make_block(&x, "sdb", "8:16\n", "pci");
+        make_block(&x, "sdc", "8:32\n", "pci");
+        fake_file(&x.fake, "sys/fs/btrfs/features/x", "");
+        make_btrfs(&x, UUID_A, "sda");
+        make_btrfs(&x, UUID_B, "sdb");
+        make_btrfs(&x, UUID_B, "sdc");
+        fake_file(&x.fake, "proc/1/mountinfo", "20 1 0:60 / / rw - btrfs /dev/sda rw\n21 20 0:60 /a /a rw - btrfs /dev/sda rw\n");
+        scan(&x, source_filesystem_scan);
+        check_edges(&x, "fs:0:60>block:8:0p fs:btrfs:" UUID_B ">block:8:16p fs:btrfs:" UUID_B ">block:8:32p");
+        CHECK(x.facts->n_nodes == 2);
+        check_unmounted(&x, "fs:btrfs:" UUID_B, "btrfs");
+        CHECK(!find_node(&x, "fs:btrfs:" UUID_B)->device && !x.scan.unwatched);
+}
+
+/* Where it is not known which of them is mounted, none is said not to be. */
+static void unknown_btrfs(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        make_block(&x, "sda", "8:0\n", "pci");
+        make_btrfs(&x, UUID_A, "sda");
+        fake_file(&x.fake, "proc/1/mountinfo", "20 1 0:60 / / rw - btrfs /dev/root rw\n");
+        scan(&x, source_filesystem_scan);
+        check_edges(&x, "");
+        CHECK(x.facts->n_nodes == 1);
+}
+
+/* What holds a loop device's file lives on when it is mounted nowhere any more. */
+static void unmounted_below_loop(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        make_block(&x, "sda", "8:0\n", "pci");
+        make_block(&x, "sdb", "8:16\n", "pci");
+        make_block(&x, "sdc", "8:32\n", "pci");
+        for (unsigned i = 0; i < 5; i++) {
+                make_block(&x, PATH("loop%u", i), PATH("7:%u\n", i), "virtual");
+                fake_file(&x.fake, PATH("sys/devices/virtual/block/loop%u/loop/backing_file", i), PATH("/%u\n", i));
+        }
         fake_file(&x.fake, "sys/fs/xfs/sda/x", "");
+        fake_file(&x.fake, "sys/fs/fuse/connections/50/waiting", "0\n");
+        make_bdi(&x, "0:50");
+        make_btrfs(&x, UUID_B, "sdc");
         fake_file(&x.fake, "proc/1/mountinfo", "20 1 0:30 / / rw - tmpfs tmpfs rw\n");
-        CHECK(probe_cache_load(&x.probes, "loop 7:0 0=8:0 12\nloop 7:1 0=0:99 12\n") == 0);
+        CHECK(probe_cache_load(&x.probes, "loop 7:0 0=8:0 12\nloop 7:1 0=0:50 13\nloop 7:2 0=0:99 14\nloop 7:3 0=8:16 15\nloop 7:4 0=8:64 16\n") == 0);
         scan(&x, source_loop_scan);
-        check_edges(&x, "block:7:0>file:8:0:12p block:7:1>file:loop1:/fusep file:8:0:12>fs:8:0p fs:8:0>block:8:0p");
-        for (size_t i = 0; i < x.facts->n_nodes; i++)
-                CHECK(x.facts->nodes[i].kind == NODE_FILE || (streq(x.facts->nodes[i].type, "xfs") && x.facts->nodes[i].incomplete));
+        check_edges(&x, "block:7:0>file:8:0:12p block:7:1>file:0:50:13p block:7:2>file:loop2:/2p block:7:3>file:8:16:15p block:7:4>file:loop4:/4p "
+                        "file:0:50:13>fs:0:50p file:8:0:12>fs:8:0p file:8:16:15>fs:8:16p file:loop2:/2>fs:btrfs:" UUID_B "i fs:8:16>block:8:16p");
+        check_unmounted(&x, "fs:8:16", "unknown"); /* of a type that is listed nowhere */
+        CHECK(x.scan.unwatched);
+        CHECK(find_node(&x, "file:loop2:/2")->incomplete && find_node(&x, "file:loop4:/4")->incomplete);
+}
+
+/* The path of a swap file on it begins at its root. */
+static void unmounted_below_swap(void) {
+        for (int i = 0; i < 3; i++) {
+                _cleanup_fixture_ Fixture x;
+
+                fixture_init(&x);
+                make_block(&x, "sda", "8:0\n", "pci");
+                make_block(&x, "sdb", "8:16\n", "pci");
+                fake_file(&x.fake, "proc/1/mountinfo", "20 1 8:0 / / rw - ext4 /dev/sda rw\n");
+                fake_file(&x.fake, "proc/swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n/a\\040=\\134     file\t\t8188\t\t0\t\t-2\n");
+                if (i > 0)
+                        fake_file(&x.fake, "sys/fs/xfs/sdb/x", "");
+                CHECK(probe_cache_load(&x.probes, i == 1 ? "file /a\\040\\075\\134=no\n" : "file /a\\040\\075\\134=yes\n") == 0);
+                scan(&x, source_swap_scan);
+                check_edges(&x, i == 1 ? "file:swap:/a =\\>fs:8:16i swap:/a =\\>file:swap:/a =\\p"
+                                       : "file:8:0:/a =\\>fs:8:0u swap:/a =\\>file:8:0:/a =\\p");
+        }
 }
 
 #define DEVTMPFS "20 1 0:5 / /dev rw - devtmpfs devtmpfs rw\n21 20 0:6 / /dev/shm rw - tmpfs tmpfs rw\n"
@@ -189,6 +318,42 @@ static void vduse(void) {
         CHECK(x.scan.processes.n == 2);
         check_edges(&x, "block:254:48>process:30:7p block:254:64>process:32:7p");
         CHECK(x.scan.unserved); /* the third */
+}
+
+/* A server's files on mounts that are in no table: one question for each, and what it is on. */
+static void unmounted_below_process(void) {
+        static const char *const fdinfo = "pos:\t0\nflags:\t0%o\nmnt_id:\t%d\nino:\t%d\n";
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        make_block(&x, "sda", "8:0\n", "pci");
+        make_block(&x, "sdb", "8:16\n", "pci");
+        make_block(&x, "sdc", "8:32\n", "pci");
+        make_block(&x, "vdd", "254:48\n", "virtual/vduse/vd0/vd0/virtio5");
+        make_btrfs(&x, UUID_B, "sdc");
+        fake_file(&x.fake, "sys/fs/xfs/sda/x", "");
+        fake_file(&x.fake, "proc/1/mountinfo", DEVTMPFS);
+        make_holder(&x, 30, "server", "/dev/vduse/vd0", 20);
+        fake_file(&x.fake, "proc/30/status", "Uid:\t0 0 0 0\n");
+        fake_file(&x.fake, "proc/30/cgroup", "0::/x\n");
+        fake_link(&x.fake, "proc/30/task/30/none", "x");
+        for (int i = 0; i < 6; i++) {
+                static const int mounts[] = { 70, 70, 71, 72, 73, 74 };
+
+                fake_link(&x.fake, PATH("proc/30/fd/%d", 10 + i), PATH("/f%d", i));
+                fake_file(&x.fake, PATH("proc/30/fdinfo/%d", 10 + i), PATH(fdinfo, i == 1 ? 0200000 : 0100002, mounts[i], 100 + i));
+        }
+        CHECK(probe_cache_load(&x.probes, "descriptor 70 7 30/fd/10=8:0\ndescriptor 71 7 30/fd/12=0:90 " UUID_B "\n"
+                                          "descriptor 72 7 30/fd/13=8:16\ndescriptor 73 7 30/fd/14=0:1\n") == 0);
+        CHECK(scan_refresh(&x.scan, TABLE_ALL) == 0);
+        probe_cache_begin(&x.probes);
+        CHECK(source_vduse_scan(&x.scan, x.facts) == 0 && source_process_scan(&x.scan, x.facts) == 0);
+        check_edges(&x, "block:254:48>process:30:7p file:8:0:100>fs:8:0p file:8:16:103>fs:8:16p file:btrfs:" UUID_B ":102>fs:btrfs:" UUID_B "p "
+                        "fs:8:16>block:8:16p process:30:7>file:8:0:100p process:30:7>file:8:16:103p process:30:7>file:btrfs:" UUID_B ":102p "
+                        "process:30:7>fs:8:0i");
+        /* The last one is still to be asked. */
+        _cleanup_strv_free_ char **wanted = NULL;
+        CHECK(probe_cache_take_wanted(&x.probes, PROBE_QUICK, &wanted) == 0 && wanted && streq(wanted[0], "descriptor 74 7 30/fd/15") && !wanted[1]);
 }
 
 static void watchers(void) {
@@ -230,4 +395,50 @@ static void ninep_tree(void) {
         check_edges(&x, "fs:0:50>fs:8:0i fs:0:50>process:30:7p");
 }
 
-TEST_MAIN(TEST(ext4_journal), TEST(xfs_log), TEST(names), TEST(erofs_image), TEST(detached), TEST(vduse), TEST(watchers), TEST(ninep_tree))
+/* The kernel's end of a connection that a process has the other end of: the device's. One whose end is being accepted
+ * while we look is not, nor is one to the bus. */
+static void nbd_orphans(void) {
+        static const char sockets[] = "81 82 0 \n82 81 0 /run/server\n91 92 0 \n92 91 0 /run/dbus/system_bus_socket\n";
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        make_block(&x, "nbd0", "43:0\n", "virtual");
+        fake_file(&x.fake, "sys/devices/virtual/block/nbd0/pid", "999\n");
+        fake_file(&x.fake, "proc/1/mountinfo", DEVTMPFS);
+        fake_file(&x.fake, "run/stackd/unix-sockets", sockets);
+        make_holder(&x, 30, "server", "socket:[82]", 0);
+        make_holder(&x, 31, "client", "socket:[91]", 0);
+        scan(&x, source_nbd_scan);
+        check_edges(&x, "block:43:0>process:30:7u");
+        factset_free(x.facts);
+        x.facts = factset_new();
+        CHECK(x.facts);
+        socket_table_done(&x.scan.earlier_sockets);
+        CHECK(source_nbd_scan(&x.scan, x.facts) == 0);
+        check_edges(&x, "");
+}
+
+/* A server of NFS is known by its connection also when nothing is mounted any more; what it exports is a guess. */
+static void unmounted_nfs(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        fake_file(&x.fake, "proc/1/mountinfo", "20 1 8:0 / / rw - ext4 /dev/sda rw\n21 20 8:16 / /srv/a\\040b rw - ext4 /dev/sdb rw\n");
+        make_bdi(&x, "0:50");
+        make_bdi(&x, "0:51");
+        fake_file(&x.fake, "proc/1/net/nfsfs/volumes", "v4 7f000001  801 0:50         0:0  no \nv4 7f000002  802 0:51         0:0  no \n");
+        fake_file(&x.fake, "proc/fs/nfsd/exports", "# Version 1.1\n/srv/a\\040b\t*(rw)\n");
+        fake_file(&x.fake, "proc/1/net/tcp",
+                  "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+                  "   0: 0100007F:0300 0100007F:0801 01 00000000:00000000 00:00000000 00000000     0        0 71 1\n"
+                  "   1: 0100007F:0801 0100007F:0300 01 00000000:00000000 00:00000000 00000000     0        0 72 1\n"
+                  "   2: 0100007F:0301 0200007F:0802 01 00000000:00000000 00:00000000 00000000     0        0 73 1\n"
+                  "   3: 0200007F:0802 0100007F:0301 01 00000000:00000000 00:00000000 00000000     0        0 74 1\n");
+        make_holder(&x, 30, "ganesha", "socket:[74]", 0);
+        scan(&x, source_network_scan);
+        check_edges(&x, "fs:0:50>fs:8:16i fs:0:51>process:30:7p");
+}
+
+TEST_MAIN(TEST(ext4_journal), TEST(xfs_log), TEST(names), TEST(erofs_image), TEST(unmounted), TEST(unmounted_btrfs), TEST(unknown_btrfs),
+          TEST(unmounted_below_loop), TEST(unmounted_below_swap), TEST(vduse), TEST(unmounted_below_process), TEST(watchers), TEST(ninep_tree),
+          TEST(nbd_orphans), TEST(unmounted_nfs))

@@ -10,6 +10,7 @@ and without blanks, or "-". "%20" is a blank, and '#' begins a comment. Names:
 
     /mnt/x           the file system that is mounted there
     /dev/x           that device; fs:/dev/x the file system on it, wherever it is mounted
+    unmounted:TYPE   the file system of that type that is mounted nowhere
     loop:FILE        the loop device over that file; loop:FILE#1 its first partition
     file:FILE        that file, known by its inode; path:FILE where it is known by its path only
     swap:X           the swap area in that file, or on that device
@@ -58,6 +59,8 @@ class Names:
         if colon and kind == "fs":
             blocks = {self.layers[i]["device"] for i in self.find(rest)}
             return self.mine(lambda layer: layer["kind"] == "filesystem" and layer["device"] in blocks)
+        if colon and kind == "unmounted":
+            return self.mine(lambda layer: layer["kind"] == "filesystem" and layer["type"] == rest and not layer["mounts"])
         if colon and kind == "loop":
             path, _, partition = rest.partition("#")
             files = set(self.find(f"file:{path}"))

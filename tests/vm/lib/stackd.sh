@@ -9,6 +9,15 @@ stackd_settled() {
         busctl call org.stackd1 /org/stackd1 org.stackd1.Manager Refresh >/dev/null
 }
 
+# told SECONDS FILTER [JQ-OPTION...]: until the graph is so, of events alone: nothing asks stackd to look.
+told() {
+        local deadline=$((SECONDS + $1))
+        until stackctl --json=short status | jq -e "${@:3}" "$2" >/dev/null; do
+                ((SECONDS < deadline)) || fail "not within $1s, without being asked: $2 ${*:3}"
+                sleep 0.2
+        done
+}
+
 # layer_at MOUNTPOINT FILTER: of the one file system that is mounted there.
 layer_at() {
         stackctl --json=short status | jq -er --arg m "$1" ".layers[] | select(.mounts | index(\$m)) | $2"
