@@ -262,8 +262,10 @@ static int unit_prepare(const Sysroot *s, Action *a) {
         return a->detail ? 0 : -ENOMEM;
 }
 
-/* systemd has read the drop-in, and does not need it any more; it says "changed on disk" of the unit until the
- * next daemon-reload, which is not ours to make: there may be half-made changes of an administrator. */
+/* systemd has read the drop-in, and does not need it any more; it says "changed on disk" of the unit until the next
+ * daemon-reload, after RevertUnitFiles() too (seen with 257). That is not ours to make: there may be half-made changes of an
+ * administrator, and nothing else is done by systemd meanwhile, which is long on a machine that is short of memory. An
+ * empty file with the date of the drop-in would keep systemd quiet, and stay in 'systemctl cat' until the next boot. */
 static void unit_forget(Deed *d) {
         const Action *a = d->action;
 
