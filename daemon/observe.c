@@ -181,13 +181,20 @@ static int observe_layer(const Scan *scan, State *s, const Node *n, const Policy
 
 /* What systemd and systemd-oomd keep of it beside its files. */
 static int observe_cgroup(const Scan *scan, CgroupState *c) {
-        static const ActionKind kinds[] = { ACTION_MEMORY_MIN, ACTION_MEMORY_LOW, ACTION_SWAP_MAX, ACTION_OOMD_PREFERENCE };
+        static const ActionKind kinds[_UNIT_SETTING_MAX] = {
+                [UNIT_MEMORY_MIN] = ACTION_MEMORY_MIN,
+                [UNIT_MEMORY_LOW] = ACTION_MEMORY_LOW,
+                [UNIT_SWAP_MAX] = ACTION_SWAP_MAX,
+                [UNIT_OOMD_PREFERENCE] = ACTION_OOMD_PREFERENCE,
+        };
         const char *name = strrchr(c->path, '/') + 1;
+        int r = 0;
 
         name += name[0] == '_'; /* systemd's, before a name that the kernel reserves */
-        for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
-                if (strchr(name, '.') && unit_has_drop_in(scan->root, kinds[i], name))
-                        c->drop_ins |= 1U << kinds[i];
+        for (UnitSetting i = 0; r >= 0 && strchr(name, '.') && i < _UNIT_SETTING_MAX; i++)
+                r = unit_read_told(scan->root, kinds[i], name, &c->told[i]);
+        if (r < 0)
+                return r;
         return cgroup_read_preference(scan->root, c->path, &c->preference) == -ENOMEM ? -ENOMEM : 0;
 }
 

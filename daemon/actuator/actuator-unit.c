@@ -248,22 +248,57 @@ static int unit_write(Deed *d, const char *value) {
         return r < 0 || !cgroup[0] ? r : write_preference(d->root, cgroup, value);
 }
 
-bool unit_has_drop_in(const Sysroot *s, ActionKind kind, const char *unit) {
-        for (size_t i = 0; i < ELEMENTSOF(control_directories); i++)
-                if (sysroot_exists(s, AREA_RUN, PATH("%s/%s.d/50-%s.conf", control_directories[i], unit, find_property(kind)->name)))
-                        return true;
-        return false;
+/* The value in the last line "NAME=VALUE", as cgroups print it. */
+static char *assigned_value(const char *text, const char *name) {
+        const char *value = "";
+        char *copy;
+
+        for (const char *line = text; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+                const char *rest = startswith(line, name);
+
+                if (rest && *rest == '=')
+                        value = rest + 1;
+        }
+        copy = strndup(value, strcspn(value, "\n"));
+        if (copy && streq(copy, "infinity"))
+                strcpy(copy, "max");
+        return copy;
+}
+
+int unit_read_told(const Sysroot *s, ActionKind kind, const char *unit, char **ret) {
+        const char *name = find_property(kind)->name;
+
+        for (size_t i = 0; i < ELEMENTSOF(control_directories); i++) {
+                _cleanup_free_ char *text = NULL;
+                int r;
+
+                r = sysroot_read(s, AREA_RUN, PATH("%s/%s.d/50-%s.conf", control_directories[i], unit, name), &text);
+                if (r == -ENOMEM)
+                        return r;
+                if (r < 0)
+                        continue;
+                *ret = assigned_value(text, name);
+                return *ret ? 0 : -ENOMEM;
+        }
+        *ret = NULL;
+        return 0;
 }
 
 static int unit_prepare(const Sysroot *s, Action *a) {
-        if (!unit_name(a) || !unit_has_drop_in(s, a->kind, unit_name(a)))
-                return 0;
+        _cleanup_free_ char *told = NULL;
+        int r;
+
+        r = unit_name(a) ? unit_read_told(s, a->kind, unit_name(a), &told) : 0;
+        if (r < 0 || !told)
+                return r;
         a->detail = strdup("drop-in");
         return a->detail ? 0 : -ENOMEM;
 }
 
-/* systemd has read the drop-in, and does not need it any more; it says "changed on disk" of the unit until the
- * next daemon-reload, which is not ours to make: there may be half-made changes of an administrator. */
+/* systemd has read the drop-in, and does not need it any more; it says "changed on disk" of the unit until the next
+ * daemon-reload, after RevertUnitFiles() too (seen with 257). That is not ours to make: there may be half-made changes of an
+ * administrator, and nothing else is done by systemd meanwhile, which is long on a machine that is short of memory. An
+ * empty file with the date of the drop-in would keep systemd quiet, and stay in 'systemctl cat' until the next boot. */
 static void unit_forget(Deed *d) {
         const Action *a = d->action;
 

@@ -64,9 +64,9 @@ void deed_result_done(DeedResult *r);
 /* The present value of a setting of a process or layer, at once: for planning. */
 int actuator_read(const Sysroot *s, ActionKind kind, const char *target, const char *key, char **ret);
 
-/* Whether somebody has made this setting of a unit at run time: systemd keeps a drop-in of that for as long as it knows
- * the unit. Does not block. */
-bool unit_has_drop_in(const Sysroot *s, ActionKind kind, const char *unit);
+/* What systemd was told of this setting of a unit at run time, by whomever; NULL where that was nothing. It keeps a drop-in
+ * of that for as long as it knows the unit. Does not block. 0 or -ENOMEM. */
+int unit_read_told(const Sysroot *s, ActionKind kind, const char *unit, char **ret);
 
 /* A number that a file system has for as long as it is mounted, and the next one with its device number has not: the
  * inode that the kernel made for it in sysfs. 0 where there is none. */

@@ -8,6 +8,8 @@
 static void cgroup_done(CgroupState *c) {
         free(c->path);
         free(c->preference);
+        for (UnitSetting i = 0; i < _UNIT_SETTING_MAX; i++)
+                free(c->told[i]);
         *c = (CgroupState) {};
 }
 

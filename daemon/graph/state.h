@@ -9,6 +9,15 @@
 
 #define MEMORY_UNLIMITED UINT64_MAX
 
+/* Settings of units, of which systemd keeps what it was told of them at run time. */
+typedef enum UnitSetting {
+        UNIT_MEMORY_MIN,
+        UNIT_MEMORY_LOW,
+        UNIT_SWAP_MAX,
+        UNIT_OOMD_PREFERENCE,
+        _UNIT_SETTING_MAX,
+} UnitSetting;
+
 typedef struct CgroupState {
         char *path;     /* "/system.slice/foo.service" */
         bool described; /* all of what follows is known; else only min and low: a neighbour */
@@ -19,7 +28,7 @@ typedef struct CgroupState {
         bool has_swap_max;
         char *preference;   /* of systemd-oomd: "none", "avoid", "omit" */
         unsigned processes; /* in it and below */
-        unsigned drop_ins;  /* which settings somebody has made at run time: bits, by the number of the action */
+        char *told[_UNIT_SETTING_MAX]; /* what systemd was told last at run time, by whomever; NULL: nothing */
 } CgroupState;
 
 /* A setting of a layer. */

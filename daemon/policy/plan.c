@@ -102,7 +102,7 @@ static int add_failed(Plan *p, const PlanInput *in, const Want *w, char *error) 
 static bool is_foreign(const Want *w, const Record *record) {
         if (!record || !record->set || !w->actual || w->never_foreign || streq(w->actual, record->set))
                 return false;
-        return !w->renewed || !streq(w->actual, record->from);
+        return !w->untold || !streq(w->actual, record->from);
 }
 
 static bool is_in_force(const Want *w, const Record *record) {

@@ -17,12 +17,13 @@
 typedef struct Strength {
         ActionKind kind;
         SettingKind setting;
+        UnitSetting told;
         size_t offset; /* of the value in CgroupState */
 } Strength;
 
 static const Strength strengths[] = {
-        { ACTION_MEMORY_MIN, SETTING_MEMORY_MIN, offsetof(CgroupState, min) },
-        { ACTION_MEMORY_LOW, SETTING_MEMORY_LOW, offsetof(CgroupState, low) },
+        { ACTION_MEMORY_MIN, SETTING_MEMORY_MIN, UNIT_MEMORY_MIN, offsetof(CgroupState, min) },
+        { ACTION_MEMORY_LOW, SETTING_MEMORY_LOW, UNIT_MEMORY_LOW, offsetof(CgroupState, low) },
 };
 
 static uint64_t value_of(const Strength *s, const CgroupState *c) {
@@ -171,23 +172,26 @@ static int collect_units(UnitList *l, const PlanInput *in) {
         return 0;
 }
 
-/* A unit that was made at run time, and anew since, has nothing any more of what was set for the earlier one. What
- * somebody puts back, by way of systemd or not, leaves the drop-in. */
-static bool is_renewed(const CgroupState *c, ActionKind kind) {
-        return !(c->drop_ins & 1U << kind);
+/* A unit that was made at run time, and anew since, has nothing any more of what was set for the earlier one. And a drop-in
+ * of an administrator whose name comes after that of systemd's own ("override.conf") holds again from a daemon-reload on. */
+static bool is_untold(const CgroupState *c, UnitSetting told, const Record *record) {
+        return !c->told[told] || (record && streq_ptr(c->told[told], record->set));
 }
 
-static Want unit_want(const Unit *u, const CgroupState *c, ActionKind kind, const Setting *setting) {
+/* Takes over nothing; the want's target may be NULL when memory has run out. */
+static Want unit_want(const Unit *u, const PlanInput *in, const CgroupState *c, ActionKind kind, UnitSetting told, const Setting *setting) {
+        char *target = text_format("unit:%s", u->name);
+
         return (Want) {
                 .kind = kind,
-                .target = text_format("unit:%s", u->name),
+                .target = target,
                 .key = strdup(""),
                 .subject = u->node,
                 .name = strdup(u->name),
                 .place = strdup(u->path),
                 .setting = setting,
                 .only_keep = !u->certain,
-                .renewed = is_renewed(c, kind),
+                .untold = is_untold(c, told, target ? record_find(in->done, kind, target, "") : NULL),
         };
 }
 
@@ -219,7 +223,7 @@ static int want_reservation(WantList *l, const PlanInput *in, const Unit *u, con
 
         if (!setting_is_set(setting) || (setting->mode == SETTING_VALUE && setting->number <= 0))
                 return 0;
-        w = unit_want(u, c, s->kind, setting);
+        w = unit_want(u, in, c, s->kind, s->told, setting);
         if (w.target && w.only_keep && !record_find(in->done, s->kind, w.target, "")) {
                 want_done(&w); /* there is nothing to keep: no slice shall carry it */
                 return 0;
@@ -241,7 +245,7 @@ static int want_reservation(WantList *l, const PlanInput *in, const Unit *u, con
         return w.actual && w.note ? want_list_add(l, &w) : (want_done(&w), -ENOMEM);
 }
 
-static int want_no_swap(WantList *l, const Unit *u, const CgroupState *c) {
+static int want_no_swap(WantList *l, const PlanInput *in, const Unit *u, const CgroupState *c) {
         const Setting *setting = u->settings[SETTING_SWAP_MAX];
         uint64_t wanted = 0;
         Want w;
@@ -250,7 +254,7 @@ static int want_no_swap(WantList *l, const Unit *u, const CgroupState *c) {
                 return 0;
         if (setting->mode == SETTING_VALUE)
                 wanted = setting_to_bytes(setting);
-        w = unit_want(u, c, ACTION_SWAP_MAX, setting);
+        w = unit_want(u, in, c, ACTION_SWAP_MAX, UNIT_SWAP_MAX, setting);
         w.to = memory_to_string(wanted);
         w.actual = memory_to_string(c->swap_max);
         w.satisfied = c->swap_max <= wanted;
@@ -267,7 +271,7 @@ static int want_preference(WantList *l, const PlanInput *in, const Unit *u, cons
         if (!setting_is_set(setting) || !c->preference || (setting->mode == SETTING_AUTO && !in->state->oomd))
                 return 0;
         wanted = setting->mode == SETTING_VALUE && setting->text ? setting->text : "avoid";
-        w = unit_want(u, c, ACTION_OOMD_PREFERENCE, setting);
+        w = unit_want(u, in, c, ACTION_OOMD_PREFERENCE, UNIT_OOMD_PREFERENCE, setting);
         w.to = strdup(wanted);
         w.actual = strdup(c->preference);
         w.satisfied = streq(c->preference, wanted) || streq(c->preference, "omit");
@@ -367,7 +371,7 @@ static int want_slice(const Tree *t, Branch *b) {
                 .actual = memory_to_string(present),
                 .to = memory_to_string(MAX(sum, own)),
                 .satisfied = present >= sum && !record,
-                .renewed = is_renewed(b->c, t->strength->kind),
+                .untold = is_untold(b->c, t->strength->told, record),
                 .reason = text_format("so much is reserved below it, and a reservation that it does not carry is none"),
         };
         r = want_list_add(t->wants, &w);
@@ -466,7 +470,7 @@ static int want_unit(WantList *l, const PlanInput *in, const Unit *u) {
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(strengths); i++)
                 r = want_reservation(l, in, u, c, &strengths[i]);
         if (r >= 0)
-                r = want_no_swap(l, u, c);
+                r = want_no_swap(l, in, u, c);
         if (r >= 0)
                 r = want_preference(l, in, u, c);
         return r;

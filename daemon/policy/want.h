@@ -20,7 +20,8 @@ typedef struct Want {
         bool satisfied;  /* as it is, it is good enough, whoever made it so */
         bool inexact;    /* reads back as something else than what was asked for */
         bool only_keep;  /* not certain enough to begin with it, but to go on */
-        bool renewed;    /* what was set went with the object that had it: this is another one with the same target */
+        bool untold;     /* nobody has told the service manager anything else than we have: that it is as it was before is
+                          * no decision */
         bool never_foreign; /* also changes by itself: any other value than the wanted one is mended */
         size_t next; /* another one with the same target: its number, from 1 on */
 } Want;

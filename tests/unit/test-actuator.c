@@ -90,6 +90,28 @@ static void writeback_share(void) {
         CHECK(streq(share(&f, "0\n", "0\n"), "0%"));
 }
 
+static bool was_told(const FakeRoot *f, ActionKind kind, const char *expected) {
+        _cleanup_free_ char *told = NULL;
+
+        CHECK(unit_read_told(f->root, kind, "a.service", &told) == 0);
+        return streq_ptr(told, expected);
+}
+
+/* As systemd 257 writes them. */
+static void what_systemd_was_told(void) {
+        _cleanup_fake_root_ FakeRoot f = fake_root_make();
+
+        CHECK(was_told(&f, ACTION_MEMORY_MIN, NULL));
+        fake_file(&f, "run/systemd/system.control/a.service.d/50-MemoryMin.conf",
+                  "# This is a drop-in unit file extension, created via \"systemctl set-property\"\n# or an equivalent operation. Do not edit.\n"
+                  "[Service]\nMemoryMin=17825792\n");
+        fake_file(&f, "run/systemd/system.control/a.service.d/50-MemoryLow.conf", "[Service]\nMemoryLowest=1\nMemoryLow=infinity");
+        fake_file(&f, "run/systemd/transient/a.service.d/50-ManagedOOMPreference.conf", "[Service]\nManagedOOMPreference=omit\n");
+        fake_file(&f, "run/systemd/transient/a.service.d/50-MemorySwapMax.conf", "");
+        CHECK(was_told(&f, ACTION_MEMORY_MIN, "17825792") && was_told(&f, ACTION_MEMORY_LOW, "max"));
+        CHECK(was_told(&f, ACTION_OOMD_PREFERENCE, "omit") && was_told(&f, ACTION_SWAP_MAX, ""));
+}
+
 static void broken_output(void) {
         static const char *const outputs[] = { "", "done", "done\n", "done\n1", "done\n1\n", "done\n1\nx", "well\n1\n\n", "\n\n\n" };
 
@@ -100,4 +122,4 @@ static void broken_output(void) {
         }
 }
 
-TEST_MAIN(TEST(oom_score), TEST(writeback_share), TEST(broken_output))
+TEST_MAIN(TEST(oom_score), TEST(writeback_share), TEST(what_systemd_was_told), TEST(broken_output))

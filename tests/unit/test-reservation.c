@@ -269,6 +269,13 @@ static void nothing_is_undone_blindly(void) {
         plan_done(&p);
 }
 
+static void told(World *w, const char *value) {
+        CgroupState *c = state_find_cgroup(&w->state, "/system.slice/a.service");
+
+        free(c->told[UNIT_MEMORY_MIN]);
+        c->told[UNIT_MEMORY_MIN] = value ? strdup(value) : NULL;
+}
+
 static void someone_elses_change_is_left(void) {
         _cleanup_world_ World w = world();
 
@@ -291,14 +298,21 @@ static void someone_elses_change_is_left(void) {
         w.facts = factset_new();
         process(&w, 10, "/system.slice/a.service", true);
         state_find_cgroup(&w.state, "/system.slice/a.service")->min = 0;
-        state_find_cgroup(&w.state, "/system.slice/a.service")->drop_ins = 1U << ACTION_MEMORY_MIN | 1U << ACTION_SWAP_MAX;
+        told(&w, "0");
         p = make(&w);
         CHECK(streq(MEMORY(&p, "unit:a.service"), "failed 0 17825792"));
         plan_done(&p);
         /* but not where the unit has been made anew, without what was set for the earlier one */
         w.facts = factset_new();
         process(&w, 10, "/system.slice/a.service", true);
-        state_find_cgroup(&w.state, "/system.slice/a.service")->drop_ins = 1U << ACTION_SWAP_MAX;
+        told(&w, NULL);
+        p = make(&w);
+        CHECK(streq(MEMORY(&p, "unit:a.service"), "planned 0 17825792"));
+        plan_done(&p);
+        /* nor where systemd itself put back what an administrator's file says */
+        w.facts = factset_new();
+        process(&w, 10, "/system.slice/a.service", true);
+        told(&w, "17825792");
         p = make(&w);
         CHECK(streq(MEMORY(&p, "unit:a.service"), "planned 0 17825792"));
         plan_done(&p);

@@ -32,8 +32,8 @@ MemoryLow=1M
 MemorySwapMax=100M
 ManagedOOMPreference=avoid
 UNIT
-mkdir -p /run/systemd/system/system-deep.slice.d /etc/stackd/policy
-printf '[Slice]\nMemoryMin=4M\n' >/run/systemd/system/system-deep.slice.d/mine.conf
+mkdir -p /run/systemd/system/{system-deep.slice,server.service}.d /etc/stackd/policy
+printf '[Slice]\nMemoryMin=4M\n' >/run/systemd/system/system-deep.slice.d/10-mine.conf
 cat >/etc/stackd/policy/10-server.policy <<POLICY
 [Match]
 Unit=server.service
@@ -113,7 +113,7 @@ state() {
         echo "top low $(above system.slice memory.low)"
         echo "swap $(cat $CGROUP/$UNIT/memory.swap.max) $(systemctl show --property=MemorySwapMax --value server.service)"
         echo "preference $(preference) $(systemctl show --property=ManagedOOMPreference --value server.service)"
-        echo "drop-ins $(find /run/systemd/system.control /run/systemd/transient -name '50-*.conf' 2>/dev/null | wc -l)"
+        echo "drop-ins $(find /run/systemd -path '*/system.control/*' -name '50-*.conf' | wc -l)"
         line=$(awk -v m=$UPPER '$5 == m { print $6 "," $NF }' /proc/self/mountinfo)
         echo "commit $(has 'commit=[0-9]+' "$line")"
         echo "nodev $(has nodev "$line")"
@@ -187,6 +187,20 @@ systemctl daemon-reexec
 in_force "daemon-reexec"
 systemctl reload stackd.service
 in_force "a reload"
+
+step "an administrator's file that comes after systemd's own says what was there before: nobody has decided anything"
+printf '[Service]\nMemoryMin=3M\nMemorySwapMax=100M\n' >/run/systemd/system/server.service.d/override.conf
+systemctl daemon-reload
+systemctl set-property --runtime server.service MemoryHigh=100G # systemd tells the cgroup all of it again
+wait_for 20 '[[ $(systemctl show --property=MemoryMin --value server.service) == 3145728 && $(cat $CGROUP/$UNIT/memory.swap.max) != 0 ]]'
+assert_eq "$(cat $CGROUP/$UNIT/memory.min)" 3145728
+stackd_settled
+rm /run/systemd/system.control/server.service.d/50-MemoryHigh.conf
+assert_eq "$(state)" "$after" "state"
+rm /run/systemd/system/server.service.d/override.conf
+systemctl daemon-reload
+made=$(changes_made)
+in_force "the file is gone again"
 
 step "the package is upgraded"
 # What was installed, as a package with what dh_installsystemd makes of debian/rules.

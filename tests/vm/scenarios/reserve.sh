@@ -151,14 +151,13 @@ choom -n 0 -p "$server" >/dev/null
 stackctl apply "$server" >/dev/null
 
 step "what someone else puts back stays so, and is said"
-# By way of systemd, behind its back, and of a slice.
 put_back() {
         echo "$(memory_min "$unit") $(memory_min "$DEEP") $(score_of "$server") $(preference)"
 }
 in_force=$(put_back)
 # (It tells the cgroup of the preference only together with something else.)
 systemctl set-property --runtime "$(fuse_unit single)" MemoryMin=1M ManagedOOMPreference=none
-echo 0 >"$CGROUP/$DEEP/memory.min"
+systemctl set-property --runtime system-deep.slice MemoryMin=0
 choom -n 0 -p "$server" >/dev/null
 systemctl restart stackd.service
 stackd_settled
