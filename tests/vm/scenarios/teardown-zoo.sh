@@ -134,6 +134,7 @@ gone() {
 # stackd must still answer.
 try() {
         local deadline=$((SECONDS + 60)) pid blocked
+        printf '%(%T)T %s\n' -1 "$1"
         "down_$1" &
         pid=$!
         while kill -0 "$pid" 2>/dev/null; do
@@ -151,7 +152,6 @@ try() {
 down() {
         local step
         for step; do
-                printf '%(%T)T %s\n' -1 "$step"
                 try "$step"
                 # lvs and the like would ask devices that are dead.
                 oracles lsblk findmnt swaps losetup dmsetup nbd unmounted existence >/dev/null
@@ -181,7 +181,7 @@ down lower kill_ublk kill_fuse kill_nbd line nbd_client delete_ublk fuse loop_fu
 
 seed=${TEARDOWN_SEED:-$SRANDOM}
 RANDOM=$((seed & 32767))
-for ((round = 1; round <= ${TEARDOWN_ROUNDS:-2}; round++)); do
+for ((round = 1; round <= ${TEARDOWN_ROUNDS:-1}; round++)); do
         order=("${STEPS[@]}")
         for ((i = ${#order[@]} - 1; i > 0; i--)); do
                 j=$((RANDOM % (i + 1)))
