@@ -59,8 +59,8 @@ struct Manager {
 
         DeviceWatch *devices;
         MountWatch *namespaces; /* NULL where the kernel cannot tell */
-        sd_event_source *mounts_source, *swaps_source, *pass_timer, *retry_timer, *settle_timer, *reconcile_timer;
-        int mounts_fd, swaps_fd;
+        sd_event_source *mounts_source, *swaps_source, *arrays_source, *pass_timer, *retry_timer, *settle_timer, *reconcile_timer;
+        int mounts_fd, swaps_fd, arrays_fd;
         ProcessWatch *watch;
         Prober *prober;
 
@@ -700,6 +700,40 @@ static int on_swaps(sd_event_source *source _unused_, int fd _unused_, uint32_t 
         return 0;
 }
 
+/* These files signal a change with POLLPRI and POLLERR (fs/proc_namespace.c, mm/swapfile.c, drivers/md/md.c). */
+static int watch_file(Manager *m, const char *path, int *fd, sd_event_source **source, sd_event_io_handler_t handler) {
+        *fd = sysroot_open_at(m->root, AREA_PROC, path, O_RDONLY);
+        if (*fd < 0)
+                return *fd;
+        return sd_event_add_io(m->event, source, *fd, EPOLLPRI, handler, m);
+}
+
+/* What has been signalled is so until the file is read. EIO: it is that of a driver that has been unloaded. */
+static bool arrays_acknowledge(int fd) {
+        char first;
+
+        return fd >= 0 && pread(fd, &first, 1, 0) >= 0;
+}
+
+static int on_arrays(sd_event_source *source _unused_, int fd, uint32_t revents _unused_, void *userdata) {
+        arrays_acknowledge(fd);
+        manager_request_pass(userdata, TABLE_BLOCKS | TABLE_PROCESSES);
+        return 0;
+}
+
+/* Members of an md array come and go without an event of the device. The file is there when the driver is. */
+static void watch_arrays(Manager *m) {
+        int r;
+
+        if (arrays_acknowledge(m->arrays_fd))
+                return;
+        m->arrays_source = sd_event_source_disable_unref(m->arrays_source);
+        fd_close(m->arrays_fd);
+        r = watch_file(m, "mdstat", &m->arrays_fd, &m->arrays_source, on_arrays);
+        if (r < 0 && r != -ENOENT)
+                log_warning("Cannot watch md arrays: %s", strerror(-r));
+}
+
 static void on_device(sd_device *device, void *userdata) {
         const char *subsystem = NULL, *name = NULL;
         Manager *m = userdata;
@@ -712,17 +746,11 @@ static void on_device(sd_device *device, void *userdata) {
                 probe_cache_forget(&m->probes, PATH("loop %u:%u ", major(devno), minor(devno)));
                 probe_cache_forget(&m->probes, PATH("dm %u:%u ", major(devno), minor(devno)));
         }
+        if (name && startswith(name, "md"))
+                watch_arrays(m);
         m->unserved_tries = 0;
         /* A bdi comes and goes with a mount, also with one in a namespace whose table tells us nothing. */
         manager_request_pass(m, subsystem && streq(subsystem, "bdi") ? TABLE_ALL : TABLE_BLOCKS | TABLE_PROCESSES);
-}
-
-/* These two files signal a change with POLLPRI and POLLERR (fs/proc_namespace.c, mm/swapfile.c). */
-static int watch_file(Manager *m, const char *path, int *fd, sd_event_source **source, sd_event_io_handler_t handler) {
-        *fd = sysroot_open_at(m->root, AREA_PROC, path, O_RDONLY);
-        if (*fd < 0)
-                return *fd;
-        return sd_event_add_io(m->event, source, *fd, EPOLLPRI, handler, m);
 }
 
 static int manager_watch_machine(Manager *m) {
@@ -736,6 +764,7 @@ static int manager_watch_machine(Manager *m) {
         r = watch_file(m, "swaps", &m->swaps_fd, &m->swaps_source, on_swaps);
         if (r < 0 && r != -ENOENT)
                 return r;
+        watch_arrays(m);
         r = device_watch_new(m->event, on_device, m, &m->devices);
         if (r < 0) /* no netlink in a container: mounts still tell most */
                 log_warning("Cannot watch devices: %s", strerror(-r));
@@ -755,7 +784,7 @@ int manager_new(sd_event *event, const ManagerOptions *options, Manager **ret) {
                 return -ENOMEM;
         m->event = sd_event_ref(event);
         m->options = *options;
-        m->mounts_fd = m->swaps_fd = -1;
+        m->mounts_fd = m->swaps_fd = m->arrays_fd = -1;
         m->ledger = LEDGER_NULL;
         m->configuration = CONFIGURATION_NULL;
         m->graph = graph_new();
@@ -786,12 +815,14 @@ Manager *manager_free(Manager *m) {
         mount_watch_free(m->namespaces);
         sd_event_source_disable_unref(m->mounts_source);
         sd_event_source_disable_unref(m->swaps_source);
+        sd_event_source_disable_unref(m->arrays_source);
         sd_event_source_disable_unref(m->pass_timer);
         sd_event_source_disable_unref(m->retry_timer);
         sd_event_source_disable_unref(m->settle_timer);
         sd_event_source_disable_unref(m->reconcile_timer);
         fd_close(m->mounts_fd);
         fd_close(m->swaps_fd);
+        fd_close(m->arrays_fd);
         ledger_done(&m->ledger);
         state_done(&m->state);
         hazard_list_done(&m->hazards);

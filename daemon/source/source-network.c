@@ -31,7 +31,8 @@ static uint16_t option_port(const char *options, uint16_t otherwise) {
         return text && text_to_u64(text, 10, &port) >= 0 && port > 0 && port <= UINT16_MAX ? (uint16_t) port : otherwise;
 }
 
-/* What was mounted is not told of a file system that is mounted nowhere any more. */
+/* What was mounted is not told of a file system that is mounted nowhere any more. Below the roots of NFS 4's own tree (v4root) is
+ * nothing but other exports. */
 static int add_all_exports(Scan *s, FactSet *f, const char *id, const Mount *m, char *exports) {
         char *state = NULL;
 
@@ -40,6 +41,8 @@ static int add_all_exports(Scan *s, FactSet *f, const char *id, const Mount *m, 
                 const Mount *below;
                 int r;
 
+                if (strstr(line + strcspn(line, "\t"), "v4root"))
+                        continue;
                 line[strcspn(line, "\t")] = 0;
                 text_unescape_octal(line);
                 below = line[0] == '/' ? mount_table_resolve(&s->mounts, 0, line) : NULL;

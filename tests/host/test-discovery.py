@@ -9,6 +9,7 @@ import ctypes
 import json
 import os
 import pathlib
+import shutil
 import signal
 import struct
 import subprocess
@@ -170,8 +171,99 @@ def changed_root():
         assert len(devices(True)) == 1
 
 
+def run(*command):
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+
+
+class Image:
+    """A file system in an image on a loop device, which is mounted, and at the end is not even that."""
+
+    def __init__(self, place, kind, size):
+        require_root()
+        if not shutil.which(f"mkfs.{kind}"):
+            raise Skip(f"no mkfs.{kind}")
+        self.file, self.directory = f"{place}/{kind}.img", f"{place}/{kind}"
+        with open(self.file, "wb") as file:
+            file.truncate(size)
+        run(f"mkfs.{kind}", "-q", "-F" if kind == "ext4" else "-f", self.file)
+        os.mkdir(self.directory)
+        try:
+            self.device = run("losetup", "--find", "--show", self.file)
+        except subprocess.SubprocessError as e:
+            raise Skip("no loop devices") from e
+
+    def __enter__(self):
+        run("mount", self.device, self.directory)
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["umount", "--lazy", self.directory], stderr=subprocess.DEVNULL, check=False)
+        run("losetup", "--detach", self.device)
+
+    def layers(self):
+        """All on the device, as they are seen."""
+        name = self.device.removeprefix("/dev/")
+        seen = status()["layers"]
+        block = next(layer["id"] for layer in seen if layer["name"] == name and layer["kind"] == "block")
+        return [layer for layer in seen if block in (edge["id"] for edge in layer["lower"])]
+
+
+def unmounted(kind, size):
+    with tempfile.TemporaryDirectory() as place, Image(place, kind, size) as image:
+        (mounted,) = image.layers()
+        assert mounted["mounts"] == [image.directory] and not mounted["incomplete"], mounted
+        with open(f"{image.directory}/file", "wb"):
+            run("umount", "--lazy", image.directory)
+            (layer,) = image.layers()
+            assert layer["type"] == kind and layer["mounts"] == [] and "mounted nowhere" in layer["incomplete"], layer
+            assert [edge["certainty"] for edge in layer["lower"]] == ["proven"], layer
+        assert not image.layers(), "it is gone"
+
+
+def unmounted_ext4():
+    """An ext4 that is mounted nowhere is seen for as long as a file of it is open."""
+    unmounted("ext4", 16 << 20)
+
+
+def unmounted_xfs():
+    """An XFS that is mounted nowhere is seen for as long as a file of it is open."""
+    unmounted("xfs", 320 << 20)
+
+
+def unmounted_btrfs():
+    """A btrfs that is mounted nowhere is seen for as long as a file of it is open."""
+    unmounted("btrfs", 128 << 20)
+
+
+def unmounted_fuse():
+    """A FUSE file system that is mounted nowhere is seen for as long as it is used, and its server."""
+    require_root()
+    with tempfile.TemporaryDirectory() as place:
+        def serve_it(ready):
+            device = os.open("/dev/fuse", os.O_RDWR)
+            check(LIBC.mount(b"odd", place.encode(), b"fuse", 0,
+                             f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()), "mount")
+            ready()
+            serve(device)
+
+        with Child(serve_it) as child:
+            mounts = pathlib.Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+            identity = next(f"fs:{line.split()[2]}" for line in mounts if line.split()[4] == place)
+            held = os.open(place, os.O_PATH)
+            LIBC.umount2(place.encode(), MNT_DETACH)
+            seen = status()
+            os.close(held)
+            afterwards = status()
+        layer = next(layer for layer in seen["layers"] if layer["id"] == identity)
+        assert layer["mounts"] == [] and "mounted nowhere" in layer["incomplete"], layer
+        # What it is tells the FUSE control file system, where that is mounted.
+        if os.listdir("/sys/fs/fuse/connections"):
+            assert layer["type"] == "fuse" and [p["pid"] for p in layer["processes"]] == [child.pid], layer
+        assert identity not in (layer["id"] for layer in afterwards["layers"])
+
+
 def main():
-    cases = [exited_main_thread, changed_root]
+    cases = [exited_main_thread, changed_root, unmounted_ext4, unmounted_xfs, unmounted_btrfs, unmounted_fuse]
     print(f"1..{len(cases)}")
     for f in cases:
         case(f)

@@ -427,7 +427,7 @@ static void unmounted_nfs(void) {
         make_bdi(&x, "0:50");
         make_bdi(&x, "0:51");
         fake_file(&x.fake, "proc/1/net/nfsfs/volumes", "v4 7f000001  801 0:50         0:0  no \nv4 7f000002  802 0:51         0:0  no \n");
-        fake_file(&x.fake, "proc/fs/nfsd/exports", "# Version 1.1\n/srv/a\\040b\t*(rw)\n");
+        fake_file(&x.fake, "proc/fs/nfsd/exports", "# Version 1.1\n/srv/a\\040b\t*(rw)\n/\t*(ro,v4root,fsid=0)\n");
         fake_file(&x.fake, "proc/1/net/tcp",
                   "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
                   "   0: 0100007F:0300 0100007F:0801 01 00000000:00000000 00:00000000 00000000     0        0 71 1\n"

@@ -4,7 +4,7 @@
 
 Each device, dependency, mount and swap area that they know must be in the graph,
 and nothing may be there that the machine has not. Prints each difference; exit
-status 1 if there is one.
+status 1 if there is one. With arguments only these oracles are asked.
 """
 
 import glob
@@ -235,6 +235,22 @@ def targetcli(graph):
         differ(f"targetcli: {backing}, the graph has {ours}")
 
 
+def unmounted(graph):
+    """What lives and is mounted nowhere, by the kernel's own lists."""
+    listed = {(os.path.basename(os.path.dirname(path)), read(f"/sys/class/block/{os.path.basename(path)}/dev"))
+              for kind in ("ext4", "xfs", "f2fs") for path in glob.glob(f"/sys/fs/{kind}/*")}
+    listed |= {("bdi", name.removesuffix("-fuseblk")) for name in os.listdir("/sys/class/bdi") if name.startswith("0:") or name.endswith("-fuseblk")}
+    alive = {device for _, device in listed if device}
+    ours = {layer["device"] for layer in graph.layers.values() if layer["kind"] == "filesystem" and not layer["mounts"] and layer["type"] not in ("btrfs", "unknown")}
+    if not ours <= alive:
+        differ(f"unmounted: {ours - alive} do not live")
+    if not alive <= set(graph.filesystems):
+        differ(f"unmounted: {alive - set(graph.filesystems)} live, and are not in the graph")
+    for layer in graph.layers.values():
+        if layer["type"] == "btrfs" and not layer["device"] and not os.path.isdir(f"/sys/fs/btrfs/{layer['name']}"):
+            differ(f"unmounted: btrfs {layer['name']} does not live")
+
+
 def existence(graph):
     """No file that nothing stands on, no process that is gone."""
     for layer in graph.layers.values():
@@ -252,8 +268,10 @@ def existence(graph):
 
 def main():
     graph = Graph()
-    for oracle in lsblk, findmnt, swaps, losetup, dmsetup, btrfs, lvs, mdadm, nbd, targetcli, existence:
-        oracle(graph)
+    oracles = lsblk, findmnt, swaps, losetup, dmsetup, btrfs, lvs, mdadm, nbd, targetcli, unmounted, existence
+    for oracle in oracles:
+        if oracle.__name__ in sys.argv[1:] or len(sys.argv) == 1:
+            oracle(graph)
     print(f"oracles: {len(graph.layers)} layers, {len(differences)} differences")
     sys.exit(bool(differences))
 

@@ -17,9 +17,9 @@ _agrees() {
         tail -1 /run/zoo-differences
 }
 
-# oracles: stackd's graph is that of lsblk, findmnt, dmsetup and the like, both ways.
+# oracles [NAME...]: stackd's graph is that of lsblk, findmnt, dmsetup and the like, both ways.
 oracles() {
-        _agrees "the other tools" oracle.py
+        _agrees "the other tools" oracle.py "$@"
 }
 
 # captured: a capture of this machine says the same as the machine does, to us and to lsblk and findmnt.
