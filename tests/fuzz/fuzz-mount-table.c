@@ -21,10 +21,36 @@ static void check_indices(const MountTable *t) {
         }
 }
 
+/* As it is meant, without an index. */
+static const Mount *resolve_slowly(const MountTable *t, unsigned space, const char *path) {
+        const Mount *current = NULL;
+
+        for (size_t steps = 0; steps < t->n; steps++) {
+                const Mount *next = NULL;
+
+                for (size_t i = 0; i < t->n; i++) {
+                        const Mount *m = &t->mounts[i];
+                        bool child;
+
+                        if (m->space != space || !path_is_below(path, m->target))
+                                continue;
+                        child = current ? m->parent == current->id && m != current
+                                        : streq(m->target, "/") && (m->parent == m->id || !mount_table_find_id(t, m->parent));
+                        if (child && (!next || strlen(m->target) < strlen(next->target)))
+                                next = m;
+                }
+                if (!next || (current && strlen(next->target) < strlen(current->target)))
+                        break;
+                current = next;
+        }
+        return current;
+}
+
 static void resolve(const MountTable *t, unsigned space, const char *path) {
         const Mount *m = mount_table_resolve(t, space, path);
 
         MUST(!m || (m->space == space && path_is_below(path, m->target)));
+        MUST(m == resolve_slowly(t, space, path));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
