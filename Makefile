@@ -3,7 +3,7 @@
 # A thin shell around meson: "make help" says what there is.
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps run test check vm-test proof bench install clean
+.PHONY: all help deps run test check vm-test proof bench fuzz install clean
 
 all: build/build.ninja
 	@if [ -t 1 ]; then ninja -C build; else log=$$(ninja -C build 2>&1) || { echo "$$log"; exit 1; }; fi
@@ -16,6 +16,7 @@ help:
 	@echo 'make vm-test    the scenarios in guests; SCENARIO=name for one of them, SUITE=bookworm|trixie|sid (root)'
 	@echo 'make proof      stacks that hang without stackd, and complete with it; RUNS=10, PROOF=name, SUITE=name (root, hours)'
 	@echo 'make bench      measure'
+	@echo 'make fuzz       let fuzzers run over tests/fuzz/corpus/; FUZZ=name for one of them, SECONDS=60 for each'
 	@echo 'make install    install; DESTDIR= as ever'
 	@echo 'make deps       install the packages that all of these need (root, Debian 12 or 13)'
 	@echo 'make clean      remove the build directories'
@@ -50,11 +51,14 @@ bench: all
 	@tools/install-deps bench
 	@meson test -C build --benchmark --no-rebuild --verbose --num-processes 1
 
+fuzz:
+	@tests/fuzz/run $(or $(SECONDS),60) $(FUZZ)
+
 install: all
 	@meson install -C build --no-rebuild --quiet
 
 clean:
-	rm -rf build build-clang build-aarch64 build-vm
+	rm -rf build build-clang build-aarch64 build-fuzz build-vm
 
 build/build.ninja:
 	@meson setup --buildtype=release -Dwerror=true build . >/dev/null

@@ -38,6 +38,12 @@ json_object *json_array(json_object *o, const char *key) {
         return v;
 }
 
+const char *json_text_at(json_object *array, size_t i) {
+        json_object *v = json_object_array_get_idx(array, i);
+
+        return json_object_is_type(v, json_type_string) ? json_object_get_string(v) : "";
+}
+
 size_t json_length(json_object *array) {
         return array ? json_object_array_length(array) : 0;
 }
@@ -348,7 +354,7 @@ static char *label_filesystem(const Node *n) {
 
         if (k == 0)
                 return text_format("%s %s (mounted nowhere in sight)", type, n->name ?: n->id);
-        first = json_object_get_string(json_object_array_get_idx(mounts, 0));
+        first = json_text_at(mounts, 0);
         if (k == 1)
                 return text_format("%s %s", type, first);
         return text_format("%s %s (and %zu more mount%s)", type, first, k - 1, k == 2 ? "" : "s");

@@ -102,6 +102,8 @@ bool json_flag(json_object *o, const char *key);
 /* The array, or NULL. */
 json_object *json_array(json_object *o, const char *key);
 size_t json_length(json_object *array); /* NULL: 0 */
+/* An element that is a text, or else "". */
+const char *json_text_at(json_object *array, size_t i);
 
 DEFINE_TRIVIAL_CLEANUP_FUNC(json_object *, json_object_put);
 

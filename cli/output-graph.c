@@ -148,7 +148,7 @@ static void put_mounts(Graph *g, const Node *n) {
 
         for (size_t i = 0; i < count && i < MOUNTS_MAX; i++) {
                 fputs("<BR/>", g->f);
-                put_text(g, json_object_get_string(json_object_array_get_idx(mounts, i)));
+                put_text(g, json_text_at(mounts, i));
         }
         if (count > MOUNTS_MAX)
                 fprintf(g->f, "<BR/>and %zu more mounts", count - MOUNTS_MAX);
@@ -375,8 +375,8 @@ static int graph_find_hot(Graph *g) {
                 json_object *path = json_array(g->model->hazards[i].json, "path");
 
                 for (size_t k = 0; k + 1 < json_length(path); k++) {
-                        const char *upper = json_object_get_string(json_object_array_get_idx(path, k));
-                        const char *lower = json_object_get_string(json_object_array_get_idx(path, k + 1));
+                        const char *upper = json_text_at(path, k);
+                        const char *lower = json_text_at(path, k + 1);
                         _cleanup_free_ char *key = text_format("%s\n%s", upper ?: "", lower ?: "");
                         int r;
 

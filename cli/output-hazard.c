@@ -15,7 +15,7 @@ static int path_text(const Output *o, const Model *m, json_object *path, char **
         if (!text)
                 return -ENOMEM;
         for (size_t i = 0; i < json_length(path); i++) {
-                const char *id = json_object_get_string(json_object_array_get_idx(path, i));
+                const char *id = json_text_at(path, i);
                 _cleanup_free_ char *label = model_label(m, id, o->utf8), *longer = NULL;
 
                 if (!label)

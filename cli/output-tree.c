@@ -83,8 +83,7 @@ static int compare_roots(const void *a, const void *b) {
         if (x->kind != y->kind)
                 return (int) x->kind - (int) y->kind;
         if (json_length(mx) > 0 && json_length(my) > 0) {
-                r = strverscmp(json_object_get_string(json_object_array_get_idx(mx, 0)),
-                               json_object_get_string(json_object_array_get_idx(my, 0)));
+                r = strverscmp(json_text_at(mx, 0), json_text_at(my, 0));
                 if (r != 0)
                         return r;
         }

@@ -72,7 +72,7 @@ static void print_detail(Output *o, const char *key, const char *untrusted) {
 
 static int print_path(Output *o, const Model *m, json_object *path) {
         for (size_t i = 0; i < json_length(path); i++) {
-                const char *id = json_object_get_string(json_object_array_get_idx(path, i));
+                const char *id = json_text_at(path, i);
                 _cleanup_free_ char *label = model_label(m, id, o->utf8);
 
                 if (!label)

@@ -70,7 +70,7 @@ static int collect_units(const Model *m, const bool *marked, char ***ret, size_t
                 if (marked[i] && m->nodes[i].kind == NODE_SWAP)
                         r = collect_unit(json_text(m->nodes[i].json, "path"), "swap", ret, n);
                 for (size_t k = 0; r >= 0 && k < json_length(mounts); k++)
-                        r = collect_unit(json_object_get_string(json_object_array_get_idx(mounts, k)), "mount", ret, n);
+                        r = collect_unit(json_text_at(mounts, k), "mount", ret, n);
                 if (r < 0)
                         return r;
         }

@@ -91,7 +91,7 @@ int verb_cat_config(const Invocation *invocation, char **arguments) {
         /* A private stackd has said them itself. */
         warnings = client_is_private(c) ? NULL : json_array(document, "warnings");
         for (size_t i = 0; i < json_length(warnings); i++)
-                (void) complain("%s", json_object_get_string(json_object_array_get_idx(warnings, i)));
+                (void) complain("%s", json_text_at(warnings, i));
         return EXIT_FINE;
 }
 

@@ -37,7 +37,7 @@ static char *layer_place(const Node *n) {
         json_object *mounts = json_array(n->json, "mounts");
 
         if (json_length(mounts) > 0)
-                return strdup(json_object_get_string(json_object_array_get_idx(mounts, 0)));
+                return strdup(json_text_at(mounts, 0));
         if (n->path || n->kind == NODE_FILESYSTEM)
                 return strdup(n->path ?: "-");
         return text_format("%s%s%s", n->name ?: "-", n->label ? " " : "", n->label ?: "");
@@ -114,7 +114,7 @@ static int add_mounts(Table *t, Row row) {
 
         for (size_t i = 0; all && i < json_length(mounts); i++) {
                 char *longer = text_format("%s%s%s", all, i > 0 ? "," : "",
-                                           json_object_get_string(json_object_array_get_idx(mounts, i)) ?: "");
+                                           json_text_at(mounts, i));
 
                 free(all);
                 all = longer;

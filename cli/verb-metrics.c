@@ -69,7 +69,7 @@ static const char *layer_where(const Node *n) {
         json_object *mounts = json_array(n->json, "mounts");
 
         if (json_length(mounts) > 0)
-                return json_object_get_string(json_object_array_get_idx(mounts, 0));
+                return json_text_at(mounts, 0);
         return n->path ?: n->name;
 }
 

@@ -75,7 +75,7 @@ static int print_edges(Output *o, const Node *n, bool processes) {
 /* Labels of an array of ids ("upper", "serves"). */
 static int print_ids(Output *o, const Model *m, json_object *ids) {
         for (size_t i = 0; i < json_length(ids); i++) {
-                const char *id = json_object_get_string(json_object_array_get_idx(ids, i));
+                const char *id = json_text_at(ids, i);
                 const Node *n = model_node(m, id);
                 _cleanup_free_ char *label = model_label(m, id, o->utf8);
 
@@ -124,7 +124,7 @@ static int print_value(Output *o, json_object *value) {
 static int print_strings(Output *o, json_object *strings) {
         for (size_t i = 0; i < json_length(strings); i++) {
                 output_raw(o, "%*s", i > 0 ? KEY_WIDTH + 2 : 0, "");
-                output_text(o, json_object_get_string(json_object_array_get_idx(strings, i)));
+                output_text(o, json_text_at(strings, i));
                 output_raw(o, "\n");
         }
         if (json_length(strings) == 0)

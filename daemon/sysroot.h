@@ -39,7 +39,7 @@ void sysroot_set_recorder(Sysroot *s, Recorder *r);
 
 /* A new descriptor for a path relative to an area. Never recorded. */
 int sysroot_open_at(const Sysroot *s, SysrootArea area, const char *path, int flags);
-/* The whole of a file without its last newline. Files are at most 64 MiB. */
+/* The whole of a file without its last newline, up to the first NUL: at most 64 MiB, -EFBIG beyond. */
 int sysroot_read(const Sysroot *s, SysrootArea area, const char *path, char **ret);
 int sysroot_readlink(const Sysroot *s, SysrootArea area, const char *path, char **ret);
 bool sysroot_exists(const Sysroot *s, SysrootArea area, const char *path);

@@ -108,7 +108,8 @@ static int writeback_read(Deed *d, char **ret) {
         r = read_number(d, "max_ratio_fine", &value);
         if (r == -ENOENT) {
                 r = read_number(d, "max_ratio", &value);
-                value *= FINE_PER_CENT;
+                if (r >= 0)
+                        value *= FINE_PER_CENT;
         }
         if (r < 0)
                 return r;

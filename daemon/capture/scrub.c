@@ -29,6 +29,8 @@ struct Scrubber {
         Hashmap *by_key;
         Replacement **items;
         size_t n, capacity;
+        Replacement **known; /* of these, what is looked for everywhere: sorted by key */
+        size_t n_known;
 };
 
 static void replacement_free(Replacement *r) {
@@ -43,6 +45,7 @@ Scrubber *scrubber_free(Scrubber *s) {
         for (size_t i = 0; i < s->n; i++)
                 replacement_free(s->items[i]);
         free(s->items);
+        free(s->known);
         hashmap_free(s->by_key);
         free(s);
         return NULL;
@@ -299,12 +302,69 @@ static size_t identifier_length(const char *text) {
         return length;
 }
 
-static int scrub_known_one(Scrubber *s, const Replacement *known, char *text) {
+static int compare_keys(const void *a, const void *b) {
+        return strcmp((*(Replacement *const *) a)->key, (*(Replacement *const *) b)->key);
+}
+
+static int collect_known(Scrubber *s) {
+        free(s->known);
+        s->n_known = 0;
+        s->known = malloc((s->n + 1) * sizeof(Replacement *));
+        if (!s->known)
+                return -ENOMEM;
+        for (size_t i = 0; i < s->n; i++)
+                if (is_telling(s->items[i]->key))
+                        s->known[s->n_known++] = s->items[i];
+        if (s->n_known > 1)
+                qsort(s->known, s->n_known, sizeof(Replacement *), compare_keys);
+        return 0;
+}
+
+/* The digits that begin here, without what stands between them. */
+static size_t digits_of(const char *text, char ret[KNOWN_MAX + 1]) {
+        size_t n = 0;
+
+        for (; n < KNOWN_MAX && (is_digit(*text) || (n > 0 && (*text == '-' || *text == ':'))); text++)
+                if (is_digit(*text))
+                        ret[n++] = (char) tolower((unsigned char) *text);
+        ret[n] = 0;
+        return n;
+}
+
+/* Of what is known the one that the text begins with most of. Among sorted keys it stands beside where the text would:
+ * users make as many of them as they like, and all of them are looked for at each place. */
+static const Replacement *find_known(const Scrubber *s, const char *text, const char *digits) {
+        size_t low = 0, high = s->n_known, best = 0, length;
+        const Replacement *found = NULL;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (strcmp(s->known[middle]->key, digits) < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        for (size_t i = low > 0 ? low - 1 : 0; i < s->n_known && i <= low; i++) {
+                size_t n = match(text, s->known[i]->key, &length);
+
+                if (n > best) {
+                        best = n;
+                        found = s->known[i];
+                }
+        }
+        return best >= MATCH_MIN ? found : NULL;
+}
+
+/* What is known by now stands in names too: of a multipath device, of a mount point. */
+static int scrub_known(Scrubber *s, char *text) {
         for (char *p = text; *p; p++) {
-                size_t length, n = match(p, known->key, &length);
+                char digits[KNOWN_MAX + 1];
+                const Replacement *known = digits_of(p, digits) >= MATCH_MIN ? find_known(s, p, digits) : NULL;
+                size_t length, n = known ? match(p, known->key, &length) : 0;
                 int r;
 
-                if (n < MATCH_MIN)
+                if (!known)
                         continue;
                 if (!known->key[n]) {
                         /* All of it, and perhaps more: what follows was taken for itself. */
@@ -321,37 +381,26 @@ static int scrub_known_one(Scrubber *s, const Replacement *known, char *text) {
         return 0;
 }
 
-/* What is known by now stands in names too: of a multipath device, of a mount point. */
-static int scrub_known(Scrubber *s, char *text) {
-        for (size_t i = 0, n = s->n; i < n; i++) {
-                int r = is_telling(s->items[i]->key) ? scrub_known_one(s, s->items[i], text) : 0;
-
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
-
 static int compare_paths(const void *a, const void *b) {
         return strcmp((*(Captured *const *) a)->path, (*(Captured *const *) b)->path);
 }
 
 int scrub_all(Scrubber *s, Captured **all, size_t n) {
-        for (size_t i = 0; i < n; i++) {
-                int r;
+        int r;
 
+        for (size_t i = 0; i < n; i++) {
                 r = scrub_one(s, all[i]);
                 if (r < 0)
                         return r;
         }
-        for (size_t i = 0; i < n; i++) {
-                int r = scrub_known(s, all[i]->path);
-
+        r = collect_known(s);
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                r = scrub_known(s, all[i]->path);
                 if (r >= 0)
                         r = scrub_known(s, all[i]->content);
-                if (r < 0)
-                        return r;
         }
+        if (r < 0)
+                return r;
         if (n > 1)
                 qsort(all, n, sizeof(Captured *), compare_paths);
         return 0;

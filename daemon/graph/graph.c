@@ -179,16 +179,23 @@ static void edge_unlink(Edge *e) {
         edge_free(e);
 }
 
-static bool claim_better(const Claim *a, const Claim *b) {
+/* By all that a claim says, so that it does not matter which of two was said first. */
+static int claim_compare(const Claim *a, const Claim *b) {
         if (a->role != b->role)
-                return a->role < b->role;
-        return a->certainty > b->certainty;
+                return a->role < b->role ? -1 : 1;
+        if (a->certainty != b->certainty)
+                return a->certainty > b->certainty ? -1 : 1;
+        if (a->alternative != b->alternative) /* to be one of several is to be known better */
+                return a->alternative > 0 && (b->alternative == 0 || a->alternative < b->alternative) ? -1 : 1;
+        if (a->origin != b->origin)
+                return a->origin < b->origin ? -1 : 1;
+        return strcmp(a->evidence, b->evidence);
 }
 
 /* Keeps the best claim first; the order of the others does not matter. */
 static void edge_sort(Edge *e) {
         for (size_t i = 1; i < e->n_claims; i++)
-                if (claim_better(&e->claims[i], &e->claims[0])) {
+                if (claim_compare(&e->claims[i], &e->claims[0]) < 0) {
                         Claim t = e->claims[0];
 
                         e->claims[0] = e->claims[i];

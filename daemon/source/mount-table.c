@@ -26,6 +26,8 @@ void mount_table_done(MountTable *t) {
         free(t->mounts);
         free(t->by_id);
         free(t->by_device);
+        free(t->by_place);
+        free(t->roots);
         free(t->space_pids);
         *t = (MountTable) {};
 }
@@ -57,7 +59,7 @@ static int take_mount(MountTable *t, struct libmnt_fs *fs, unsigned space) {
         return r;
 }
 
-/* "ID PARENT ... - overlay SOURCE OPTIONS" */
+/* "ID PARENT ... - overlay SOURCE OPTIONS". Lines and mounts have the same order, but for lines that libmount did not take. */
 static int take_raw_options(MountTable *t, size_t first, const char *text) {
         for (const char *line = text, *next; *line; line = next) {
                 size_t n = strcspn(line, "\n");
@@ -68,10 +70,12 @@ static int take_raw_options(MountTable *t, size_t first, const char *text) {
                 if (p)
                         p = memchr(p + strlen(" - overlay "), ' ', line + n - p - strlen(" - overlay "));
                 for (size_t i = first; p && i < t->n; i++)
-                        if (t->mounts[i].id == id && !t->mounts[i].raw_options) {
+                        if (t->mounts[i].id == id) {
                                 t->mounts[i].raw_options = strndup(p + 1, line + n - p - 1);
                                 if (!t->mounts[i].raw_options)
                                         return -ENOMEM;
+                                first = i + 1;
+                                break;
                         }
         }
         return 0;
@@ -140,19 +144,51 @@ static int compare_device(const void *a, const void *b, void *mounts) {
         return r != 0 ? r : (i > j) - (i < j);
 }
 
-static int build_indices(MountTable *t) {
-        free(t->by_id);
-        free(t->by_device);
-        t->by_id = malloc((t->n + 1) * sizeof(size_t));
-        t->by_device = malloc((t->n + 1) * sizeof(size_t));
-        if (!t->by_id || !t->by_device)
-                return -ENOMEM;
-        for (size_t i = 0; i < t->n; i++)
-                t->by_id[i] = t->by_device[i] = i;
-        if (t->n > 1) {
-                qsort_r(t->by_id, t->n, sizeof(size_t), compare_id, t->mounts);
-                qsort_r(t->by_device, t->n, sizeof(size_t), compare_device, t->mounts);
+static int compare_place(const void *a, const void *b, void *mounts) {
+        size_t i = *(const size_t *) a, j = *(const size_t *) b;
+        const Mount *x = (Mount *) mounts + i, *y = (Mount *) mounts + j;
+        int r;
+
+        if (x->space != y->space)
+                return x->space > y->space ? 1 : -1;
+        if (x->parent != y->parent)
+                return x->parent > y->parent ? 1 : -1;
+        r = strcmp(x->target, y->target);
+        return r != 0 ? r : (i > j) - (i < j);
+}
+
+/* The root's parent is not in the table, or, in an initrd, itself. */
+static void find_roots(MountTable *t) {
+        for (unsigned space = 0; space < t->n_spaces; space++)
+                t->roots[space] = SIZE_MAX;
+        for (size_t i = 0; i < t->n; i++) {
+                const Mount *m = &t->mounts[i];
+
+                if (m->space < t->n_spaces && t->roots[m->space] == SIZE_MAX && streq(m->target, "/") &&
+                    (m->parent == m->id || !mount_table_find_id(t, m->parent)))
+                        t->roots[m->space] = i;
         }
+}
+
+static int build_indices(MountTable *t) {
+        size_t **const indices[] = { &t->by_id, &t->by_device, &t->by_place };
+        static int (*const compare[])(const void *, const void *, void *) = { compare_id, compare_device, compare_place };
+
+        for (size_t k = 0; k < ELEMENTSOF(indices); k++) {
+                free(*indices[k]);
+                *indices[k] = malloc((t->n + 1) * sizeof(size_t));
+                if (!*indices[k])
+                        return -ENOMEM;
+                for (size_t i = 0; i < t->n; i++)
+                        (*indices[k])[i] = i;
+                if (t->n > 1)
+                        qsort_r(*indices[k], t->n, sizeof(size_t), compare[k], t->mounts);
+        }
+        free(t->roots);
+        t->roots = malloc((t->n_spaces + 1) * sizeof(size_t));
+        if (!t->roots)
+                return -ENOMEM;
+        find_roots(t);
         return 0;
 }
 
@@ -305,28 +341,62 @@ const Mount *mount_table_find_device(const MountTable *t, dev_t device) {
         return n > 0 ? &t->mounts[t->by_device[first]] : NULL;
 }
 
+/* How a mount lies to the place below 'parent' that the first n bytes of the path name. */
+static int compare_with_place(const Mount *m, const Mount *parent, const char *path, size_t n) {
+        int r;
+
+        if (m->space != parent->space)
+                return m->space > parent->space ? 1 : -1;
+        if (m->parent != parent->id)
+                return m->parent > parent->id ? 1 : -1;
+        r = strncmp(m->target, path, n);
+        return r != 0 ? r : m->target[n] != 0;
+}
+
+/* The first mount at that place. */
+static const Mount *find_child(const MountTable *t, const Mount *parent, const char *path, size_t n) {
+        size_t low = 0, high = t->n;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (compare_with_place(&t->mounts[t->by_place[middle]], parent, path, n) < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        for (; low < t->n; low++) {
+                const Mount *m = &t->mounts[t->by_place[low]];
+
+                if (compare_with_place(m, parent, path, n) != 0)
+                        break;
+                if (m != parent)
+                        return m;
+        }
+        return NULL;
+}
+
+/* The nearest mount point on the way: of "/a/b" these are "", "/", "/a" and "/a/b". */
+static const Mount *find_next(const MountTable *t, const Mount *parent, const char *path) {
+        for (size_t n = 0;; n++) {
+                const Mount *m = path[n] == '/' || !path[n] || (n == 1 && path[0] == '/') ? find_child(t, parent, path, n) : NULL;
+
+                if (m || !path[n])
+                        return m;
+        }
+}
+
 /* As a path walk does: from mount to mount, at each the nearest mount point on the way. Longest prefix alone
- * would find mounts that a later mount over one of their parents hides. */
+ * would find mounts that a later mount over one of their parents hides. Anybody can make a great many mounts, and each
+ * of them name a path: so no step looks at all of them. */
 const Mount *mount_table_resolve(const MountTable *t, unsigned space, const char *path) {
-        const Mount *current = NULL;
+        const Mount *current = *path == '/' && space < t->n_spaces && t->roots[space] != SIZE_MAX ? &t->mounts[t->roots[space]] : NULL;
 
         /* Each step goes to another mount; a table that says otherwise is not a kernel's. */
-        for (size_t steps = 0; steps < t->n; steps++) {
-                const Mount *next = NULL;
+        for (size_t steps = 1; current && steps < t->n; steps++) {
+                const Mount *next = find_next(t, current, path);
 
-                for (size_t i = 0; i < t->n; i++) {
-                        const Mount *m = &t->mounts[i];
-                        bool child;
-
-                        if (m->space != space || !path_is_below(path, m->target))
-                                continue;
-                        /* The root's parent is not in the table, or, in an initrd, itself. */
-                        child = current ? m->parent == current->id && m != current
-                                        : streq(m->target, "/") && (m->parent == m->id || !mount_table_find_id(t, m->parent));
-                        if (child && (!next || strlen(m->target) < strlen(next->target)))
-                                next = m;
-                }
-                if (!next || (current && strlen(next->target) < strlen(current->target)))
+                if (!next || strlen(next->target) < strlen(current->target))
                         break;
                 current = next;
         }

@@ -6,6 +6,7 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "common/array.h"
@@ -32,6 +33,8 @@ typedef struct MountTable {
         size_t n, n_mounted, capacity;
         size_t *by_id; /* indices sorted by mount id */
         size_t *by_device;
+        size_t *by_place; /* by namespace, parent and mount point */
+        size_t *roots;    /* of the namespaces; SIZE_MAX for none */
         unsigned n_spaces;
         pid_t *space_pids; /* whose mountinfo was read; 0 where that is our own */
         bool incomplete; /* some namespace could not be read */

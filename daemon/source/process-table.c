@@ -49,8 +49,9 @@ static int stat_field(const char *fields, unsigned number, uint64_t *ret) {
 
         for (unsigned i = 3; i < number; i++) {
                 fields = strchr(fields, ' ');
-                if (!fields++)
+                if (!fields)
                         return -EINVAL;
+                fields++;
         }
         n = strcspn(fields, " ");
         if (n >= sizeof(buffer))

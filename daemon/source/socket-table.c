@@ -129,30 +129,42 @@ static int ask_unix(int fd) {
         return send(fd, &m, sizeof(m), 0) < 0 ? -errno : 0;
 }
 
-/* One datagram of the dump. 1 when there is more, 0 at its end. */
+int socket_table_take_datagram(SocketTable *t, const void *datagram, size_t size) {
+        for (const char *p = datagram; size >= sizeof(struct nlmsghdr);) {
+                const struct nlmsghdr *h = (const struct nlmsghdr *) p;
+                size_t step;
+                int r;
+
+                if (h->nlmsg_len < sizeof(*h) || h->nlmsg_len > size)
+                        break;
+                if (h->nlmsg_type == NLMSG_DONE)
+                        return 0;
+                if (h->nlmsg_type == NLMSG_ERROR)
+                        return -EIO;
+                if (h->nlmsg_type == SOCK_DIAG_BY_FAMILY && h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct unix_diag_msg))) {
+                        r = take_unix(t, NLMSG_DATA(h), h->nlmsg_len - NLMSG_HDRLEN);
+                        if (r < 0)
+                                return r;
+                }
+                /* Not NLMSG_NEXT(): a last message that is not padded would leave less than nothing. */
+                step = MIN((size_t) NLMSG_ALIGN(h->nlmsg_len), size);
+                p += step;
+                size -= step;
+        }
+        return 1;
+}
+
 static int receive_unix(int fd, SocketTable *t) {
         static const size_t size = 32768;
         _cleanup_free_ char *buffer = malloc(size);
         ssize_t n;
-        int r;
 
         if (!buffer)
                 return -ENOMEM;
         n = recv(fd, buffer, size, 0);
         if (n < 0)
                 return errno == EINTR ? 1 : -errno;
-        for (struct nlmsghdr *h = (struct nlmsghdr *) buffer; NLMSG_OK(h, (size_t) n); h = NLMSG_NEXT(h, n)) {
-                if (h->nlmsg_type == NLMSG_DONE)
-                        return 0;
-                if (h->nlmsg_type == NLMSG_ERROR)
-                        return -EIO;
-                if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY || h->nlmsg_len < NLMSG_LENGTH(sizeof(struct unix_diag_msg)))
-                        continue;
-                r = take_unix(t, NLMSG_DATA(h), h->nlmsg_len - NLMSG_HDRLEN);
-                if (r < 0)
-                        return r;
-        }
-        return 1;
+        return socket_table_take_datagram(t, buffer, (size_t) n);
 }
 
 /* In a capture the unix sockets of the table are lines "INODE PEER LISTENING NAME", as no file tells of them. */
@@ -269,8 +281,12 @@ bool socket_address_is_loopback(const SocketAddress *a) {
 }
 
 const Socket *socket_table_peer(const SocketTable *t, const Socket *socket) {
-        if (socket->family == SOCKET_UNIX)
-                return socket_table_find(t, socket->peer);
+        if (socket->family == SOCKET_UNIX) {
+                const Socket *peer = socket_table_find(t, socket->peer);
+
+                /* Numbers of 32 bits come round again. */
+                return peer && peer->family == SOCKET_UNIX ? peer : NULL;
+        }
         for (size_t i = 0; !socket->listening && i < t->n; i++) {
                 const Socket *s = &t->sockets[i];
 

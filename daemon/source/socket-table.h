@@ -37,6 +37,9 @@ typedef struct SocketTable {
 int socket_table_read(const Sysroot *s, SocketTable *ret);
 void socket_table_done(SocketTable *t);
 
+/* One datagram of the kernel's answer about unix sockets: 1 when there is more to come, 0 at the end of it. */
+int socket_table_take_datagram(SocketTable *t, const void *datagram, size_t size);
+
 const Socket *socket_table_find(const SocketTable *t, uint64_t inode);
 /* The other end, if it is on this machine too. */
 const Socket *socket_table_peer(const SocketTable *t, const Socket *socket);

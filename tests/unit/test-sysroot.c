@@ -31,4 +31,19 @@ static void a_fifo_does_not_wait(void) {
         CHECK(sysroot_read(f.root, AREA_PROC, "swaps", &text) == -EINVAL);
 }
 
-TEST_MAIN(TEST(path_in_a_loop), TEST(no_way_out), TEST(a_fifo_does_not_wait))
+/* A bomb in a capture, or a kernel file that has no end. */
+static void no_more_than_the_limit(void) {
+        static const off_t limit = 64 << 20;
+        _cleanup_fake_root_ FakeRoot f = fake_root_make();
+        _cleanup_free_ char *text = NULL;
+
+        fake_file(&f, "proc/swaps", "x");
+        CHECK(truncate(PATH("%s/proc/swaps", f.path), limit) == 0);
+        CHECK(sysroot_read(f.root, AREA_PROC, "swaps", &text) == 0 && streq(text, "x"));
+        CHECK(truncate(PATH("%s/proc/swaps", f.path), limit + 1) == 0);
+        CHECK(sysroot_read(f.root, AREA_PROC, "swaps", &text) == -EFBIG);
+        CHECK(truncate(PATH("%s/proc/swaps", f.path), (off_t) 1 << 50) == 0 || errno == EFBIG);
+        CHECK(sysroot_read(f.root, AREA_PROC, "swaps", &text) == -EFBIG);
+}
+
+TEST_MAIN(TEST(path_in_a_loop), TEST(no_way_out), TEST(a_fifo_does_not_wait), TEST(no_more_than_the_limit))
