@@ -221,6 +221,42 @@ static int spread(Node ***nodes, size_t *n, size_t *capacity, size_t begin, bool
         return 0;
 }
 
+static int mark_seed(Node ***nodes, size_t *n, size_t *capacity, Node *node, unsigned epoch) {
+        if (!node || node->mark == epoch)
+                return 0;
+        node->mark = epoch;
+        return ARRAY_APPEND(*nodes, *n, *capacity, node);
+}
+
+/* All stacks, from top to bottom, that hold a process, a reclaim layer below another, or what a hazard is about. */
+static int choose_nested(const BusView *v, const Plan *done, Node ***ret, size_t *ret_n) {
+        _cleanup_free_ Node **nodes = NULL;
+        size_t n = 0, capacity = 0, position = 0;
+        unsigned epoch = ++v->analysis->epoch;
+        Node *node;
+        int r = 0;
+
+        while (r >= 0 && (node = graph_next(v->graph, &position)))
+                if (node_kind(node) == NODE_PROCESS || (node_is_reclaim(node) && node->analysis.depth > 0))
+                        r = mark_seed(&nodes, &n, &capacity, node, epoch);
+        for (size_t i = 0; r >= 0 && i < v->hazards->n; i++)
+                for (char **id = v->hazards->hazards[i].path; r >= 0 && id && *id; id++)
+                        r = mark_seed(&nodes, &n, &capacity, graph_find(v->graph, *id), epoch);
+        for (size_t i = 0; r >= 0 && done && i < done->n; i++)
+                r = mark_seed(&nodes, &n, &capacity, graph_find(v->graph, done->actions[i].subject), epoch);
+        if (r >= 0)
+                r = spread(&nodes, &n, &capacity, 0, true, epoch);
+        if (r >= 0)
+                r = spread(&nodes, &n, &capacity, 0, false, epoch);
+        if (r < 0)
+                return r;
+        if (n > 1)
+                qsort(nodes, n, sizeof(Node *), compare_nodes);
+        *ret = TAKE_PTR(nodes);
+        *ret_n = n;
+        return 0;
+}
+
 /* The nodes to show, sorted by id: all, or the given ones with everything above and below them. */
 static int choose(const BusView *v, char *const *ids, Node ***ret, size_t *ret_n) {
         _cleanup_free_ Node **nodes = NULL, **below = NULL;
@@ -264,6 +300,26 @@ static bool chosen(const BusView *v, const char *id) {
         return n && n->mark == v->analysis->epoch;
 }
 
+static bool is_layer(const Node *n) {
+        return !startswith(n->id, "process:");
+}
+
+/* The document up to its hazards. */
+static void put_nodes(JsonText *j, Node *const *nodes, size_t n) {
+        json_put_object(j, NULL);
+        json_put_unsigned(j, "version", 1);
+        json_put_array(j, "layers");
+        for (size_t i = 0; i < n; i++)
+                if (is_layer(nodes[i]))
+                        put_layer(j, nodes[i]);
+        json_put_end(j, ']');
+        json_put_array(j, "processes");
+        for (size_t i = 0; i < n; i++)
+                if (node_kind(nodes[i]) == NODE_PROCESS) /* and not one that is named but gone already */
+                        put_process(j, nodes[i]);
+        json_put_end(j, ']');
+}
+
 int describe_view(const BusView *v, char *const *ids, const Plan *done, char **ret) {
         _cleanup_json_text_ JsonText j = {};
         _cleanup_free_ Node **nodes = NULL;
@@ -273,18 +329,7 @@ int describe_view(const BusView *v, char *const *ids, const Plan *done, char **r
         r = choose(v, ids, &nodes, &n);
         if (r < 0)
                 return r;
-        json_put_object(&j, NULL);
-        json_put_unsigned(&j, "version", 1);
-        json_put_array(&j, "layers");
-        for (size_t i = 0; i < n; i++)
-                if (!startswith(nodes[i]->id, "process:"))
-                        put_layer(&j, nodes[i]);
-        json_put_end(&j, ']');
-        json_put_array(&j, "processes");
-        for (size_t i = 0; i < n; i++)
-                if (node_kind(nodes[i]) == NODE_PROCESS) /* and not one that is named but gone already */
-                        put_process(&j, nodes[i]);
-        json_put_end(&j, ']');
+        put_nodes(&j, nodes, n);
         json_put_array(&j, "hazards");
         for (size_t i = 0; i < v->hazards->n; i++) {
                 const Hazard *h = &v->hazards->hazards[i];
@@ -298,6 +343,32 @@ int describe_view(const BusView *v, char *const *ids, const Plan *done, char **r
                 if (!ids || chosen(v, done->actions[i].subject))
                         put_action(&j, &done->actions[i]);
         json_put_end(&j, ']');
+        json_put_end(&j, '}');
+        return json_text_take(&j, ret);
+}
+
+int describe_nested(const BusView *v, const Plan *done, char **ret) {
+        _cleanup_json_text_ JsonText j = {};
+        _cleanup_free_ Node **nodes = NULL;
+        size_t n, folded = 0, position = 0;
+        Node *node;
+        int r;
+
+        r = choose_nested(v, done, &nodes, &n);
+        if (r < 0)
+                return r;
+        while ((node = graph_next(v->graph, &position)))
+                folded += is_layer(node) && node->mark != v->analysis->epoch;
+        put_nodes(&j, nodes, n);
+        json_put_array(&j, "hazards");
+        for (size_t i = 0; i < v->hazards->n; i++)
+                put_hazard(&j, &v->hazards->hazards[i]);
+        json_put_end(&j, ']');
+        json_put_array(&j, "actions");
+        for (size_t i = 0; done && i < done->n; i++)
+                put_action(&j, &done->actions[i]);
+        json_put_end(&j, ']');
+        json_put_unsigned(&j, "folded", folded);
         json_put_end(&j, '}');
         return json_text_take(&j, ret);
 }
