@@ -422,6 +422,16 @@ int client_describe(Client *c, const char *what, json_object **ret) {
         return reply_parse(reply, ret);
 }
 
+int client_describe_nested(Client *c, json_object **ret) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        int r;
+
+        r = client_message(c, "DescribeNested", &m);
+        if (r >= 0)
+                r = client_call(c, "describe the stacks", m, 1, &reply);
+        return r < 0 ? r : reply_parse(reply, ret);
+}
+
 static int client_look_up_one(Client *c, const char *what, char ***ids, size_t *n) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
         _cleanup_free_ char *resolved = NULL;

@@ -20,6 +20,8 @@ DEFINE_TRIVIAL_CLEANUP_FUNC(Client *, client_free);
 
 /* The whole document, or the stacks that 'what' is part of (NULL: all). */
 int client_describe(Client *c, const char *what, json_object **ret);
+/* What is nested, without the rest, which is counted. */
+int client_describe_nested(Client *c, json_object **ret);
 /* The ids that all of the operands name; never empty unless there are no operands. */
 int client_look_up(Client *c, char **operands, char ***ret_ids);
 /* "Plan", "Apply" or "Revert"; NULL or empty: everything. */

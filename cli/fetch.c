@@ -17,6 +17,17 @@ int fetch_model(const Invocation *invocation, const char *what, Model **ret) {
         return r < 0 ? r : describe(c, what, ret);
 }
 
+int fetch_nested(const Invocation *invocation, Model **ret) {
+        _cleanup_(json_object_putp) json_object *document = NULL;
+        _cleanup_(client_freep) Client *c = NULL;
+        int r;
+
+        r = client_new(invocation, &c);
+        if (r >= 0)
+                r = client_describe_nested(c, &document);
+        return r < 0 ? r : model_new(document, ret);
+}
+
 int fetch_operands(
                 const Invocation *invocation,
                 char **operands,

@@ -314,6 +314,7 @@ int model_new(json_object *document, Model **ret) {
         if (!m)
                 return -ENOMEM;
         m->document = json_object_get(document);
+        m->n_folded = (size_t) MAX(json_int(document, "folded", 0), 0);
         r = model_fill(m, json_array(document, "layers"), json_array(document, "processes"),
                        json_array(document, "hazards"));
         if (r < 0)

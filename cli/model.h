@@ -70,6 +70,7 @@ typedef struct Model {
         json_object *document;
         Node *nodes; /* layers, then processes */
         size_t n_layers, n_nodes;
+        size_t n_folded; /* layers that the document leaves out */
         Hazard *hazards; /* worst first */
         size_t n_hazards;
         Hashmap *by_id;

@@ -377,6 +377,7 @@ static int tree_select(Tree *t, bool all) {
                         return r;
         }
         t->n_roots = n;
+        t->summary.n_folded = t->model->n_folded;
         for (size_t i = 0; i < t->model->n_layers; i++)
                 t->summary.n_folded += !reached(t, t->model->nodes + i);
         return 0;

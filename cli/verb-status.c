@@ -10,7 +10,7 @@
 static void print_nothing_nested(Output *o, const Model *m, const char *what) {
         if (what)
                 output_wrapped(o, 0, 0, "Nothing is known to stand on it or below it.");
-        else if (m->n_nodes == 0)
+        else if (m->n_nodes + m->n_folded == 0)
                 output_wrapped(o, 0, 0, "No layers: stackd sees no file system, no swap and no block device.");
         else
                 output_wrapped(o, 0, 0, "Nothing is nested: no file system or swap area stands on another one, and "
@@ -93,7 +93,10 @@ int verb_status(const Invocation *invocation, char **arguments) {
         _cleanup_(output_freep) Output *o = NULL;
         int r;
 
-        r = fetch_model(invocation, arguments[0], &m);
+        if (arguments[0] || invocation->all || invocation->json != JSON_OFF)
+                r = fetch_model(invocation, arguments[0], &m);
+        else
+                r = fetch_nested(invocation, &m);
         if (r < 0)
                 return r;
         r = output_new(&o);

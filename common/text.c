@@ -93,15 +93,21 @@ int text_to_devno(const char *s, dev_t *ret) {
         return 0;
 }
 
+/* There is room for the next power of two of n + 1 pointers: nobody has to keep how much. */
 int strv_append(char ***l, size_t *n, const char *s) {
-        char **p = reallocarray(*l, *n + 2, sizeof(char *));
+        char **p = *l, *copy = strdup(s);
 
-        if (!p)
+        if (!copy)
                 return -ENOMEM;
-        *l = p;
-        p[*n] = strdup(s);
-        if (!p[*n])
-                return -ENOMEM;
+        if ((*n & (*n + 1)) == 0) {
+                p = reallocarray(p, 2 * (*n + 1), sizeof(char *));
+                if (!p) {
+                        free(copy);
+                        return -ENOMEM;
+                }
+                *l = p;
+        }
+        p[*n] = copy;
         p[++*n] = NULL;
         return 0;
 }

@@ -32,7 +32,8 @@ int text_to_pid(const char *s, pid_t *ret);
 /* "MAJ:MIN". */
 int text_to_devno(const char *s, dev_t *ret);
 
-/* Appends a copy of s; n is the number of strings present. 0 or -ENOMEM. */
+/* Appends a copy of s; n is the number of strings present. A list that is not empty was made by this function. 0 or
+ * -ENOMEM. */
 int strv_append(char ***l, size_t *n, const char *s);
 bool strv_equal(char *const *a, char *const *b);
 bool strv_contains(char *const *l, const char *s);

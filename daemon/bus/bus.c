@@ -14,6 +14,7 @@ typedef struct Pending {
         sd_bus_message *call;
         enum {
                 PENDING_DESCRIBE,
+                PENDING_DESCRIBE_NESTED,
                 PENDING_LOOK_UP,
                 PENDING_PLAN,
                 PENDING_APPLY,
@@ -86,6 +87,18 @@ static int reply_describe(Pending *p) {
         return r < 0 ? reply_error(p->call, r, "describe the machine") : sd_bus_reply_method_return(p->call, "s", json);
 }
 
+static int reply_describe_nested(Pending *p) {
+        _cleanup_(plan_done) Plan actions = {};
+        _cleanup_free_ char *json = NULL;
+        BusServer *b = p->server;
+        int r;
+
+        r = b->requests.actions(b->manager, &actions);
+        if (r >= 0)
+                r = describe_nested(&b->view, &actions, &json);
+        return r < 0 ? reply_error(p->call, r, "describe the machine") : sd_bus_reply_method_return(p->call, "s", json);
+}
+
 static int reply_look_up(Pending *p) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_strv_free_ char **ids = NULL, **safe = NULL;
@@ -136,6 +149,7 @@ static void on_ready(int result, const Plan *actions, void *userdata) {
                 r = reply_error(p->call, result, "do that");
         else
                 r = p->kind == PENDING_DESCRIBE ? reply_describe(p)
+                        : p->kind == PENDING_DESCRIBE_NESTED ? reply_describe_nested(p)
                         : p->kind == PENDING_LOOK_UP ? reply_look_up(p)
                         : p->kind == PENDING_PLAN ? reply_plan(p)
                         : p->kind == PENDING_REFRESH ? sd_bus_reply_method_return(p->call, NULL)
@@ -266,6 +280,14 @@ static int method_with_text(sd_bus_message *call, void *userdata, int kind) {
 
 static int method_describe(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
         return method_with_text(call, userdata, PENDING_DESCRIBE);
+}
+
+static int method_describe_nested(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
+        Pending *p = NULL;
+        int r;
+
+        r = pending_new(userdata, call, PENDING_DESCRIBE_NESTED, &p);
+        return r < 0 ? r : pending_submit(p);
 }
 
 static int method_look_up(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
@@ -416,6 +438,7 @@ static int get_version(
 static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD_WITH_ARGS("Describe", SD_BUS_ARGS("s", what), SD_BUS_RESULT("s", json), method_describe, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("DescribeNested", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json), method_describe_nested, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("LookUp", SD_BUS_ARGS("s", what), SD_BUS_RESULT("as", ids), method_look_up, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Plan", SD_BUS_ARGS("as", ids), SD_BUS_RESULT("s", json), method_plan, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Apply", SD_BUS_ARGS("as", ids), SD_BUS_RESULT("s", json), method_apply, SD_BUS_VTABLE_UNPRIVILEGED),

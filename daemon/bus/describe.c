@@ -1,33 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <json-c/json.h>
 #include <string.h>
 
+#include "common/json-text.h"
 #include "common/text.h"
 #include "daemon/bus/describe.h"
-
-/* json-c frees what is added; a NULL from it means that memory has run out, which shows as a null. */
-static void put(json_object *o, const char *key, json_object *value) {
-        (void) json_object_object_add(o, key, value);
-}
-
-static json_object *text(const char *s) {
-        _cleanup_free_ char *safe = s ? text_to_utf8(s) : NULL;
-
-        return safe ? json_object_new_string(safe) : NULL;
-}
-
-static json_object *texts(char *const *l) {
-        json_object *array = json_object_new_array();
-
-        for (; array && l && *l; l++)
-                json_object_array_add(array, text(*l));
-        return array;
-}
-
-static json_object *number(uint64_t n) {
-        return json_object_new_uint64(n);
-}
 
 static int compare_edges_lower(const void *a, const void *b) {
         return strcmp((*(Edge *const *) a)->lower->id, (*(Edge *const *) b)->lower->id);
@@ -51,171 +28,174 @@ static Edge **sorted(Edge *const *edges, size_t n, int (*compare)(const void *, 
         return copy;
 }
 
-static json_object *describe_edge(const Edge *e) {
-        json_object *o = json_object_new_object();
+/* The members of an edge; the object is left open. */
+static void put_edge(JsonText *j, const Edge *e) {
         const Claim *c = edge_claim(e);
 
-        put(o, "id", text(e->lower->id));
-        put(o, "evidence", text(c->evidence));
-        put(o, "certainty", text(certainty_to_string(c->certainty)));
-        return o;
+        json_put_object(j, NULL);
+        json_put_string(j, "id", e->lower->id);
+        json_put_string(j, "evidence", c->evidence);
+        json_put_string(j, "certainty", certainty_to_string(c->certainty));
 }
 
-static json_object *describe_lower(const Node *n, bool of_process) {
+static void put_lower(JsonText *j, const Node *n, bool of_process) {
         _cleanup_free_ Edge **edges = sorted(n->lower, n->n_lower, compare_edges_lower);
-        json_object *array = json_object_new_array();
 
-        for (Edge **e = edges; e && *e; e++)
-                if (of_process || node_kind((*e)->lower) != NODE_PROCESS)
-                        json_object_array_add(array, describe_edge(*e));
-        return array;
+        j->failed |= !edges;
+        json_put_array(j, "lower");
+        for (Edge **e = edges; e && *e; e++) {
+                if (!of_process && node_kind((*e)->lower) == NODE_PROCESS)
+                        continue;
+                put_edge(j, *e);
+                json_put_end(j, '}');
+        }
+        json_put_end(j, ']');
 }
 
-static json_object *describe_upper(const Node *n) {
+static void put_upper(JsonText *j, const char *key, const Node *n) {
         _cleanup_free_ Edge **edges = sorted(n->upper, n->n_upper, compare_edges_upper);
-        json_object *array = json_object_new_array();
 
+        j->failed |= !edges;
+        json_put_array(j, key);
         for (Edge **e = edges; e && *e; e++)
-                json_object_array_add(array, text((*e)->upper->id));
-        return array;
+                json_put_string(j, NULL, (*e)->upper->id);
+        json_put_end(j, ']');
 }
 
-static json_object *describe_servers(const Node *n) {
+static void put_servers(JsonText *j, const Node *n) {
         _cleanup_free_ Edge **edges = sorted(n->lower, n->n_lower, compare_edges_lower);
-        json_object *array = json_object_new_array();
 
+        j->failed |= !edges;
+        json_put_array(j, "processes");
         for (Edge **e = edges; e && *e; e++) {
                 const Node *p = (*e)->lower;
-                json_object *o;
 
                 if (node_kind(p) != NODE_PROCESS)
                         continue;
-                o = describe_edge(*e);
-                put(o, "pid", json_object_new_int(p->fact->pid));
-                put(o, "start", number(p->fact->start));
-                put(o, "role", text(edge_role_to_string(edge_claim(*e)->role)));
-                json_object_array_add(array, o);
+                put_edge(j, *e);
+                json_put_signed(j, "pid", p->fact->pid);
+                json_put_unsigned(j, "start", p->fact->start);
+                json_put_string(j, "role", edge_role_to_string(edge_claim(*e)->role));
+                json_put_end(j, '}');
         }
-        return array;
+        json_put_end(j, ']');
 }
 
-static json_object *describe_layer(const Node *n) {
+static void put_layer(JsonText *j, const Node *n) {
         static const NodeFact nothing = {};
         const NodeFact *f = n->fact ?: &nothing;
-        json_object *o = json_object_new_object();
 
-        put(o, "id", text(n->id));
-        put(o, "kind", text(node_kind_to_string(node_kind(n))));
-        put(o, "type", text(f->type));
-        put(o, "name", text(f->name));
-        put(o, "label", text(f->label));
-        put(o, "device", text(f->device));
-        put(o, "mounts", texts(f->mounts));
-        put(o, "path", text(f->path));
-        put(o, "size", number(f->size));
-        put(o, "depth", number(n->analysis.depth));
-        put(o, "depth_certain", number(n->analysis.depth_certain));
-        put(o, "height", number(n->analysis.height));
-        put(o, "lower", describe_lower(n, false));
-        put(o, "upper", describe_upper(n));
-        put(o, "processes", describe_servers(n));
-        put(o, "incomplete", text(n->fact ? f->incomplete : "no source describes it"));
-        return o;
+        json_put_object(j, NULL);
+        json_put_string(j, "id", n->id);
+        json_put_string(j, "kind", node_kind_to_string(node_kind(n)));
+        json_put_string(j, "type", f->type);
+        json_put_string(j, "name", f->name);
+        json_put_string(j, "label", f->label);
+        json_put_string(j, "device", f->device);
+        json_put_strings(j, "mounts", f->mounts);
+        json_put_string(j, "path", f->path);
+        json_put_unsigned(j, "size", f->size);
+        json_put_unsigned(j, "depth", n->analysis.depth);
+        json_put_unsigned(j, "depth_certain", n->analysis.depth_certain);
+        json_put_unsigned(j, "height", n->analysis.height);
+        put_lower(j, n, false);
+        put_upper(j, "upper", n);
+        put_servers(j, n);
+        json_put_string(j, "incomplete", n->fact ? f->incomplete : "no source describes it");
+        json_put_end(j, '}');
 }
 
-static json_object *describe_process(const Node *n) {
-        json_object *o = json_object_new_object();
+static void put_process(JsonText *j, const Node *n) {
         const NodeFact *f = n->fact;
         const char *flags = f->threads_io_flusher == 0 ? "none" : f->threads_io_flusher == f->threads ? "all" : "partial";
 
-        put(o, "id", text(n->id));
-        put(o, "pid", json_object_new_int(f->pid));
-        put(o, "start", number(f->start));
-        put(o, "comm", text(f->comm));
-        put(o, "exe", text(f->exe));
-        put(o, "uid", number(f->uid));
-        put(o, "unit", text(f->unit));
-        put(o, "cgroup", text(f->cgroup));
-        put(o, "depth", number(n->analysis.depth));
-        put(o, "depth_certain", number(n->analysis.depth_certain));
-        put(o, "threads", number(f->threads));
-        put(o, "threads_io_flusher", number(f->threads_io_flusher));
-        put(o, "io_flusher", text(flags));
-        put(o, "memory_min", number(f->memory_min));
-        put(o, "memory_min_effective", number(f->memory_min_effective));
-        put(o, "swap_max", text(f->swap_max));
-        put(o, "oom_score_adj", json_object_new_int(f->oom_score_adj));
-        put(o, "role", text(edge_role_to_string(node_is_backing(n) ? ROLE_BACKING : ROLE_ERROR_PATH)));
-        put(o, "entitled", json_object_new_boolean(node_is_entitled(n)));
-        put(o, "protected", json_object_new_boolean(f->threads > 0 && f->threads_io_flusher == f->threads &&
-                                                    f->memory_min_effective > 0));
-        put(o, "refusal", text(f->refusal));
-        put(o, "serves", describe_upper(n));
-        put(o, "lower", describe_lower(n, true));
-        put(o, "incomplete", text(f->incomplete));
-        return o;
+        json_put_object(j, NULL);
+        json_put_string(j, "id", n->id);
+        json_put_signed(j, "pid", f->pid);
+        json_put_unsigned(j, "start", f->start);
+        json_put_string(j, "comm", f->comm);
+        json_put_string(j, "exe", f->exe);
+        json_put_unsigned(j, "uid", f->uid);
+        json_put_string(j, "unit", f->unit);
+        json_put_string(j, "cgroup", f->cgroup);
+        json_put_unsigned(j, "depth", n->analysis.depth);
+        json_put_unsigned(j, "depth_certain", n->analysis.depth_certain);
+        json_put_unsigned(j, "threads", f->threads);
+        json_put_unsigned(j, "threads_io_flusher", f->threads_io_flusher);
+        json_put_string(j, "io_flusher", flags);
+        json_put_unsigned(j, "memory_min", f->memory_min);
+        json_put_unsigned(j, "memory_min_effective", f->memory_min_effective);
+        json_put_string(j, "swap_max", f->swap_max);
+        json_put_signed(j, "oom_score_adj", f->oom_score_adj);
+        json_put_string(j, "role", edge_role_to_string(node_is_backing(n) ? ROLE_BACKING : ROLE_ERROR_PATH));
+        json_put_bool(j, "entitled", node_is_entitled(n));
+        json_put_bool(j, "protected", f->threads > 0 && f->threads_io_flusher == f->threads && f->memory_min_effective > 0);
+        json_put_string(j, "refusal", f->refusal);
+        put_upper(j, "serves", n);
+        put_lower(j, n, true);
+        json_put_string(j, "incomplete", f->incomplete);
+        json_put_end(j, '}');
 }
 
-static json_object *describe_hazard(const Hazard *h) {
-        json_object *o = json_object_new_object();
-
-        put(o, "id", text(hazard_kind_to_string(h->kind)));
-        put(o, "severity", text(hazard_severity(h->kind)));
-        put(o, "pid", h->pid > 0 ? json_object_new_int(h->pid) : NULL);
-        put(o, "process", text(h->process));
-        put(o, "layer", text(h->layer));
-        put(o, "path", texts(h->path));
-        put(o, "message", text(h->message));
-        put(o, "cure", text(h->cure));
-        return o;
+static void put_hazard(JsonText *j, const Hazard *h) {
+        json_put_object(j, NULL);
+        json_put_string(j, "id", hazard_kind_to_string(h->kind));
+        json_put_string(j, "severity", hazard_severity(h->kind));
+        if (h->pid > 0)
+                json_put_signed(j, "pid", h->pid);
+        else
+                json_put_null(j, "pid");
+        json_put_string(j, "process", h->process);
+        json_put_string(j, "layer", h->layer);
+        json_put_strings(j, "path", h->path);
+        json_put_string(j, "message", h->message);
+        json_put_string(j, "cure", h->cure);
+        json_put_end(j, '}');
 }
 
-static json_object *describe_action(const Action *a) {
-        json_object *o = json_object_new_object();
-
-        put(o, "kind", text(action_kind_to_string(a->kind)));
-        put(o, "target", text(a->target));
-        put(o, "key", text(a->key[0] ? a->key : NULL));
-        put(o, "subject", text(a->subject[0] ? a->subject : NULL));
-        put(o, "pid", json_object_new_int(a->pid));
-        put(o, "comm", text(a->name));
-        put(o, "from", text(a->from));
-        put(o, "to", text(a->to));
-        put(o, "state", text(action_state_to_string(a->state)));
-        put(o, "rule", text(a->rule));
-        put(o, "reason", text(a->reason));
-        put(o, "path", texts(a->path));
-        put(o, "error", text(a->error));
-        return o;
-}
-
-static int render(json_object *o, char **ret) {
-        const char *s = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-        char *copy = s ? strdup(s) : NULL;
-
-        json_object_put(o);
-        if (!copy)
-                return -ENOMEM;
-        *ret = copy;
-        return 0;
+static void put_action(JsonText *j, const Action *a) {
+        json_put_object(j, NULL);
+        json_put_string(j, "kind", action_kind_to_string(a->kind));
+        json_put_string(j, "target", a->target);
+        json_put_string(j, "key", a->key[0] ? a->key : NULL);
+        json_put_string(j, "subject", a->subject[0] ? a->subject : NULL);
+        json_put_signed(j, "pid", a->pid);
+        json_put_string(j, "comm", a->name);
+        json_put_string(j, "from", a->from);
+        json_put_string(j, "to", a->to);
+        json_put_string(j, "state", action_state_to_string(a->state));
+        json_put_string(j, "rule", a->rule);
+        json_put_string(j, "reason", a->reason);
+        json_put_strings(j, "path", a->path);
+        json_put_string(j, "error", a->error);
+        json_put_end(j, '}');
 }
 
 int describe_hazard_text(const Hazard *h, char **ret) {
-        return render(describe_hazard(h), ret);
+        _cleanup_json_text_ JsonText j = {};
+
+        put_hazard(&j, h);
+        return json_text_take(&j, ret);
 }
 
 int describe_action_text(const Action *a, char **ret) {
-        return render(describe_action(a), ret);
+        _cleanup_json_text_ JsonText j = {};
+
+        put_action(&j, a);
+        return json_text_take(&j, ret);
 }
 
 int describe_actions(const Plan *actions, char **ret) {
-        json_object *o = json_object_new_object(), *array = json_object_new_array();
+        _cleanup_json_text_ JsonText j = {};
 
+        json_put_object(&j, NULL);
+        json_put_unsigned(&j, "version", 1);
+        json_put_array(&j, "actions");
         for (size_t i = 0; actions && i < actions->n; i++)
-                json_object_array_add(array, describe_action(&actions->actions[i]));
-        put(o, "version", json_object_new_int(1));
-        put(o, "actions", array);
-        return render(o, ret);
+                put_action(&j, &actions->actions[i]);
+        json_put_end(&j, ']');
+        json_put_end(&j, '}');
+        return json_text_take(&j, ret);
 }
 
 static int compare_nodes(const void *a, const void *b) {
@@ -238,6 +218,42 @@ static int spread(Node ***nodes, size_t *n, size_t *capacity, size_t begin, bool
                                 return -ENOMEM;
                 }
         }
+        return 0;
+}
+
+static int mark_seed(Node ***nodes, size_t *n, size_t *capacity, Node *node, unsigned epoch) {
+        if (!node || node->mark == epoch)
+                return 0;
+        node->mark = epoch;
+        return ARRAY_APPEND(*nodes, *n, *capacity, node);
+}
+
+/* All stacks, from top to bottom, that hold a process, a reclaim layer below another, or what a hazard is about. */
+static int choose_nested(const BusView *v, const Plan *done, Node ***ret, size_t *ret_n) {
+        _cleanup_free_ Node **nodes = NULL;
+        size_t n = 0, capacity = 0, position = 0;
+        unsigned epoch = ++v->analysis->epoch;
+        Node *node;
+        int r = 0;
+
+        while (r >= 0 && (node = graph_next(v->graph, &position)))
+                if (node_kind(node) == NODE_PROCESS || (node_is_reclaim(node) && node->analysis.depth > 0))
+                        r = mark_seed(&nodes, &n, &capacity, node, epoch);
+        for (size_t i = 0; r >= 0 && i < v->hazards->n; i++)
+                for (char **id = v->hazards->hazards[i].path; r >= 0 && id && *id; id++)
+                        r = mark_seed(&nodes, &n, &capacity, graph_find(v->graph, *id), epoch);
+        for (size_t i = 0; r >= 0 && done && i < done->n; i++)
+                r = mark_seed(&nodes, &n, &capacity, graph_find(v->graph, done->actions[i].subject), epoch);
+        if (r >= 0)
+                r = spread(&nodes, &n, &capacity, 0, true, epoch);
+        if (r >= 0)
+                r = spread(&nodes, &n, &capacity, 0, false, epoch);
+        if (r < 0)
+                return r;
+        if (n > 1)
+                qsort(nodes, n, sizeof(Node *), compare_nodes);
+        *ret = TAKE_PTR(nodes);
+        *ret_n = n;
         return 0;
 }
 
@@ -278,15 +294,34 @@ static int choose(const BusView *v, char *const *ids, Node ***ret, size_t *ret_n
         return 0;
 }
 
-static bool chosen(Node *const *nodes, size_t n, const char *id) {
-        for (size_t i = 0; id && i < n; i++)
-                if (streq(nodes[i]->id, id))
-                        return true;
-        return false;
+static bool chosen(const BusView *v, const char *id) {
+        const Node *n = id ? graph_find(v->graph, id) : NULL;
+
+        return n && n->mark == v->analysis->epoch;
+}
+
+static bool is_layer(const Node *n) {
+        return !startswith(n->id, "process:");
+}
+
+/* The document up to its hazards. */
+static void put_nodes(JsonText *j, Node *const *nodes, size_t n) {
+        json_put_object(j, NULL);
+        json_put_unsigned(j, "version", 1);
+        json_put_array(j, "layers");
+        for (size_t i = 0; i < n; i++)
+                if (is_layer(nodes[i]))
+                        put_layer(j, nodes[i]);
+        json_put_end(j, ']');
+        json_put_array(j, "processes");
+        for (size_t i = 0; i < n; i++)
+                if (node_kind(nodes[i]) == NODE_PROCESS) /* and not one that is named but gone already */
+                        put_process(j, nodes[i]);
+        json_put_end(j, ']');
 }
 
 int describe_view(const BusView *v, char *const *ids, const Plan *done, char **ret) {
-        json_object *o, *layers, *processes, *hazards, *actions;
+        _cleanup_json_text_ JsonText j = {};
         _cleanup_free_ Node **nodes = NULL;
         size_t n;
         int r;
@@ -294,29 +329,46 @@ int describe_view(const BusView *v, char *const *ids, const Plan *done, char **r
         r = choose(v, ids, &nodes, &n);
         if (r < 0)
                 return r;
-        o = json_object_new_object();
-        layers = json_object_new_array();
-        processes = json_object_new_array();
-        hazards = json_object_new_array();
-        actions = json_object_new_array();
-        for (size_t i = 0; i < n; i++)
-                if (node_kind(nodes[i]) == NODE_PROCESS)
-                        json_object_array_add(processes, describe_process(nodes[i]));
-                else if (!startswith(nodes[i]->id, "process:")) /* one that is named but gone already */
-                        json_object_array_add(layers, describe_layer(nodes[i]));
+        put_nodes(&j, nodes, n);
+        json_put_array(&j, "hazards");
         for (size_t i = 0; i < v->hazards->n; i++) {
                 const Hazard *h = &v->hazards->hazards[i];
 
-                if (!ids || chosen(nodes, n, h->process) || chosen(nodes, n, h->layer))
-                        json_object_array_add(hazards, describe_hazard(h));
+                if (!ids || chosen(v, h->process) || chosen(v, h->layer))
+                        put_hazard(&j, h);
         }
+        json_put_end(&j, ']');
+        json_put_array(&j, "actions");
         for (size_t i = 0; done && i < done->n; i++)
-                if (!ids || chosen(nodes, n, done->actions[i].subject))
-                        json_object_array_add(actions, describe_action(&done->actions[i]));
-        put(o, "version", json_object_new_int(1));
-        put(o, "layers", layers);
-        put(o, "processes", processes);
-        put(o, "hazards", hazards);
-        put(o, "actions", actions);
-        return render(o, ret);
+                if (!ids || chosen(v, done->actions[i].subject))
+                        put_action(&j, &done->actions[i]);
+        json_put_end(&j, ']');
+        json_put_end(&j, '}');
+        return json_text_take(&j, ret);
+}
+
+int describe_nested(const BusView *v, const Plan *done, char **ret) {
+        _cleanup_json_text_ JsonText j = {};
+        _cleanup_free_ Node **nodes = NULL;
+        size_t n, folded = 0, position = 0;
+        Node *node;
+        int r;
+
+        r = choose_nested(v, done, &nodes, &n);
+        if (r < 0)
+                return r;
+        while ((node = graph_next(v->graph, &position)))
+                folded += is_layer(node) && node->mark != v->analysis->epoch;
+        put_nodes(&j, nodes, n);
+        json_put_array(&j, "hazards");
+        for (size_t i = 0; i < v->hazards->n; i++)
+                put_hazard(&j, &v->hazards->hazards[i]);
+        json_put_end(&j, ']');
+        json_put_array(&j, "actions");
+        for (size_t i = 0; done && i < done->n; i++)
+                put_action(&j, &done->actions[i]);
+        json_put_end(&j, ']');
+        json_put_unsigned(&j, "folded", folded);
+        json_put_end(&j, '}');
+        return json_text_take(&j, ret);
 }

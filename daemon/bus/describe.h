@@ -9,6 +9,10 @@
 
 /* The whole document, or only the stacks that the nodes of 'ids' are part of. Text owned by the caller. */
 int describe_view(const BusView *v, char *const *ids, const Plan *done, char **ret);
+/* Only what is nested: the stacks in which a process serves something, or one reclaim layer stands on another, and
+ * whatever hazards and actions are about; "folded" counts the layers that were left out. Of a machine with thousands of
+ * mounts that is little. */
+int describe_nested(const BusView *v, const Plan *done, char **ret);
 /* {"version": 1, "actions": [...]} */
 int describe_actions(const Plan *actions, char **ret);
 /* One element of "hazards", and one of "actions". */

@@ -12,24 +12,31 @@ static int compare_strings(const void *a, const void *b) {
         return strcmp(*(char *const *) a, *(char *const *) b);
 }
 
-/* Mount points in the machine's own namespace; those of others only where it has none. */
+/* Mount points in the machine's own namespace; those of others only where it has none. Sorted, each once: a volume
+ * may be mounted thousands of times, and in hundreds of namespaces at the same place. */
 static int collect_targets(const MountTable *t, size_t first, size_t n, char ***ret) {
         _cleanup_strv_free_ char **targets = NULL;
-        size_t count = 0;
+        _cleanup_free_ char **sorted = malloc(n * sizeof(char *));
+        size_t n_sorted = 0, count = 0;
         int r;
 
-        for (int others = 0; others <= 1 && count == 0; others++)
+        if (!sorted)
+                return -ENOMEM;
+        for (int others = 0; others <= 1 && n_sorted == 0; others++)
                 for (size_t i = first; i < first + n; i++) {
                         const Mount *m = &t->mounts[t->by_device[i]];
 
-                        if (m->space == SPACE_NONE || (m->space == 0) == others || strv_contains(targets, m->target))
-                                continue;
-                        r = strv_append(&targets, &count, m->target);
-                        if (r < 0)
-                                return r;
+                        if (m->space != SPACE_NONE && (m->space != 0) == others)
+                                sorted[n_sorted++] = m->target;
                 }
-        if (count > 1)
-                qsort(targets, count, sizeof(char *), compare_strings);
+        qsort(sorted, n_sorted, sizeof(char *), compare_strings);
+        for (size_t i = 0; i < n_sorted; i++) {
+                if (i > 0 && streq(sorted[i], sorted[i - 1]))
+                        continue;
+                r = strv_append(&targets, &count, sorted[i]);
+                if (r < 0)
+                        return r;
+        }
         *ret = TAKE_PTR(targets);
         return 0;
 }

@@ -215,6 +215,16 @@ static int method_describe(sd_bus_message *m, void *userdata, sd_bus_error *erro
         return r < 0 ? r : play_events(sd_bus_message_get_bus(m));
 }
 
+/* As if everything were nested; FAKE_DESCRIBE may say that it is not. */
+static int method_describe_nested(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        int r;
+
+        (void) userdata;
+        note("DescribeNested");
+        meet_fate("DescribeNested");
+        return want_error("DescribeNested", error, &r) ? r : reply_file(m, "FAKE_DESCRIBE");
+}
+
 static int method_look_up(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_free_ char *ids = NULL;
@@ -303,6 +313,7 @@ static int method_reload(sd_bus_message *m, void *userdata, sd_bus_error *error)
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD("Describe", "s", "s", method_describe, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("DescribeNested", "", "s", method_describe_nested, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Subscribe", NULL, NULL, method_subscribe, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("LookUp", "s", "as", method_look_up, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Plan", "as", "s", method_act, SD_BUS_VTABLE_UNPRIVILEGED),

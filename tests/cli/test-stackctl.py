@@ -33,6 +33,8 @@ def goldens():
     golden("status-hostile-ascii", doc="hostile", LC_ALL="C")
     golden("status-no-legend", "--no-legend", doc="fuse")
     golden("status-what", "status", "/mnt/xfs")
+    golden("status-folded", "status", doc="folded")
+    golden("status-all-folded", "status", doc="all-folded")
     golden("status-narrow", doc="fuse", COLUMNS="40")
     golden("processes", "list", "processes", doc="fuse")
     golden("processes-hostile", "list", "processes", doc="hostile")
@@ -117,23 +119,23 @@ def troubles():
     trouble("object that vanished, in JSON", "show", "vanished", "--json=short", says="'fs:6:6' vanished")
     trouble("root that does not exist", "--root=/does/not/exist", says="Cannot use '/does/not/exist' as root: No such file")
     trouble("root that is a file", "--root=/etc/passwd", says="Not a directory")
-    trouble("root half there", "--root=" + SCRATCH, FAKE_ERROR="Describe org.freedesktop.DBus.Error.FileNotFound /x has no proc/ in it",
+    trouble("root half there", "--root=" + SCRATCH, FAKE_ERROR="DescribeNested org.freedesktop.DBus.Error.FileNotFound /x has no proc/ in it",
             says="Cannot describe the stacks: /x has no proc/ in it.")
     trouble("no stackd", STACKD_BINARY="/does/not/exist", says="Cannot start /does/not/exist: No such file or directory.")
     trouble("stackd that is no program", STACKD_BINARY=document("none"), says="Permission denied")
     for fate, how in (("exit", "exited with status 3"), ("kill", "was ended by signal 9 (Killed)")):
         trouble("stackd %ss at start" % fate, FAKE_FATE="start " + fate, says="private stackd " + how)
-        trouble("stackd %ss in Describe" % fate, FAKE_FATE="Describe " + fate, says="private stackd " + how)
+        trouble("stackd %ss in Describe" % fate, FAKE_FATE="DescribeNested " + fate, says="private stackd " + how)
         trouble("stackd %ss in Apply" % fate, "apply", FAKE_FATE="Apply " + fate, says="private stackd " + how)
-    trouble("stackd hangs", FAKE_FATE="Describe hang", SYSTEMD_BUS_TIMEOUT="2", says="did not answer within 2 s")
+    trouble("stackd hangs", FAKE_FATE="DescribeNested hang", SYSTEMD_BUS_TIMEOUT="2", says="did not answer within 2 s")
     trouble("stackd hangs before it speaks", FAKE_FATE="start hang", SYSTEMD_BUS_TIMEOUT="2", says="did not answer within 2 s")
     denied = "Apply org.freedesktop.DBus.Error.AccessDenied Only root may."
     trouble("access denied", "apply", FAKE_ERROR=denied, says="Not permitted to apply protection: Only root may. Run it as root.")
     trouble("authorization required", "revert", says="Not permitted to revert protection",
             FAKE_ERROR="Revert org.freedesktop.DBus.Error.InteractiveAuthorizationRequired please")
     trouble("method unknown", "plan", FAKE_ERROR="Plan org.freedesktop.DBus.Error.UnknownMethod what?", says="Is it older")
-    trouble("hostile error", FAKE_ERROR="Describe org.x.Y a\x1b[2Jb\nc", says=r"a\x1b[2Jb\x0ac")
-    trouble("error without a message", FAKE_ERROR="Describe org.x.Y ", says="org.x.Y")
+    trouble("hostile error", FAKE_ERROR="DescribeNested org.x.Y a\x1b[2Jb\nc", says=r"a\x1b[2Jb\x0ac")
+    trouble("error without a message", FAKE_ERROR="DescribeNested org.x.Y ", says="org.x.Y")
     for name, text, says in (
             ("empty answer", " ", "not valid JSON"),
             ("cut answer", '{ "version": 1, "layers": [', "not valid JSON"),
@@ -217,6 +219,13 @@ def json_is_the_document():
             r = run("--json=" + mode, doc=doc)
             equal(json.loads(r.stdout), wanted, doc)
         equal(run("--json=short", doc=doc).stdout.count(b"\n"), 1, "lines")
+
+
+def what_is_folded_is_not_fetched():
+    for arguments, wanted in (((), "DescribeNested"), (("--no-legend",), "DescribeNested"), (("--all",), "Describe "),
+                              (("--json=short",), "Describe "), (("status", "812"), "Describe 812")):
+        run(*arguments)
+        equal(calls()[0], wanted, arguments)
 
 
 def only_what_was_asked_is_changed():
@@ -423,7 +432,7 @@ def children(pid):
 
 def interrupt_takes_the_daemon_along():
     for number_ in (signal.SIGINT, signal.SIGTERM):
-        p = subprocess.Popen([STACKCTL], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(FAKE_FATE="Describe hang"))
+        p = subprocess.Popen([STACKCTL], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(FAKE_FATE="DescribeNested hang"))
         while not children(p.pid):
             time.sleep(0.02)
         daemon = children(p.pid)[0]
@@ -502,7 +511,7 @@ def main():
     goldens()
     troubles()
     for f in (pictures_are_drawn, graph_shows_what_status_shows, standard_output_full, standard_output_closed, reader_that_goes, version, exit_statuses, json_is_the_document,
-              only_what_was_asked_is_changed, paths_become_absolute, root_is_handed_on, many_layers, too_many_levels,
+              what_is_folded_is_not_fetched, only_what_was_asked_is_changed, paths_become_absolute, root_is_handed_on, many_layers, too_many_levels,
               large_machine_is_quick, colours_on_a_terminal_only, terminal_obeys_only_colours, pager_when_too_long,
               pager_that_is_left, less_is_the_pager, run_hands_all_on, interrupt_takes_the_daemon_along, killed_daemon_leaves_nothing, bus):
         case(f)

@@ -429,6 +429,39 @@ def killed():
 
 # ---- fixtures ----
 
+def nested_layers(document):
+    """Those of stacks in which a process serves something or a file system or swap area stands on another."""
+    layers = {layer["id"]: layer for layer in document["layers"]}
+    below = {node["id"]: {e["id"] for e in [*node["lower"], *node.get("processes", ())]} for node in document["layers"] + document["processes"]}
+    above = {id_: set() for id_ in below}
+    for id_, others in below.items():
+        for other in others:
+            above.setdefault(other, set()).add(id_)
+
+    def closure(seeds, edges):
+        reached, todo = set(seeds), list(seeds)
+        while todo:
+            new = edges.get(todo.pop(), set()) - reached
+            reached |= new
+            todo += new
+        return reached
+
+    seeds = {p["id"] for p in document["processes"]} | {id_ for id_, layer in layers.items() if layer["depth"] > 0 and layer["kind"] in ("filesystem", "swap")}
+    return closure(closure(seeds, above), below) & layers.keys()
+
+
+def folding():
+    """What status leaves out is what is not nested."""
+    for archive in sorted((HERE.parent / "fixtures").glob("*.tar.gz")):
+        root = unpack(archive)
+        document = json.loads(status(f"--root={root}"))
+        nested, layers = nested_layers(document), document["layers"]
+        text = stackctl(f"--root={root}", "status").stdout.decode()
+        assert 0 < len(nested) < len(layers), archive
+        left_out = re.search(r"^(\d+) layers? not nested", text, re.MULTILINE)
+        assert left_out and int(left_out[1]) == len(layers) - len(nested), (archive.name, len(layers), len(nested), text)
+
+
 def fixtures():
     """Each fixture gives what is expected of it."""
     archives = sorted((HERE.parent / "fixtures").glob("*.tar.gz"))
@@ -565,7 +598,7 @@ def unprivileged():
 
 def main():
     cases = [lsblk_layout, *([lsblk_captures] if os.environ.get("LSBLK_CAPTURES") else []), capture_of_capture, unreadable, hostile, nothing_outside, traced, command_line, terminal,
-             files, killed, fixtures, real, unprivileged]
+             files, killed, fixtures, folding, real, unprivileged]
     print(f"1..{len(cases)}")
     for f in cases:
         case(f)

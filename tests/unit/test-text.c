@@ -73,4 +73,16 @@ static void test_noncharacters(void) {
         CHECK(out && streq(out, "\\xef\\xbf\\xbe" "\\xef\\xb7\\x90" "\\xf0\\x9f\\xbf\\xbf" "\xef\xbf\xbd"));
 }
 
-TEST_MAIN(TEST(test_numbers_are_strict), TEST(test_path_is_below), TEST(test_escape), TEST(test_utf8), TEST(test_noncharacters))
+/* Under a sanitizer a list that is written beyond its room shows. */
+static void test_list_grows(void) {
+        _cleanup_strv_free_ char **l = NULL;
+        size_t n = 0;
+
+        for (size_t i = 0; i < 1000; i++)
+                CHECK(strv_append(&l, &n, i % 2 ? "odd" : "even") == 0 && n == i + 1 && !l[n]);
+        for (size_t i = 0; i < n; i++)
+                CHECK(streq(l[i], i % 2 ? "odd" : "even"));
+}
+
+TEST_MAIN(TEST(test_numbers_are_strict), TEST(test_path_is_below), TEST(test_escape), TEST(test_utf8), TEST(test_noncharacters),
+          TEST(test_list_grows))
