@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "common/text.h"
 #include "daemon/source/probe.h"
+#include "daemon/sysroot.h"
 #include "tests/unit/tap.h"
 
 #define Q "dm 253:0 7"
@@ -83,4 +89,46 @@ static void unwanted_ones_expire(void) {
         probe_cache_done(&c);
 }
 
-TEST_MAIN(TEST(asked_once), TEST(hung), TEST(late_answer), TEST(unwanted_ones_expire))
+/* Asks this machine, as the child does. */
+static void check_answer(const char *question, const char *answer) {
+        char *const questions[] = { (char *) question, NULL };
+        _cleanup_free_ char *want = text_format("%s=%s\n", question, answer);
+        char have[512] = "";
+        int pipes[2];
+
+        CHECK(want && pipe(pipes) == 0);
+        probe_run(questions, pipes[1]);
+        CHECK(read(pipes[0], have, sizeof(have) - 1) > 0);
+        if (!streq(have, want))
+                printf("# have %s# want %s", have, want);
+        CHECK(streq(have, want));
+        fd_close(pipes[0]);
+        fd_close(pipes[1]);
+}
+
+static void descriptor(void) {
+        _cleanup_close_ int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        struct statx stx;
+
+        CHECK(fd >= 0 && statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) == 0);
+        check_answer(PATH("descriptor %llu 1 %d/fd/%d", (unsigned long long) stx.stx_mnt_id, getpid(), fd),
+                     PATH("%u:%u", stx.stx_dev_major, stx.stx_dev_minor));
+        /* It is of another mount by now; it is closed. */
+        check_answer(PATH("descriptor %llu 1 %d/fd/%d", (unsigned long long) stx.stx_mnt_id + 1, getpid(), fd), PATH("!%d", ESTALE));
+        check_answer(PATH("descriptor 1 1 %d/fd/%d", getpid(), 999), PATH("!%d", ENOENT));
+}
+
+static void file(void) {
+        const char *denied = access("/proc/1/root/", F_OK) < 0 ? PATH("!%d", errno) : NULL;
+        char place[] = "/tmp/stackd test=XXXXXX";
+        int fd = mkstemp(place);
+
+        CHECK(fd >= 0);
+        check_answer(PATH("file /tmp/stackd\\040test\\075%s", place + strlen("/tmp/stackd test=")), denied ?: "yes");
+        CHECK(unlink(place) == 0);
+        check_answer(PATH("file /tmp/stackd\\040test\\075%s", place + strlen("/tmp/stackd test=")), denied ?: "no");
+        check_answer("file /tmp", denied ?: "no");
+        fd_close(fd);
+}
+
+TEST_MAIN(TEST(asked_once), TEST(hung), TEST(late_answer), TEST(unwanted_ones_expire), TEST(descriptor), TEST(file))
