@@ -104,7 +104,7 @@ static void on_process_exit(void *userdata) {
         Manager *m = userdata;
 
         m->unserved_tries = 0;
-        manager_request_pass(m, TABLE_PROCESSES);
+        manager_request_pass(m, TABLE_MOUNTS | TABLE_PROCESSES);
 }
 
 static void manager_watch(Manager *m, pid_t pid, uint64_t start, bool seen) {
@@ -117,6 +117,21 @@ static void manager_watch(Manager *m, pid_t pid, uint64_t start, bool seen) {
                 log_warning("Cannot watch process %d: %s", pid, strerror(-r));
 }
 
+/* With the last process of a mount namespace it ends, and what is mounted only there. Any of them will do: when it has
+ * ended, another one is met first. */
+static void manager_watch_namespaces(Manager *m) {
+        const MountTable *t = &m->scan.mounts;
+
+        for (unsigned space = 1; space < t->n_spaces; space++) {
+                uint64_t start;
+
+                if (process_read_start(m->root, t->space_pids[space], &start) >= 0)
+                        manager_watch(m, t->space_pids[space], start, false);
+        }
+        if (m->namespaces)
+                mount_watch_update(m->namespaces, t);
+}
+
 /* Everyone who holds a serving device, or whom something was done to. */
 static void manager_update_watches(Manager *m) {
         process_watch_begin(m->watch);
@@ -127,6 +142,7 @@ static void manager_update_watches(Manager *m) {
         for (size_t i = 0; i < m->ledger.n; i++)
                 if (m->ledger.records[i].pid > 0)
                         manager_watch(m, m->ledger.records[i].pid, m->ledger.records[i].start, false);
+        manager_watch_namespaces(m);
         process_watch_end(m->watch);
 }
 
@@ -248,8 +264,6 @@ static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, voi
         }
         if (sysroot_is_machine(m->root)) {
                 manager_update_watches(m);
-                if (m->namespaces)
-                        mount_watch_update(m->namespaces, &m->scan.mounts);
                 manager_look_again(m);
                 manager_start_probes(m);
                 if (manager_is_service(m) && m->configuration.settings.apply)

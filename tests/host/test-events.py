@@ -74,16 +74,13 @@ def other_namespace(monitor):
         layer = monitor.until("layer-appeared", type="tmpfs", mounts=["/run/elsewhere"])["object"]["id"]
         run(*inside, "umount", "/run/elsewhere")
         monitor.until("layer-gone", id=layer)
-        # It is not kept alive, and tells of its end.
-        run(*inside, "mount", "-t", "tmpfs", "elsewhere", "/run/elsewhere")
-        layer = monitor.until("layer-appeared", type="tmpfs", mounts=["/run/elsewhere"])["object"]["id"]
-        other.kill()
-        other.wait()
-        monitor.until("layer-gone", id=layer)
+    run(*inside, "mount", "-t", "tmpfs", "elsewhere", "/run/elsewhere")
+    run("umount", "/run/seen")
+    layer = monitor.until("layer-appeared", type="tmpfs", mounts=["/run/elsewhere"])["object"]["id"]
+    # It is not kept alive, and its end is noticed.
     other.kill()
     other.wait()
-    run("umount", "/run/seen")
-    monitor.until("layer-gone", mounts=["/run/seen"])
+    monitor.until("layer-gone", id=layer)
 
 
 def events_on_a_bus():

@@ -127,7 +127,8 @@ elsewhere=(nsenter --target "$(main_pid zoo-elsewhere)" --mount)
 systemd-run --quiet --collect --unit=zoo-fuse "${elsewhere[@]}" bindfs -f "$LOWER/fuse" /mnt/fuse
 told 20 "$(serves bindfs)"
 told 20 '[.layers[] | select(.mounts == ["/mnt/fuse"])] | length == 1'
-# What has none is told of by Linux 6.15 and later, and is else seen with the next event.
+# What has none is told of by Linux 6.15 and later, and is else seen with the next event. The end of a namespace is
+# noticed by that of its processes.
 mkfs.ext4 -qF -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 "$first"
 udevadm settle
 "${elsewhere[@]}" mount "$first" /mnt/a
