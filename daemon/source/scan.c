@@ -147,7 +147,7 @@ int scan_refresh(Scan *s, unsigned tables) {
         }
         clear_served(s);
         s->unserved = false;
-        s->incomplete = s->mounts.incomplete || s->blocks.incomplete || s->processes.incomplete;
+        s->incomplete = s->mounts.incomplete || s->blocks.incomplete || s->processes.incomplete || s->sockets.incomplete;
         return 0;
 }
 
@@ -167,6 +167,9 @@ int scan_add_server(
 
         if (!process)
                 return -ENOMEM;
+        /* The service manager keeps descriptors of its services (FileDescriptorStoreMax=, sockets that activate). */
+        if (pid == 1)
+                certainty = CERTAINTY_INFERRED;
         r = factset_add_edge(f, upper, process, role, certainty, alternative, evidence);
         return r < 0 ? r : add_served(s, pid, start, upper);
 }
@@ -181,18 +184,23 @@ int scan_add_socket_owners(
                 unsigned alternative,
                 const char *evidence) {
 
-        for (size_t i = 0; socket->inode > 0 && i < s->processes.n_sockets; i++) {
-                const OwnedSocket *o = &s->processes.sockets[i];
+        size_t n;
+        const OwnedSocket *owners = process_table_owner(&s->processes, socket->inode, &n);
+
+        for (size_t i = 0; i < n; i++) {
+                const OwnedSocket *o = &owners[i];
                 int r;
 
-                if (o->inode != socket->inode)
-                        continue;
                 r = scan_add_server(s, f, upper, o->pid, o->start, role, certainty, alternative,
                                     PATH("%s, /proc/%s/fd/%d", evidence, o->place.path, o->fd));
                 if (r < 0)
                         return r;
         }
         return 0;
+}
+
+Certainty peer_certainty(const Socket *socket, const Socket *peer) {
+        return socket->family == SOCKET_UNIX || socket->space == peer->space ? CERTAINTY_PROVEN : CERTAINTY_UNIQUE;
 }
 
 bool is_system_socket(const Socket *socket) {

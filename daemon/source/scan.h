@@ -81,7 +81,9 @@ int scan_add_socket_owners(
                 Certainty certainty,
                 unsigned alternative,
                 const char *evidence);
-/* NFS and 9p: what is behind it may be on this machine. */
+/* How certain it is that the two are ends of one connection (socket_table_peer()). */
+Certainty peer_certainty(const Socket *socket, const Socket *peer);
+/* NFS, CIFS and 9p: what is behind it may be on this machine. */
 bool mount_is_network(const Mount *m);
 /* A socket of the system's own plumbing (journal, bus, udev), to which every service is connected. */
 bool is_system_socket(const Socket *socket);

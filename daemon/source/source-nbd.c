@@ -39,8 +39,8 @@ static int add_by_client(Scan *s, FactSet *f, const char *block, const Block *b,
                         self = true;
                         continue;
                 }
-                servers += process_table_owner(&s->processes, peer->inode) != NULL;
-                r = scan_add_socket_owners(s, f, block, peer, ROLE_BACKING, CERTAINTY_PROVEN, 0,
+                servers += process_table_owner(&s->processes, peer->inode, NULL) != NULL;
+                r = scan_add_socket_owners(s, f, block, peer, ROLE_BACKING, peer_certainty(own, peer), 0,
                                            PATH("%s, peer of /proc/%s/fd/%d", evidence, o->place.path, o->fd));
                 if (r < 0)
                         return r;
@@ -59,8 +59,8 @@ static int collect_orphans(Scan *s, Orphans *o) {
                 const Socket *end = &s->sockets.sockets[i];
                 const Socket *other = end->listening ? NULL : socket_table_peer(&s->sockets, end);
 
-                if (!other || other->inode == 0 || process_table_owner(&s->processes, other->inode) ||
-                    !process_table_owner(&s->processes, end->inode) || is_system_socket(end))
+                if (!other || other->inode == 0 || process_table_owner(&s->processes, other->inode, NULL) ||
+                    !process_table_owner(&s->processes, end->inode, NULL) || is_system_socket(end))
                         continue;
                 r = ARRAY_APPEND(o->ends, o->n, o->capacity, end);
                 if (r < 0)
