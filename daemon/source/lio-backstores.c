@@ -113,34 +113,22 @@ static int find_kernel(const Sysroot *s, const char *wwid, Backstores *l) {
         return r;
 }
 
-/* Without spaces, lines and backslashes: names in configfs and paths may hold anything. */
-static void print_escaped(FILE *f, const char *text) {
-        for (const unsigned char *p = (const unsigned char *) text; *p; p++)
-                if (*p <= ' ' || *p == '\\' || *p >= 0x7f)
-                        fprintf(f, "\\%03o", *p);
-                else
-                        putc(*p, f);
-}
-
+/* Names in configfs and paths may hold anything. */
 static int format(const Backstores *l, char **ret) {
-        char *text = NULL;
-        size_t size;
-        FILE *f;
+        _cleanup_free_ char *text = strdup("");
 
-        f = open_memstream(&text, &size);
-        if (!f)
-                return -ENOMEM;
-        for (size_t i = 0; i < l->n; i++) {
-                fputs(i > 0 ? " " : "", f);
-                print_escaped(f, l->items[i].place);
-                fputs(l->items[i].uio ? " uio:" : " path:", f);
-                print_escaped(f, l->items[i].uio ?: l->items[i].path);
-        }
-        if (fclose(f) != 0) {
+        for (size_t i = 0; text && i < l->n; i++) {
+                const Backstore *b = &l->items[i];
+                _cleanup_free_ char *place = text_escape_octal(b->place), *what = text_escape_octal(b->uio ?: b->path);
+                char *longer = place && what ? text_format("%s%s%s %s:%s", text, i > 0 ? " " : "", place, b->uio ? "uio" : "path", what)
+                                             : NULL;
+
                 free(text);
-                return -ENOMEM;
+                text = longer;
         }
-        *ret = text;
+        if (!text)
+                return -ENOMEM;
+        *ret = TAKE_PTR(text);
         return 0;
 }
 

@@ -176,13 +176,11 @@ static int record_unix(const Sysroot *s, const SocketTable *t) {
         if (!f)
                 return -errno;
         for (size_t i = 0; i < t->n; i++) {
-                if (t->sockets[i].family != SOCKET_UNIX)
-                        continue;
-                fprintf(f, "%llu %llu %d ", (unsigned long long) t->sockets[i].inode, (unsigned long long) t->sockets[i].peer,
-                        t->sockets[i].listening);
-                for (const char *p = t->sockets[i].name ?: ""; *p; p++)
-                        fprintf(f, (unsigned char) *p <= ' ' || *p == '\\' ? "\\%03o" : "%c", (unsigned char) *p);
-                fputc('\n', f);
+                _cleanup_free_ char *name = text_escape_octal(t->sockets[i].name ?: "");
+
+                if (t->sockets[i].family == SOCKET_UNIX && name)
+                        fprintf(f, "%llu %llu %d %s\n", (unsigned long long) t->sockets[i].inode,
+                                (unsigned long long) t->sockets[i].peer, t->sockets[i].listening, name);
         }
         if (fclose(f) != 0)
                 return -ENOMEM;
