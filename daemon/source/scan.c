@@ -14,6 +14,7 @@ const Source sources[] = {
         { "loop", source_loop_scan },
         { "dm", source_dm_scan },
         { "lio", source_lio_scan },
+        { "nvmet", source_nvmet_scan },
         { "iscsi", source_iscsi_scan },
         { "network", source_network_scan },
         { "fuse", source_fuse_scan },
@@ -250,4 +251,20 @@ int scan_add_file(
                 return r;
         *ret_id = TAKE_PTR(id);
         return 0;
+}
+
+int scan_add_kernel_path(Scan *s, FactSet *f, const char *upper, const char *path, Certainty certainty, const char *evidence) {
+        const Block *device = block_table_resolve(s->root, &s->blocks, path);
+        const Mount *m = device ? NULL : mount_table_resolve(&s->mounts, 0, path);
+        _cleanup_free_ char *lower = device ? block_id(device->device) : NULL;
+        int r;
+
+        if (!device && !m)
+                return 0;
+        if (m) {
+                r = scan_add_file(f, m, 0, path, 0, CERTAINTY_UNIQUE, evidence, &lower);
+                if (r < 0)
+                        return r;
+        }
+        return lower ? factset_add_edge(f, upper, lower, ROLE_BACKING, certainty, 0, evidence) : -ENOMEM;
 }

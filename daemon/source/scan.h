@@ -102,6 +102,9 @@ int scan_add_file(
                 const char *evidence,
                 char **ret_id);
 
+/* A file or device that the kernel itself uses by that path, below 'upper'. */
+int scan_add_kernel_path(Scan *s, FactSet *f, const char *upper, const char *path, Certainty certainty, const char *evidence);
+
 /* A device-mapper device, or a part of one, that a daemon watches to recover it or to make it grow. */
 bool dm_is_watched(const Block *b);
 
@@ -115,6 +118,7 @@ int source_block_scan(Scan *s, FactSet *f);
 int source_loop_scan(Scan *s, FactSet *f);
 int source_dm_scan(Scan *s, FactSet *f);
 int source_lio_scan(Scan *s, FactSet *f);
+int source_nvmet_scan(Scan *s, FactSet *f);
 int source_iscsi_scan(Scan *s, FactSet *f);
 int source_network_scan(Scan *s, FactSet *f);
 int source_fuse_scan(Scan *s, FactSet *f);

@@ -14,23 +14,6 @@
 #include "daemon/source/lio-backstores.h"
 #include "daemon/source/scan.h"
 
-static int add_path(Scan *s, FactSet *f, const char *disk, const Backstore *b, Certainty certainty) {
-        const Block *device = block_table_resolve(s->root, &s->blocks, b->path);
-        const Mount *m = device ? NULL : mount_table_resolve(&s->mounts, 0, b->path);
-        const char *evidence = PATH("/sys/kernel/config/target/%s/udev_path", b->place);
-        _cleanup_free_ char *lower = device ? block_id(device->device) : NULL;
-        int r;
-
-        if (!device && !m)
-                return 0;
-        if (m) {
-                r = scan_add_file(f, m, 0, b->path, 0, CERTAINTY_UNIQUE, evidence, &lower);
-                if (r < 0)
-                        return r;
-        }
-        return lower ? factset_add_edge(f, disk, lower, ROLE_BACKING, certainty, 0, evidence) : -ENOMEM;
-}
-
 static int add_servers(Scan *s, FactSet *f, const char *disk, const char *name, const Backstore *b, Certainty certainty) {
         bool found = false;
         int r;
@@ -91,7 +74,8 @@ static int add_disk(Scan *s, FactSet *f, const Block *b) {
                 Certainty certainty = stores.n == 1 ? CERTAINTY_PROVEN : CERTAINTY_INFERRED;
 
                 r = stores.items[i].uio ? add_servers(s, f, id, b->name, &stores.items[i], certainty)
-                                        : add_path(s, f, id, &stores.items[i], certainty);
+                                        : scan_add_kernel_path(s, f, id, stores.items[i].path, certainty,
+                                                               PATH("/sys/kernel/config/target/%s/udev_path", stores.items[i].place));
         }
         return r;
 }

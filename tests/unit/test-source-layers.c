@@ -345,5 +345,60 @@ static void overlay_names(void) {
                         "fs:0:70>fs:0:67i fs:0:71>fs:0:62i fs:0:71>fs:0:66i fs:8:0>block:8:0p");
 }
 
+/* Disks over NVMe's loop transport on two paths and on one, of which a file and a device are behind; one of another machine's
+ * target; and nothing is asked where there is no target here. */
+static void nvmet(void) {
+        _cleanup_strv_free_ char **questions = NULL;
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        fake_file(&x.fake, "proc/1/mountinfo", "20 1 8:0 / / rw - ext4 /dev/sda rw\n");
+        make_block(&x, "loop0", "7:0", "virtual");
+        for (int i = 1; i <= 3; i++) {
+                const char *directory = i < 3 ? "virtual/nvme-subsystem/nvme-subsys0" : "virtual/nvme-fabrics/ctl/nvme1";
+
+                fake_link(&x.fake, PATH("sys/class/block/nvme0n%d", i), PATH("../../devices/%s/nvme0n%d", directory, i));
+                fake_file(&x.fake, PATH("sys/devices/%s/nvme0n%d/dev", directory, i), PATH("259:%d\n", i));
+                fake_file(&x.fake, PATH("sys/devices/%s/nvme0n%d/diskseq", directory, i), "9\n");
+                fake_file(&x.fake, PATH("sys/devices/%s/nvme0n%d/nsid", directory, i), PATH("%d\n", i));
+                fake_file(&x.fake, PATH("sys/devices/%s/nvme0n%d/uuid", directory, i), PATH("d2e0422b-e2a5-4efa-9429-e8dbe5425f0%d\n", i));
+        }
+        fake_file(&x.fake, "sys/devices/virtual/nvme-subsystem/nvme-subsys0/subsysnqn", "a b\n");
+        fake_file(&x.fake, "sys/devices/virtual/nvme-fabrics/ctl/nvme1/subsysnqn", "nqn.far\n");
+        scan(&x, source_nvmet_scan);
+        CHECK(probe_cache_take_wanted(&x.probes, PROBE_QUICK, &questions) == 0 && !questions);
+        fake_file(&x.fake, "sys/module/nvmet/refcnt", "1\n");
+        scan(&x, source_nvmet_scan);
+        CHECK(x.scan.incomplete && x.facts->n_edges == 0);
+        CHECK(probe_cache_take_wanted(&x.probes, PROBE_QUICK, &questions) == 0 && questions);
+        CHECK(strv_contains(questions, "nvmet 259:1 9 a\\040b 1 d2e0422b-e2a5-4efa-9429-e8dbe5425f01"));
+        CHECK(strv_contains(questions, "nvmet 259:3 9 nqn.far 3 d2e0422b-e2a5-4efa-9429-e8dbe5425f03"));
+        CHECK(probe_cache_answer(&x.probes, "nvmet 259:1 9 a\\040b 1 d2e0422b-e2a5-4efa-9429-e8dbe5425f01", "/srv/a\\040file") == 0);
+        CHECK(probe_cache_answer(&x.probes, "nvmet 259:2 9 a\\040b 2 d2e0422b-e2a5-4efa-9429-e8dbe5425f02", "/dev/loop0") == 0);
+        CHECK(probe_cache_answer(&x.probes, "nvmet 259:3 9 nqn.far 3 d2e0422b-e2a5-4efa-9429-e8dbe5425f03", "!2") == 0);
+        scan(&x, source_nvmet_scan);
+        CHECK(!x.scan.incomplete);
+        check_edges(&x, "block:259:1>file:8:0:/srv/a filep block:259:2>block:7:0p file:8:0:/srv/a file>fs:8:0u");
+}
+
+static void f2fs_devices(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        fake_file(&x.fake, "proc/1/mountinfo", "20 1 7:0 / / rw - f2fs /dev/loop0 rw\n21 20 7:2 / /x rw - f2fs /dev/loop2 rw\n");
+        make_block(&x, "loop0", "7:0", "virtual");
+        make_block(&x, "loop1", "7:1", "virtual");
+        make_block(&x, "loop2", "7:2", "virtual");
+        fake_file(&x.fake, "proc/fs/f2fs/loop0/disk_map",
+                  "Address Layout   :  4096B Block address (# of Segments)\n Main          : 0x0000001000 (       192)\n"
+                  "\nDisk Map for multi devices:\n"
+                  "Disk: 0 (zoned=0): 0x0000000000 - 0x000000c7ff on /dev/loop0\n"
+                  "Disk: 1 (zoned=0): 0x000000c800 - 0x0000018fff on /dev/loop1\n"
+                  "Disk: 2 (zoned=0): 0x0000019000 - 0x000001ffff on /dev/gone\n");
+        fake_file(&x.fake, "proc/fs/f2fs/loop2/disk_map", "Address Layout   :  4096B Block address (# of Segments)\n");
+        scan(&x, source_journal_scan);
+        check_edges(&x, "fs:7:0>block:7:1u");
+}
+
 TEST_MAIN(TEST(ext4_journal), TEST(xfs_log), TEST(names), TEST(erofs_image), TEST(detached), TEST(vduse), TEST(watchers), TEST(ninep_tree), TEST(other_networks), TEST(network_of_a_container), TEST(cifs),
-          TEST(overlay_names))
+          TEST(overlay_names), TEST(nvmet), TEST(f2fs_devices))
