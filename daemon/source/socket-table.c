@@ -69,12 +69,26 @@ static int parse_tcp_line(SocketTable *t, const char *line) {
         return ARRAY_APPEND(t->sockets, t->n, t->capacity, s);
 }
 
-static int read_tcp(const Sysroot *s, const char *path, SocketTable *t) {
+/* The kernel looks through the connections of the whole machine for those of one namespace, which takes it
+ * milliseconds: not where there are none. */
+static bool has_tcp(const Sysroot *s, int pid, const char *version) {
+        _cleanup_free_ char *text = NULL;
+        const char *p;
+
+        if (sysroot_read(s, AREA_PROC, PATH("%d/net/sockstat%s", pid, version), &text) < 0)
+                return true;
+        p = strstr(text, PATH("TCP%s: inuse ", version));
+        return !p || p[strlen("TCP: inuse ") + strlen(version)] != '0';
+}
+
+static int read_tcp(const Sysroot *s, int pid, const char *version, SocketTable *t) {
         _cleanup_free_ char *text = NULL;
         char *state = NULL;
         int r;
 
-        r = sysroot_read(s, AREA_PROC, path, &text);
+        if (!has_tcp(s, pid, version))
+                return 0;
+        r = sysroot_read(s, AREA_PROC, PATH("%d/net/tcp%s", pid, version), &text);
         if (r < 0)
                 return r == -ENOMEM ? r : 0; /* no such protocol here */
         for (char *line = strtok_r(text, "\n", &state); line; line = strtok_r(NULL, "\n", &state)) {
@@ -279,9 +293,9 @@ static int read_space(const Sysroot *s, int pid, SocketTable *t) {
                 r = 0;
         }
         if (r >= 0)
-                r = read_tcp(s, PATH("%d/net/tcp", pid), t);
+                r = read_tcp(s, pid, "", t);
         if (r >= 0)
-                r = read_tcp(s, PATH("%d/net/tcp6", pid), t);
+                r = read_tcp(s, pid, "6", t);
         if (r < 0)
                 return r;
         t->n_spaces++;
