@@ -83,8 +83,8 @@ def lsblk(graph):
         if device not in known:
             differ(f"lsblk: does not know {layer['name']} ({device})")
         for lower in graph.lower(layer):
-            # zram's backing device, the container of an md array and what a SCSI target exports are more than lsblk tells.
-            if lower.startswith("block:") and (device, lower[6:]) not in parents and not layer["name"].startswith(("zram", "md", "sd")):
+            # zram's backing device, the container of an md array and what a SCSI or NVMe target exports are more than lsblk tells.
+            if lower.startswith("block:") and (device, lower[6:]) not in parents and not layer["name"].startswith(("zram", "md", "sd", "nvme")):
                 differ(f"lsblk: does not know that {layer['name']} stands on {lower}")
 
 
