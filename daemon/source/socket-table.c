@@ -469,6 +469,11 @@ int socket_table_pairs(const SocketTable *t, const SocketAddress *server, bool a
         return 0;
 }
 
+void socket_table_claim(SocketTable *t, const SocketPair *pair) {
+        t->sockets[pair->near - t->sockets].claimed = true;
+        t->sockets[pair->far - t->sockets].claimed = true;
+}
+
 int socket_address_parse(const char *ip, uint16_t port, SocketAddress *ret) {
         SocketAddress a = { .port = port };
 

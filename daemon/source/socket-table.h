@@ -25,6 +25,7 @@ typedef struct Socket {
         unsigned space; /* number of the network namespace; 0 is that of pid 1 */
         uint64_t inode; /* 0 = nobody has accepted it yet */
         bool listening;
+        bool claimed; /* a source knows what this connection is for */
         uint64_t peer;               /* of a unix socket: inode; 0 = none */
         char *name;                  /* of a unix socket: the path that it is bound to, or NULL */
         SocketAddress local, remote; /* of a TCP socket */
@@ -51,6 +52,8 @@ const Socket *socket_table_find(const SocketTable *t, uint64_t inode);
 /* The other end, if it is on this machine too. That of a TCP connection may be in another namespace, where addresses
  * and ports say so and only one socket has them; the kernel does not say which namespace a packet goes to. */
 const Socket *socket_table_peer(const SocketTable *t, const Socket *socket);
+/* Says so of both ends. */
+void socket_table_claim(SocketTable *t, const SocketPair *pair);
 /* The connections to a server on this machine; 'any_port': to whatever port there. Those from the machine's own
  * network namespace if there are any (on this machine or not), else those from all others. The caller frees the
  * array. */

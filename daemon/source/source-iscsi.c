@@ -54,6 +54,7 @@ static int add_connection(Scan *s, FactSet *f, const char *id, const char *conne
 
                 if (local_port > 0 && p->near->local.port != local_port)
                         continue;
+                socket_table_claim(&s->sockets, p);
                 r = scan_add_socket_owners(s, f, id, p->far, ROLE_BACKING, peer_certainty(p->near, p->far), 0, evidence);
                 if (r >= 0)
                         r = scan_add_socket_owners(s, f, id, p->near, ROLE_ERROR_PATH, CERTAINTY_PROVEN, 0, evidence);

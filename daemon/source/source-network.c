@@ -99,6 +99,7 @@ static int add_servers(
 
                 if (!is_kernels(s, p))
                         continue;
+                socket_table_claim(&s->sockets, p);
                 if (!process_table_owner(&s->processes, p->far->inode, NULL)) {
                         ret->kernel = true;
                         ret->kernel_here |= p->far->space == 0;

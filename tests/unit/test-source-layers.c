@@ -400,5 +400,26 @@ static void f2fs_devices(void) {
         check_edges(&x, "fs:7:0>block:7:1u");
 }
 
+/* A device whose client is gone, beside a mount whose connection looks alike: that one's server is none of the device's. */
+static void nbd_beside_a_mount(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        fake_file(&x.fake, "proc/1/mountinfo",
+                  "20 1 8:0 / / rw - ext4 /dev/sda rw\n"
+                  "21 20 0:50 / /x rw - 9p 127.0.0.1 rw,trans=tcp,port=5640\n");
+        make_block(&x, "nbd0", "43:0", "virtual");
+        fake_file(&x.fake, "sys/devices/virtual/block/nbd0/pid", "99\n");
+        make_network(&x, 1, "net:[1]",
+                     TCP_HEADING
+                     TCP_LINE("0100007F:8000", "0100007F:1608", "70") TCP_LINE("0100007F:1608", "0100007F:8000", "80")
+                     TCP_LINE("0100007F:8001", "0100007F:2A39", "71") TCP_LINE("0100007F:2A39", "0100007F:8001", "81"));
+        make_holder(&x, 30, "diod", "socket:[80]", 0);
+        make_holder(&x, 31, "nbd-server", "socket:[81]", 0);
+        scan(&x, source_network_scan);
+        CHECK(source_nbd_scan(&x.scan, x.facts) == 0);
+        check_edges(&x, "block:43:0>process:31:7u fs:0:50>process:30:7p");
+}
+
 TEST_MAIN(TEST(ext4_journal), TEST(xfs_log), TEST(names), TEST(erofs_image), TEST(detached), TEST(vduse), TEST(watchers), TEST(ninep_tree), TEST(other_networks), TEST(network_of_a_container), TEST(cifs),
-          TEST(overlay_names), TEST(nvmet), TEST(f2fs_devices))
+          TEST(overlay_names), TEST(nvmet), TEST(f2fs_devices), TEST(nbd_beside_a_mount))
