@@ -66,7 +66,8 @@ expect_table <<TABLE
 $(disk 0)             tcm_loop      1  -                                           tcmu-runner
 $(disk 1)             rom           0  -                                           tcmu-runner
 $(disk 2)             tcm_loop      0  -                                           tcmu-runner
-process:tcmu-runner   process       1  file:$LOWER/disk.qcow2,file:$LOWER/disc.iso,file:$LOWER/zoned.img -
+process:tcmu-runner   process       1  file:$LOWER/disk.qcow2,file:$LOWER/disc.iso,file:$LOWER/zoned.img,file:/var/log/tcmu-runner.log? -
+file:/var/log/tcmu-runner.log file  1  /                                           -
 file:$LOWER/disk.qcow2 file         1  /srv/lower                                  -
 file:$LOWER/disc.iso  file          1  /srv/lower                                  -
 file:$LOWER/zoned.img file          1  /srv/lower                                  -
