@@ -245,6 +245,7 @@ static int take_holder(
         r = read_fdinfo(s, place, fd, &file, &h.fuse_connection);
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
+        t->unknown_mount |= !mount_table_find_id(mounts, file.mount_id);
         if (!is_genuine(s, mounts, place, &file))
                 return 0;
         r = process_read_start(s, pid, &h.start);

@@ -43,6 +43,7 @@ typedef struct ProcessTable {
         size_t n_sockets, sockets_capacity;
         bool tells_connection; /* some fdinfo had a fuse_connection line */
         bool incomplete;       /* descriptors of some processes could not be read */
+        bool unknown_mount;    /* some device lies on a mount that is not in the table */
 } ProcessTable;
 
 int process_table_read(const Sysroot *s, const MountTable *mounts, bool sockets, ProcessTable *ret);

@@ -148,6 +148,8 @@ int scan_refresh(Scan *s, unsigned tables) {
         }
         clear_served(s);
         s->unserved = false;
+        s->mounts_fresh = tables & TABLE_MOUNTS;
+        s->mounts_outdated = !s->mounts_fresh && s->processes.unknown_mount;
         s->incomplete = s->mounts.incomplete || s->blocks.incomplete || s->processes.incomplete || s->sockets.incomplete;
         return 0;
 }

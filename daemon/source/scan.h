@@ -43,6 +43,10 @@ typedef struct Scan {
         /* Something that a process must be serving has no holder yet (a descriptor still on its way):
          * the kernel gives no event for that, so the manager looks again after a moment. */
         bool unserved;
+        /* A file lies on a mount that the table, read before this pass, does not have: one of a mount namespace that is
+         * newer. The kernel gives no event for these either. */
+        bool mounts_outdated;
+        bool mounts_fresh; /* the table was read in this pass */
         /* Something could not be read although it is there: what this pass did not find may exist all the same. */
         bool incomplete;
 } Scan;

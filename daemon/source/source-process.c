@@ -52,8 +52,10 @@ static int add_file(
         _cleanup_free_ char *lower = NULL;
         int r;
 
-        if (!m)
-                return 0; /* a pipe, a socket, a memfd: on a mount that is in no table */
+        if (!m) { /* of a namespace that is newer than the table, or a memfd: on a mount that is in none */
+                s->mounts_outdated |= !s->mounts_fresh && !startswith(file->path, "/memfd:");
+                return 0;
+        }
         if (streq(m->type, "devtmpfs") || streq(m->type, "tmpfs")) {
                 r = add_device(s, f, served, process, file, evidence);
                 if (r < 0 || is_system_place(file->path))

@@ -421,5 +421,23 @@ static void nbd_beside_a_mount(void) {
         check_edges(&x, "block:43:0>process:31:7u fs:0:50>process:30:7p");
 }
 
+/* A device on a mount of a namespace that was made after the mount table was read. */
+static void newer_namespace(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        fake_file(&x.fake, "proc/1/mountinfo", "20 1 8:0 / / rw - ext4 /dev/sda rw\n22 20 0:6 / /dev rw - devtmpfs none rw\n");
+        make_block(&x, "ublkb0", "259:0", "virtual");
+        CHECK(scan_refresh(&x.scan, TABLE_ALL) == 0 && !x.scan.mounts_outdated);
+        make_holder(&x, 30, "ublk", "/dev/ublkc0", 99);
+        fake_link(&x.fake, "proc/30/ns/mnt", "mnt:[2]");
+        fake_file(&x.fake, "proc/30/mountinfo", "98 1 8:0 / / rw - ext4 /dev/sda rw\n99 98 0:6 / /dev rw - devtmpfs none rw\n");
+        CHECK(scan_refresh(&x.scan, TABLE_PROCESSES) == 0 && x.scan.mounts_outdated);
+        scan(&x, source_ublk_scan);
+        CHECK(!x.scan.mounts_outdated);
+        check_edges(&x, "block:259:0>process:30:7p");
+}
+
 TEST_MAIN(TEST(ext4_journal), TEST(xfs_log), TEST(names), TEST(erofs_image), TEST(detached), TEST(vduse), TEST(watchers), TEST(ninep_tree), TEST(other_networks), TEST(network_of_a_container), TEST(cifs),
-          TEST(overlay_names), TEST(nvmet), TEST(f2fs_devices), TEST(nbd_beside_a_mount))
+          TEST(overlay_names), TEST(nvmet), TEST(f2fs_devices), TEST(nbd_beside_a_mount),
+          TEST(newer_namespace))
