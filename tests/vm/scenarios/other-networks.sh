@@ -73,6 +73,10 @@ inside client-inside nbd-client -nofork -N any -nonetlink -unix /run/nbd-inside.
 connected nbd2
 connected nbd3
 
+step "files in mount namespaces that are newer than the last look at these"
+for name in tcp unix inside; do
+        wait_for 20 "[[ \$(process_field \$(main_pid server-$name) '.lower | length') == 1 ]]"
+done
 format_and_mount /dev/nbd0 /mnt/tcp
 format_and_mount /dev/nbd1 /mnt/netlink
 format_and_mount /dev/nbd2 /mnt/unix
