@@ -56,7 +56,7 @@ systemd-run --quiet --unit=zoo-fuseblk python3 "$LIB/fuse-server.py" serve /mnt/
 wait_for 20 'mountpoint --quiet /mnt/fuseblk'
 
 step "CIFS from Samba"
-mkdir -p /run/zoo-samba
+mkdir -p /run/zoo-samba /run/samba
 cat >/run/zoo-samba/smb.conf <<CONF
 [global]
 server role = standalone server

@@ -36,7 +36,6 @@ disk_up() {
         echo 1 >"$store/enable"
         cat /proc/sys/kernel/random/uuid >"$store/wwn/vpd_unit_serial"
         echo 0 >"$store/attrib/cmd_time_out"
-        [[ -s $tpg/nexus ]] || printf naa.5001405000000002 >"$tpg/nexus"
         ln -s "$store" "$tpg/lun/lun_$1/x"
         wait_for 30 "[[ -b \$(disk $1) ]]"
 }
@@ -51,6 +50,8 @@ disk() {
 step "qcow, an optical disc (fbo), a zoned disk (zbc)"
 modprobe --all target_core_user tcm_loop
 systemctl start tcmu-runner.service
+mkdir -p "$tpg"
+printf naa.5001405000000002 >"$tpg/nexus"
 disk_up 0 512 "qcow/$LOWER/disk.qcow2"
 disk_up 1 2048 "fbo/$LOWER/disc.iso"
 disk_up 2 4096 "zbc/model-HM/lba-4096/zsize-64/conv-2@$LOWER/zoned.img"
