@@ -36,6 +36,13 @@ inside() {
         systemd-run --quiet --unit="$1" --property=NetworkNamespacePath=/run/netns/container --property=PrivateMounts=yes "${@:2}"
 }
 
+outside() {
+        systemd-run --quiet --unit="$1" "${@:2}"
+}
+
+# nbd-client, whose processes outlive the command.
+FORKS=(--property=Type=forking --property=GuessMainPID=no)
+
 # connected DEVICE
 connected() {
         wait_for 20 "[[ \$(cat /sys/block/$1/size) != 0 && -e /sys/block/$1/pid ]]"
@@ -59,7 +66,7 @@ step "NBD over TCP, with a client that stays and one that has gone"
 inside server-tcp nbdkit --foreground --port 10809 file "$LOWER/tcp"
 inside server-netlink nbdkit --foreground --port 10810 file "$LOWER/netlink"
 wait_for 20 'ip netns exec container ss -Hltn sport = :10809 | grep -q . && ip netns exec container ss -Hltn sport = :10810 | grep -q .'
-systemd-run --quiet --unit=client-tcp nbd-client -nofork -N any -nonetlink 10.9.0.2 10809 /dev/nbd0
+outside client-tcp "${FORKS[@]}" nbd-client -N any -nonetlink 10.9.0.2 10809 /dev/nbd0
 connected nbd0
 nbd-client -N any 10.9.0.2 10810 /dev/nbd1 >/dev/null
 connected nbd1
@@ -68,8 +75,8 @@ step "NBD over a unix socket, from the host and from the container itself"
 inside server-unix nbdkit --foreground --unix /run/nbd-unix.sock file "$LOWER/unix"
 inside server-inside nbdkit --foreground --unix /run/nbd-inside.sock file "$LOWER/inside"
 wait_for 20 '[[ -S /run/nbd-unix.sock && -S /run/nbd-inside.sock ]]'
-systemd-run --quiet --unit=client-unix nbd-client -nofork -N any -nonetlink -unix /run/nbd-unix.sock /dev/nbd2
-inside client-inside nbd-client -nofork -N any -nonetlink -unix /run/nbd-inside.sock /dev/nbd3
+outside client-unix "${FORKS[@]}" nbd-client -N any -nonetlink -unix /run/nbd-unix.sock /dev/nbd2
+inside client-inside "${FORKS[@]}" nbd-client -N any -nonetlink -unix /run/nbd-inside.sock /dev/nbd3
 connected nbd2
 connected nbd3
 
