@@ -212,3 +212,17 @@ void text_unescape_octal(char *s) {
                         *o++ = *s;
         *o = 0;
 }
+
+char *text_escape_octal(const char *s) {
+        char *out = malloc(strlen(s) * 4 + 1), *o = out;
+
+        if (!out)
+                return NULL;
+        for (const unsigned char *p = (const unsigned char *) s; *p; p++)
+                if (*p <= ' ' || *p == '\\' || *p >= 0x7f)
+                        o += sprintf(o, "\\%03o", *p);
+                else
+                        *o++ = (char) *p;
+        *o = 0;
+        return out;
+}

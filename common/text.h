@@ -40,6 +40,9 @@ bool strv_contains(char *const *l, const char *s);
 
 /* Undoes the octal escapes of the kernel's tables (fs/seq_file.c, mangle_path()) in place. */
 void text_unescape_octal(char *s);
+/* A copy in which blanks, backslashes and all that is not printable ASCII are written so: one word. NULL when out of
+ * memory. */
+char *text_escape_octal(const char *s);
 
 /* A copy in which everything but printable ASCII and valid, harmless UTF-8 is written \xNN: fit for
  * terminals and logs. NULL when out of memory. */

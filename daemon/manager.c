@@ -218,6 +218,8 @@ static int manager_pass(Manager *m) {
                 bus_server_publish(m->bus, &m->changes);
         graph_changes_done(&m->changes);
         m->passed = true;
+        if (m->scan.mounts_outdated)
+                manager_request_pass(m, TABLE_MOUNTS | TABLE_PROCESSES);
         return 0;
 }
 

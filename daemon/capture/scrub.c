@@ -211,18 +211,37 @@ static int scrub_options(Scrubber *s, char *text) {
         return 0;
 }
 
-/* "lio MAJ:MIN DISKSEQ naa.6001405...=core/HBA_N/NAME path:/dev/disk/by-id/..." */
-static int scrub_probes(Scrubber *s, char *text) {
-        static const char *const places[] = { "naa." NAA_LIO, "path:/dev/disk/by-id/" };
+/* "MAJ:MIN DISKSEQ NQN NSID UUID=..." */
+static int scrub_nvmet(Scrubber *s, char *text) {
         int r = 0;
 
-        for (char *p = text; r >= 0 && *p; p++)
+        for (unsigned word = 0; r >= 0 && word < 5; word++) {
+                size_t n = strcspn(text, " =\n");
+
+                if (word == 2 || word == 4)
+                        r = scrub_part(s, text, n);
+                text += n + (text[n] == ' ');
+        }
+        return r;
+}
+
+/* "lio MAJ:MIN DISKSEQ naa.6001405...=core/HBA_N/NAME path:/dev/disk/by-id/..." */
+static int scrub_probes(Scrubber *s, char *text) {
+        static const char *const places[] = { "naa." NAA_LIO, "path:/dev/disk/by-id/", "=/dev/disk/by-id/" };
+        int r = 0;
+
+        for (char *p = text; r >= 0 && *p; p++) {
+                char *nvmet = p == text || p[-1] == '\n' ? startswith(p, "nvmet ") : NULL;
+
+                if (nvmet)
+                        r = scrub_nvmet(s, nvmet);
                 for (size_t i = 0; r >= 0 && i < ELEMENTSOF(places); i++) {
                         char *rest = startswith(p, places[i]);
 
                         if (rest)
                                 r = scrub_part(s, rest, strcspn(rest, " =\n"));
                 }
+        }
         return r;
 }
 
@@ -246,6 +265,8 @@ static int scrub_one(Scrubber *s, Captured *c) {
         } by_name[] = {
                 { "/dm/uuid", scrub_dm_uuid },
                 { "/md/uuid", scrub_identifier },
+                { "/uuid", scrub_identifier }, /* of an NVMe namespace */
+                { "/subsysnqn", scrub_identifier },
                 { "/wwid", scrub_identifier },
                 { "/serial", scrub_identifier },
                 { "/unique_id", scrub_identifier },
@@ -259,7 +280,7 @@ static int scrub_one(Scrubber *s, Captured *c) {
         r = scrub_path(s, c->path);
         for (size_t i = 0; r >= 0 && c->kind == CAPTURED_FILE && i < ELEMENTSOF(by_name); i++)
                 if (endswith(c->path, by_name[i].name))
-                        r = by_name[i].scrub(s, c->content);
+                        return by_name[i].scrub(s, c->content);
         return r;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Why not over the links of the fabric in configfs: the directories above them are those that stay locked. */
+/* Why not always over the links of the fabric in configfs: the directories above them are those that stay locked. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -50,11 +50,72 @@ static bool serial_matches(const char *serial, const char *wwid) {
         return streq(wwid + strlen(LIO_WWID_PREFIX), digits);
 }
 
-static bool place_matches(const Sysroot *s, const char *place, const char *wwid) {
+/* The LUN's link: "../../../../../../target/core/user_0/NAME" */
+static int find_link(const Sysroot *s, const char *directory, char **ret) {
+        _cleanup_strv_free_ char **entries = NULL;
+        int r;
+
+        r = sysroot_list(s, AREA_SYS, directory, &entries);
+        for (char **entry = entries; r >= 0 && *entry; entry++) {
+                _cleanup_free_ char *link = NULL;
+                const char *place = sysroot_readlink(s, AREA_SYS, PATH("%s/%s", directory, *entry), &link) >= 0 ? strstr(link, "/core/") : NULL;
+
+                if (!place)
+                        continue;
+                *ret = strdup(place + 1);
+                return *ret ? 0 : -ENOMEM;
+        }
+        return r < 0 ? r : -ENOENT;
+}
+
+static int find_lun_of(const Sysroot *s, const char *fabric, const char *nexus, const char *lun, char **ret) {
+        _cleanup_strv_free_ char **groups = NULL;
+        int r;
+
+        r = sysroot_list(s, AREA_SYS, fabric, &groups);
+        for (char **group = groups; r >= 0 && *group; group++) {
+                _cleanup_free_ char *address = NULL;
+
+                if (startswith(*group, "tpgt_") && sysroot_read(s, AREA_SYS, PATH("%s/%s/address", fabric, *group), &address) >= 0 &&
+                    streq(address, nexus))
+                        return find_link(s, PATH("%s/%s/lun/lun_%s", fabric, *group, lun), ret);
+        }
+        return r < 0 ? r : -ENOENT;
+}
+
+/* Where the backstore of the LUN "H:C:T:L" is. */
+static int find_lun(const Sysroot *s, const char *address, char **ret) {
+        _cleanup_strv_free_ char **fabrics = NULL;
+        _cleanup_free_ char *nexus = strdup(address);
+        char *lun = nexus ? strrchr(nexus, ':') : NULL;
+        int r;
+
+        if (!lun)
+                return nexus ? -EINVAL : -ENOMEM;
+        *lun++ = 0;
+        r = sysroot_list(s, AREA_SYS, "kernel/config/target/loopback", &fabrics);
+        for (char **fabric = fabrics; r >= 0 && *fabric; fabric++) {
+                r = find_lun_of(s, PATH("kernel/config/target/loopback/%s", *fabric), nexus, lun, ret);
+                if (r >= 0)
+                        return 0;
+                r = r == -ENOMEM ? r : 0;
+        }
+        return r < 0 ? r : -ENOENT;
+}
+
+/* What is looked for: one of them. */
+typedef struct Wanted {
+        const char *wwid;
+        char *place;
+} Wanted;
+
+static bool place_matches(const Sysroot *s, const char *place, const Wanted *w) {
         _cleanup_free_ char *serial = NULL;
 
+        if (w->place)
+                return streq(place, w->place);
         return sysroot_read(s, AREA_SYS, PATH("kernel/config/target/%s/wwn/vpd_unit_serial", place), &serial) >= 0 &&
-                serial_matches(strrchr(serial, ':') ? strrchr(serial, ':') + 1 : serial, wwid);
+                serial_matches(strrchr(serial, ':') ? strrchr(serial, ':') + 1 : serial, w->wwid);
 }
 
 /* "tcm-user/HBA/NAME/CONFIG" */
@@ -69,7 +130,7 @@ static char *uio_to_place(char *name) {
         return hba && store ? text_format("core/user_%s/%s", hba, store) : NULL;
 }
 
-static int find_user(const Sysroot *s, const char *wwid, Backstores *l) {
+static int find_user(const Sysroot *s, const Wanted *w, Backstores *l) {
         _cleanup_strv_free_ char **names = NULL;
         int r;
 
@@ -79,13 +140,13 @@ static int find_user(const Sysroot *s, const char *wwid, Backstores *l) {
 
                 if (sysroot_read(s, AREA_SYS, PATH("class/uio/%s/name", *name), &text) >= 0)
                         place = uio_to_place(text);
-                if (place && place_matches(s, place, wwid))
+                if (place && place_matches(s, place, w))
                         r = add_backstore(l, (Backstore) { .place = TAKE_PTR(place), .uio = strdup(*name) });
         }
         return r;
 }
 
-static int find_kernel_of(const Sysroot *s, const char *hba, const char *wwid, Backstores *l) {
+static int find_kernel_of(const Sysroot *s, const char *hba, const Wanted *w, Backstores *l) {
         _cleanup_strv_free_ char **stores = NULL;
         int r;
 
@@ -95,67 +156,65 @@ static int find_kernel_of(const Sysroot *s, const char *hba, const char *wwid, B
 
                 if (!place)
                         return -ENOMEM;
-                if (place_matches(s, place, wwid) &&
+                if (place_matches(s, place, w) &&
                     sysroot_read(s, AREA_SYS, PATH("kernel/config/target/%s/udev_path", place), &path) >= 0)
                         r = add_backstore(l, (Backstore) { .place = TAKE_PTR(place), .path = TAKE_PTR(path) });
         }
         return r;
 }
 
-static int find_kernel(const Sysroot *s, const char *wwid, Backstores *l) {
+static int find_kernel(const Sysroot *s, const Wanted *w, Backstores *l) {
         _cleanup_strv_free_ char **hbas = NULL;
         int r;
 
         r = sysroot_list(s, AREA_SYS, "kernel/config/target/core", &hbas);
         for (char **hba = hbas; r >= 0 && *hba; hba++)
                 if (startswith(*hba, "fileio_") || startswith(*hba, "iblock_"))
-                        r = find_kernel_of(s, *hba, wwid, l);
+                        r = find_kernel_of(s, *hba, w, l);
         return r;
 }
 
-/* Without spaces, lines and backslashes: names in configfs and paths may hold anything. */
-static void print_escaped(FILE *f, const char *text) {
-        for (const unsigned char *p = (const unsigned char *) text; *p; p++)
-                if (*p <= ' ' || *p == '\\' || *p >= 0x7f)
-                        fprintf(f, "\\%03o", *p);
-                else
-                        putc(*p, f);
-}
-
+/* Names in configfs and paths may hold anything. */
 static int format(const Backstores *l, char **ret) {
-        char *text = NULL;
-        size_t size;
-        FILE *f;
+        _cleanup_free_ char *text = strdup("");
 
-        f = open_memstream(&text, &size);
-        if (!f)
-                return -ENOMEM;
-        for (size_t i = 0; i < l->n; i++) {
-                fputs(i > 0 ? " " : "", f);
-                print_escaped(f, l->items[i].place);
-                fputs(l->items[i].uio ? " uio:" : " path:", f);
-                print_escaped(f, l->items[i].uio ?: l->items[i].path);
-        }
-        if (fclose(f) != 0) {
+        for (size_t i = 0; text && i < l->n; i++) {
+                const Backstore *b = &l->items[i];
+                _cleanup_free_ char *place = text_escape_octal(b->place), *what = text_escape_octal(b->uio ?: b->path);
+                char *longer = place && what ? text_format("%s%s%s %s:%s", text, i > 0 ? " " : "", place, b->uio ? "uio" : "path", what)
+                                             : NULL;
+
                 free(text);
-                return -ENOMEM;
+                text = longer;
         }
-        *ret = text;
+        if (!text)
+                return -ENOMEM;
+        *ret = TAKE_PTR(text);
         return 0;
 }
 
-int lio_ask(const char *wwid, char **ret) {
+static bool is_address(const char *identity) {
+        return identity[0] && identity[strspn(identity, "0123456789:")] == 0;
+}
+
+int lio_ask(const char *identity, char **ret) {
         _cleanup_(backstores_done) Backstores l = {};
         _cleanup_(sysroot_freep) Sysroot *s = NULL;
+        _cleanup_free_ char *place = NULL;
+        Wanted w = { .wwid = identity };
         int r;
 
-        if (!startswith(wwid, LIO_WWID_PREFIX))
+        if (!startswith(identity, LIO_WWID_PREFIX) && !is_address(identity))
                 return -EINVAL;
         r = sysroot_open(NULL, &s, NULL);
+        if (r >= 0 && is_address(identity)) {
+                r = find_lun(s, identity, &place);
+                w.place = place;
+        }
         if (r >= 0)
-                r = find_user(s, wwid, &l);
+                r = find_user(s, &w, &l);
         if (r >= 0)
-                r = find_kernel(s, wwid, &l);
+                r = find_kernel(s, &w, &l);
         return r < 0 ? r : format(&l, ret);
 }
 

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "common/file.h"
-#include "common/hashmap.h"
 #include "common/text.h"
 #include "daemon/source/mount-table.h"
+#include "daemon/source/namespaces.h"
 
 void mount_done(Mount *m) {
         free(m->root);
@@ -199,67 +199,23 @@ static bool is_at_root(const Sysroot *s, int pid) {
         return sysroot_readlink(s, AREA_PROC, PATH("%d/root", pid), &root) < 0 || streq(root, "/");
 }
 
-/* Reads the mount namespace of a process unless it has been read. 1: left for later. */
-static int read_namespace_of(const Sysroot *s, int pid, bool any_root, MountTable *t, Hashmap *seen, char ***links, size_t *n_links) {
-        _cleanup_free_ char *link = NULL;
+static int visit_namespace(const Sysroot *s, int pid, bool last, void *userdata) {
+        MountTable *t = userdata;
         int r;
 
-        r = sysroot_peek_link(s, AREA_PROC, PATH("%d/ns/mnt", pid), &link);
-        if (r < 0) {
-                t->incomplete |= !error_is_gone(r);
-                return 0;
-        }
-        if (hashmap_get(seen, link))
-                return 0;
-        if (!any_root && !is_at_root(s, pid))
-                return 1;
+        if (!last && !is_at_root(s, pid))
+                return VISIT_LATER;
         r = read_namespace(s, pid, t);
-        if (r == -ENOMEM)
-                return r;
-        if (r < 0) { /* the process is gone, or a zombie (EINVAL); another one of its namespace may follow */
-                t->incomplete |= !error_is_gone(r) && r != -EINVAL;
-                return 0;
-        }
-        sysroot_record_link(s, AREA_PROC, PATH("%d/ns/mnt", pid), link);
-        r = strv_append(links, n_links, link);
-        return r < 0 ? r : hashmap_put(seen, (*links)[*n_links - 1], (*links)[*n_links - 1]);
-}
-
-/* Each distinct mount namespace is read once, through whichever process is met first that sees all of it, or
- * else through any. */
-static int read_other_namespaces(const Sysroot *s, MountTable *t) {
-        _cleanup_(hashmap_freep) Hashmap *seen = hashmap_new();
-        _cleanup_strv_free_ char **links = NULL;
-        _cleanup_free_ int *pids = NULL;
-        size_t n_pids, n_links = 0;
-        bool left = false;
-        char *first = NULL;
-        int r;
-
-        if (!seen)
-                return -ENOMEM;
-        r = sysroot_readlink(s, AREA_PROC, "1/ns/mnt", &first);
-        if (r < 0)
-                r = sysroot_readlink(s, AREA_PROC, "self/ns/mnt", &first);
-        if (r < 0) {
-                t->incomplete = true;
-                return 0;
-        }
-        _cleanup_free_ char *own = first;
-        r = hashmap_put(seen, own, own);
         if (r >= 0)
-                r = sysroot_list_numbers(s, AREA_PROC, ".", &pids, &n_pids);
-        for (size_t i = 0; r >= 0 && i < n_pids; i++) {
-                r = read_namespace_of(s, pids[i], false, t, seen, &links, &n_links);
-                left |= r > 0;
-        }
-        for (size_t i = 0; r >= 0 && left && i < n_pids; i++)
-                r = read_namespace_of(s, pids[i], true, t, seen, &links, &n_links);
-        return r < 0 ? r : 0;
+                return VISIT_DONE;
+        /* The process is gone, or a zombie (EINVAL); another one of its namespace may follow. */
+        t->incomplete |= !error_is_gone(r) && r != -EINVAL;
+        return r == -ENOMEM ? r : VISIT_RETRY;
 }
 
 int mount_table_read(const Sysroot *s, MountTable *ret) {
         _cleanup_(mount_table_done) MountTable t = {};
+        bool incomplete;
         int r;
 
         /* pid 1's table is the machine's; our own is altered by a sandbox. Captures may hold only the latter. */
@@ -268,9 +224,11 @@ int mount_table_read(const Sysroot *s, MountTable *ret) {
                 r = read_namespace(s, 0, &t);
         if (r < 0)
                 return r;
-        r = read_other_namespaces(s, &t);
+        /* Each through whichever process is met first that sees all of it, or else through any. */
+        r = namespaces_visit(s, "mnt", visit_namespace, &t, &incomplete);
         if (r < 0)
                 return r;
+        t.incomplete |= incomplete;
         t.n_mounted = t.n;
         r = build_indices(&t);
         if (r < 0)

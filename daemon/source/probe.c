@@ -13,6 +13,7 @@
 #include "common/text.h"
 #include "daemon/source/fuse-iterator.h"
 #include "daemon/source/lio-backstores.h"
+#include "daemon/source/nvmet-namespaces.h"
 #include "daemon/source/probe.h"
 
 static void probe_free(Probe *p) {
@@ -411,7 +412,7 @@ static int ask_fuse_servers(char **ret) {
 
 static int ask(const char *question, char **ret) {
         _cleanup_free_ char *copy = strdup(question);
-        char *state = NULL, *kind, *number, *wwid;
+        char *state = NULL, *kind, *number, *rest;
         dev_t device;
         int r;
 
@@ -435,9 +436,11 @@ static int ask(const char *question, char **ret) {
         if (r < 0)
                 return r;
         (void) strtok_r(NULL, " ", &state); /* the disk sequence number */
-        wwid = strtok_r(NULL, " ", &state);
-        if (streq(kind, LIO_KIND) && wwid)
-                return lio_ask(wwid, ret);
+        rest = strtok_r(NULL, "", &state);
+        if (streq(kind, LIO_KIND) && rest)
+                return lio_ask(rest, ret);
+        if (streq(kind, NVMET_KIND) && rest)
+                return nvmet_ask(rest, ret);
         return streq(kind, "loop") ? ask_loop(device, ret) : streq(kind, "dm") ? ask_dm(device, ret) : -EINVAL;
 }
 

@@ -3,12 +3,13 @@
 
 /* Answers for which one may have to wait for hung storage: where a loop device's backing file lies
  * (LOOP_GET_STATUS64 asks the file system that holds it), on which file system a descriptor is whose mount is in no
- * table, whether a path leads to a file, a device-mapper table, the backstores of a disk of LIO (configfs); and one
- * that takes long in any case: which process serves which FUSE connection, by a BPF program. Sources look answers up
- * here; what is not known yet is noted as wanted and asked in a child process that the manager supervises. The facts
- * are derived again when answers have come.
+ * table, whether a path leads to a file, a device-mapper table, what is behind a disk of LIO or of the NVMe target
+ * (configfs); and one that takes long in any case: which process serves which FUSE connection, by a BPF program.
+ * Sources look answers up here; what is not known yet is noted as wanted and asked in a child process that the manager
+ * supervises. The facts are derived again when answers have come.
  *
  * Questions are texts, "loop MAJ:MIN DISKSEQ", "dm MAJ:MIN DISKSEQ", "lio MAJ:MIN DISKSEQ WWID",
+ * "nvmet MAJ:MIN DISKSEQ NQN NSID UUID",
  * "descriptor MOUNT-ID START PLACE" (below /proc), "file PATH" (with the escapes of /proc/swaps, also for '='),
  * "fuse-servers DIGEST", and so are the answers:
  *     loop:         "MAJ:MIN INODE", the live st_dev and st_ino of the backing file
@@ -16,6 +17,7 @@
  *     file:         "yes", or "no" where there is no regular file
  *     dm:           "TARGET[,TARGET...] [MAJ:MIN ...]", target types and devices that the table names
  *     lio:          daemon/source/lio-backstores.h
+ *     nvmet:        daemon/source/nvmet-namespaces.h
  *     fuse-servers: daemon/source/fuse-servers.h
  * or "!ERRNO" where the question failed. */
 

@@ -246,6 +246,7 @@ static int take_holder(
         r = read_fdinfo(s, place, fd, &file, &h.fuse_connection);
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
+        t->unknown_mount |= !mount_table_find_id(mounts, file.mount_id);
         if (!is_genuine(s, mounts, place, &file))
                 return 0;
         r = process_read_start(s, pid, &h.start);
@@ -318,6 +319,14 @@ static int scan_process(const Sysroot *s, const MountTable *mounts, bool sockets
         return 0;
 }
 
+static int compare_sockets(const void *a, const void *b) {
+        const OwnedSocket *x = a, *y = b;
+
+        if (x->inode != y->inode)
+                return x->inode > y->inode ? 1 : -1;
+        return x->pid != y->pid ? x->pid - y->pid : x->fd - y->fd;
+}
+
 int process_table_read(const Sysroot *s, const MountTable *mounts, bool sockets, ProcessTable *ret) {
         _cleanup_(process_table_done) ProcessTable t = {};
         _cleanup_free_ int *pids = NULL;
@@ -333,21 +342,37 @@ int process_table_read(const Sysroot *s, const MountTable *mounts, bool sockets,
                         return r;
                 t.incomplete |= r < 0 && !error_is_gone(r);
         }
+        if (t.n_sockets > 1)
+                qsort(t.sockets, t.n_sockets, sizeof(OwnedSocket), compare_sockets);
         *ret = t;
         t = (ProcessTable) {};
         return 0;
 }
 
-const OwnedSocket *process_table_owner(const ProcessTable *t, uint64_t inode) {
-        for (size_t i = 0; inode > 0 && i < t->n_sockets; i++)
-                if (t->sockets[i].inode == inode)
-                        return &t->sockets[i];
-        return NULL;
+const OwnedSocket *process_table_owner(const ProcessTable *t, uint64_t inode, size_t *ret_n) {
+        size_t low = 0, high = t->n_sockets, n = 0;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (t->sockets[middle].inode < inode)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        while (inode > 0 && low + n < t->n_sockets && t->sockets[low + n].inode == inode)
+                n++;
+        if (ret_n)
+                *ret_n = n;
+        return n > 0 ? &t->sockets[low] : NULL;
 }
 
 bool process_owns_socket(const ProcessTable *t, pid_t pid, uint64_t inode) {
-        for (size_t i = 0; inode > 0 && i < t->n_sockets; i++)
-                if (t->sockets[i].pid == pid && t->sockets[i].inode == inode)
+        size_t n;
+        const OwnedSocket *owners = process_table_owner(t, inode, &n);
+
+        for (size_t i = 0; i < n; i++)
+                if (owners[i].pid == pid)
                         return true;
         return false;
 }

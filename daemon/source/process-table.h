@@ -39,17 +39,18 @@ typedef struct OwnedSocket {
 typedef struct ProcessTable {
         Holder *holders;
         size_t n, capacity;
-        OwnedSocket *sockets; /* only where they were asked for */
+        OwnedSocket *sockets; /* only where they were asked for; sorted by inode */
         size_t n_sockets, sockets_capacity;
         bool tells_connection; /* some fdinfo had a fuse_connection line */
         bool incomplete;       /* descriptors of some processes could not be read */
+        bool unknown_mount;    /* some device lies on a mount that is not in the table */
 } ProcessTable;
 
 int process_table_read(const Sysroot *s, const MountTable *mounts, bool sockets, ProcessTable *ret);
 void process_table_done(ProcessTable *t);
 
-/* A process that has the socket open, or NULL. */
-const OwnedSocket *process_table_owner(const ProcessTable *t, uint64_t inode);
+/* The first of those who have the socket open, side by side in the table, or NULL. ret_n (how many) may be NULL. */
+const OwnedSocket *process_table_owner(const ProcessTable *t, uint64_t inode, size_t *ret_n);
 bool process_owns_socket(const ProcessTable *t, pid_t pid, uint64_t inode);
 
 /* The process that a thread belongs to: 0, -ESRCH. */

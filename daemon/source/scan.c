@@ -14,6 +14,7 @@ const Source sources[] = {
         { "loop", source_loop_scan },
         { "dm", source_dm_scan },
         { "lio", source_lio_scan },
+        { "nvmet", source_nvmet_scan },
         { "iscsi", source_iscsi_scan },
         { "network", source_network_scan },
         { "fuse", source_fuse_scan },
@@ -182,7 +183,9 @@ int scan_refresh(Scan *s, unsigned tables) {
         }
         clear_served(s);
         s->unserved = s->unwatched = false;
-        s->incomplete = s->mounts.incomplete || s->blocks.incomplete || s->processes.incomplete;
+        s->mounts_fresh = tables & TABLE_MOUNTS;
+        s->mounts_outdated = !s->mounts_fresh && s->processes.unknown_mount;
+        s->incomplete = s->mounts.incomplete || s->blocks.incomplete || s->processes.incomplete || s->sockets.incomplete;
         return 0;
 }
 
@@ -202,6 +205,9 @@ int scan_add_server(
 
         if (!process)
                 return -ENOMEM;
+        /* The service manager keeps descriptors of its services (FileDescriptorStoreMax=, sockets that activate). */
+        if (pid == 1)
+                certainty = CERTAINTY_INFERRED;
         r = factset_add_edge(f, upper, process, role, certainty, alternative, evidence);
         return r < 0 ? r : add_served(s, pid, start, upper);
 }
@@ -216,18 +222,23 @@ int scan_add_socket_owners(
                 unsigned alternative,
                 const char *evidence) {
 
-        for (size_t i = 0; socket->inode > 0 && i < s->processes.n_sockets; i++) {
-                const OwnedSocket *o = &s->processes.sockets[i];
+        size_t n;
+        const OwnedSocket *owners = process_table_owner(&s->processes, socket->inode, &n);
+
+        for (size_t i = 0; i < n; i++) {
+                const OwnedSocket *o = &owners[i];
                 int r;
 
-                if (o->inode != socket->inode)
-                        continue;
                 r = scan_add_server(s, f, upper, o->pid, o->start, role, certainty, alternative,
                                     PATH("%s, /proc/%s/fd/%d", evidence, o->place.path, o->fd));
                 if (r < 0)
                         return r;
         }
         return 0;
+}
+
+Certainty peer_certainty(const Socket *socket, const Socket *peer) {
+        return socket->family == SOCKET_UNIX || socket->space == peer->space ? CERTAINTY_PROVEN : CERTAINTY_UNIQUE;
 }
 
 bool is_system_socket(const Socket *socket) {
@@ -332,4 +343,20 @@ int scan_add_unlisted(Scan *s, FactSet *f, const Block *b, const char *evidence)
         s->unwatched = true;
         r = factset_add_node(f, &n);
         return r < 0 ? r : factset_add_edge(f, id, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0, evidence);
+}
+
+int scan_add_kernel_path(Scan *s, FactSet *f, const char *upper, const char *path, Certainty certainty, const char *evidence) {
+        const Block *device = block_table_resolve(s->root, &s->blocks, path);
+        const Mount *m = device ? NULL : mount_table_resolve(&s->mounts, 0, path);
+        _cleanup_free_ char *lower = device ? block_id(device->device) : NULL;
+        int r;
+
+        if (!device && !m)
+                return 0;
+        if (m) {
+                r = scan_add_file(f, m, 0, path, 0, CERTAINTY_UNIQUE, evidence, &lower);
+                if (r < 0)
+                        return r;
+        }
+        return lower ? factset_add_edge(f, upper, lower, ROLE_BACKING, certainty, 0, evidence) : -ENOMEM;
 }

@@ -49,6 +49,10 @@ typedef struct Scan {
         bool unserved;
         /* A file system that is mounted nowhere is there, of whose end no event will tell. */
         bool unwatched;
+        /* A file lies on a mount that the table, read before this pass, does not have: one of a mount namespace that is
+         * newer. The kernel gives no event for these either. */
+        bool mounts_outdated;
+        bool mounts_fresh; /* the table was read in this pass */
         /* Something could not be read although it is there: what this pass did not find may exist all the same. */
         bool incomplete;
 } Scan;
@@ -87,7 +91,9 @@ int scan_add_socket_owners(
                 Certainty certainty,
                 unsigned alternative,
                 const char *evidence);
-/* NFS and 9p: what is behind it may be on this machine. */
+/* How certain it is that the two are ends of one connection (socket_table_peer()). */
+Certainty peer_certainty(const Socket *socket, const Socket *peer);
+/* NFS, CIFS and 9p: what is behind it may be on this machine. */
 bool mount_is_network(const Mount *m);
 /* A socket of the system's own plumbing (journal, bus, udev), to which every service is connected. */
 bool is_system_socket(const Socket *socket);
@@ -105,6 +111,9 @@ int scan_add_file(
                 Certainty certainty,
                 const char *evidence,
                 char **ret_id);
+
+/* A file or device that the kernel itself uses by that path, below 'upper'. */
+int scan_add_kernel_path(Scan *s, FactSet *f, const char *upper, const char *path, Certainty certainty, const char *evidence);
 
 /* A device-mapper device, or a part of one, that a daemon watches to recover it or to make it grow. */
 bool dm_is_watched(const Block *b);
@@ -135,6 +144,7 @@ int source_block_scan(Scan *s, FactSet *f);
 int source_loop_scan(Scan *s, FactSet *f);
 int source_dm_scan(Scan *s, FactSet *f);
 int source_lio_scan(Scan *s, FactSet *f);
+int source_nvmet_scan(Scan *s, FactSet *f);
 int source_iscsi_scan(Scan *s, FactSet *f);
 int source_network_scan(Scan *s, FactSet *f);
 int source_fuse_scan(Scan *s, FactSet *f);

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
+#include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "common/file.h"
 #include "common/text.h"
+#include "daemon/source/namespaces.h"
 #include "daemon/source/socket-table.h"
 
 #define CAPTURED_SOCKETS "stackd/unix-sockets"
@@ -22,6 +26,8 @@ void socket_table_done(SocketTable *t) {
         for (size_t i = 0; i < t->n; i++)
                 free(t->sockets[i].name);
         free(t->sockets);
+        free(t->by_inode);
+        free(t->by_addresses);
         *t = (SocketTable) {};
 }
 
@@ -49,7 +55,7 @@ static int parse_address(const char *text, SocketAddress *ret) {
 static int parse_tcp_line(SocketTable *t, const char *line) {
         unsigned long long inode;
         char local[48], remote[48];
-        Socket s = { .family = SOCKET_TCP };
+        Socket s = { .family = SOCKET_TCP, .space = t->n_spaces };
         unsigned state;
 
         if (sscanf(line, " %*u: %47s %47s %x %*s %*s %*s %*u %*u %llu", local, remote, &state, &inode) != 4)
@@ -63,12 +69,26 @@ static int parse_tcp_line(SocketTable *t, const char *line) {
         return ARRAY_APPEND(t->sockets, t->n, t->capacity, s);
 }
 
-static int read_tcp(const Sysroot *s, const char *path, SocketTable *t) {
+/* The kernel looks through the connections of the whole machine for those of one namespace, which takes it
+ * milliseconds: not where there are none. */
+static bool has_tcp(const Sysroot *s, int pid, const char *version) {
+        _cleanup_free_ char *text = NULL;
+        const char *p;
+
+        if (sysroot_read(s, AREA_PROC, PATH("%d/net/sockstat%s", pid, version), &text) < 0)
+                return true;
+        p = strstr(text, PATH("TCP%s: inuse ", version));
+        return !p || p[strlen("TCP: inuse ") + strlen(version)] != '0';
+}
+
+static int read_tcp(const Sysroot *s, int pid, const char *version, SocketTable *t) {
         _cleanup_free_ char *text = NULL;
         char *state = NULL;
         int r;
 
-        r = sysroot_read(s, AREA_PROC, path, &text);
+        if (!has_tcp(s, pid, version))
+                return 0;
+        r = sysroot_read(s, AREA_PROC, PATH("%d/net/tcp%s", pid, version), &text);
         if (r < 0)
                 return r == -ENOMEM ? r : 0; /* no such protocol here */
         for (char *line = strtok_r(text, "\n", &state); line; line = strtok_r(NULL, "\n", &state)) {
@@ -80,7 +100,12 @@ static int read_tcp(const Sysroot *s, const char *path, SocketTable *t) {
 }
 
 static int take_unix(SocketTable *t, const struct unix_diag_msg *m, size_t size) {
-        Socket s = { .family = SOCKET_UNIX, .inode = m->udiag_ino, .listening = m->udiag_state == TCP_STATE_LISTEN };
+        Socket s = {
+                .family = SOCKET_UNIX,
+                .space = t->n_spaces,
+                .inode = m->udiag_ino,
+                .listening = m->udiag_state == TCP_STATE_LISTEN,
+        };
         const char *p = (const char *) m + NLMSG_ALIGN(sizeof(*m)), *end = (const char *) m + size;
         int r;
 
@@ -167,20 +192,21 @@ static int receive_unix(int fd, SocketTable *t) {
         return socket_table_take_datagram(t, buffer, (size_t) n);
 }
 
-/* In a capture the unix sockets of the table are lines "INODE PEER LISTENING NAME", as no file tells of them. */
-static int record_unix(const Sysroot *s, const SocketTable *t, size_t first) {
+/* In a capture the unix sockets of the table are lines "INODE PEER LISTENING NAME", as no file tells of them. Their
+ * namespaces do not matter: a peer is named by its inode. */
+static int record_unix(const Sysroot *s, const SocketTable *t) {
         _cleanup_free_ char *text = NULL;
         size_t size;
         FILE *f = open_memstream(&text, &size);
 
         if (!f)
                 return -errno;
-        for (size_t i = first; i < t->n; i++) {
-                fprintf(f, "%llu %llu %d ", (unsigned long long) t->sockets[i].inode, (unsigned long long) t->sockets[i].peer,
-                        t->sockets[i].listening);
-                for (const char *p = t->sockets[i].name ?: ""; *p; p++)
-                        fprintf(f, (unsigned char) *p <= ' ' || *p == '\\' ? "\\%03o" : "%c", (unsigned char) *p);
-                fputc('\n', f);
+        for (size_t i = 0; i < t->n; i++) {
+                _cleanup_free_ char *name = text_escape_octal(t->sockets[i].name ?: "");
+
+                if (t->sockets[i].family == SOCKET_UNIX && name)
+                        fprintf(f, "%llu %llu %d %s\n", (unsigned long long) t->sockets[i].inode,
+                                (unsigned long long) t->sockets[i].peer, t->sockets[i].listening, name);
         }
         if (fclose(f) != 0)
                 return -ENOMEM;
@@ -227,34 +253,134 @@ static int replay_unix(const Sysroot *s, SocketTable *t) {
         return 0;
 }
 
-static int read_unix(const Sysroot *s, SocketTable *t) {
+static int open_netlink(void) {
+        int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+
+        return fd < 0 ? -errno : fd;
+}
+
+/* A socket belongs to the network namespace in which it was made, and unix sockets are only told of there. Ours is
+ * that of pid 1. */
+static int open_diag(const Sysroot *s, int pid) {
+        _cleanup_close_ int own = -1, other = -1;
+        int fd;
+
+        if (pid == 1)
+                return open_netlink();
+        own = sysroot_open_at(s, AREA_PROC, "self/ns/net", O_RDONLY);
+        other = own < 0 ? own : sysroot_open_at(s, AREA_PROC, PATH("%d/ns/net", pid), O_RDONLY);
+        if (other < 0)
+                return other;
+        if (setns(other, CLONE_NEWNET) < 0)
+                return -errno;
+        fd = open_netlink();
+        /* Whatever we did from now on would be done in somebody else's network. */
+        if (setns(own, CLONE_NEWNET) < 0)
+                abort();
+        return fd;
+}
+
+static int read_unix(const Sysroot *s, int pid, SocketTable *t) {
         _cleanup_close_ int fd = -1;
-        size_t first = t->n;
         int r;
 
-        if (!sysroot_is_machine(s))
-                return replay_unix(s, t);
-        fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+        fd = open_diag(s, pid);
         if (fd < 0)
-                return -errno;
+                return fd;
         r = ask_unix(fd);
         if (r < 0)
                 return r;
         do
                 r = receive_unix(fd, t);
         while (r > 0);
-        return r < 0 ? r : record_unix(s, t, first);
+        return r;
+}
+
+static int read_space(const Sysroot *s, int pid, SocketTable *t) {
+        int r;
+
+        r = sysroot_is_machine(s) ? read_unix(s, pid, t) : 0;
+        if (r == -EPERM) { /* TCP is told without any privilege */
+                t->incomplete = true;
+                r = 0;
+        }
+        if (r >= 0)
+                r = read_tcp(s, pid, "", t);
+        if (r >= 0)
+                r = read_tcp(s, pid, "6", t);
+        if (r < 0)
+                return r;
+        t->n_spaces++;
+        return 0;
+}
+
+static int visit_space(const Sysroot *s, int pid, bool last _unused_, void *userdata) {
+        SocketTable *t = userdata;
+        size_t before = t->n;
+        int r;
+
+        r = read_space(s, pid, t);
+        if (r >= 0)
+                return VISIT_DONE;
+        while (t->n > before)
+                free(t->sockets[--t->n].name);
+        t->incomplete |= !error_is_gone(r);
+        return r == -ENOMEM ? r : VISIT_RETRY;
+}
+
+static int compare_inodes(const Socket *a, const Socket *b) {
+        return (a->inode > b->inode) - (a->inode < b->inode);
+}
+
+static int compare_address(const SocketAddress *a, const SocketAddress *b) {
+        int r = memcmp(a->ip, b->ip, sizeof(a->ip));
+
+        return r != 0 ? r : (a->port > b->port) - (a->port < b->port);
+}
+
+/* So that connections to an address are side by side, and among them those to a port. */
+static int compare_addresses(const Socket *a, const Socket *b) {
+        int r = compare_address(&a->remote, &b->remote);
+
+        return r != 0 ? r : compare_address(&a->local, &b->local);
+}
+
+static int compare_index_inodes(const void *a, const void *b, void *sockets) {
+        return compare_inodes((Socket *) sockets + *(const size_t *) a, (Socket *) sockets + *(const size_t *) b);
+}
+
+static int compare_index_addresses(const void *a, const void *b, void *sockets) {
+        return compare_addresses((Socket *) sockets + *(const size_t *) a, (Socket *) sockets + *(const size_t *) b);
+}
+
+int socket_table_index(SocketTable *t) {
+        t->by_inode = malloc((t->n + 1) * sizeof(size_t));
+        t->by_addresses = malloc((t->n + 1) * sizeof(size_t));
+        if (!t->by_inode || !t->by_addresses)
+                return -ENOMEM;
+        for (size_t i = 0; i < t->n; i++)
+                t->by_inode[i] = t->by_addresses[i] = i;
+        if (t->n > 1) {
+                qsort_r(t->by_inode, t->n, sizeof(size_t), compare_index_inodes, t->sockets);
+                qsort_r(t->by_addresses, t->n, sizeof(size_t), compare_index_addresses, t->sockets);
+        }
+        return 0;
 }
 
 int socket_table_read(const Sysroot *s, SocketTable *ret) {
         _cleanup_(socket_table_done) SocketTable t = {};
+        bool incomplete;
         int r;
 
-        r = read_tcp(s, "1/net/tcp", &t);
+        r = read_space(s, 1, &t);
         if (r >= 0)
-                r = read_tcp(s, "1/net/tcp6", &t);
+                r = namespaces_visit(s, "net", visit_space, &t, &incomplete);
         if (r >= 0)
-                r = read_unix(s, &t);
+                r = sysroot_is_machine(s) ? record_unix(s, &t) : replay_unix(s, &t);
+        if (r < 0)
+                return r;
+        t.incomplete |= incomplete;
+        r = socket_table_index(&t);
         if (r < 0)
                 return r;
         *ret = t;
@@ -262,11 +388,29 @@ int socket_table_read(const Sysroot *s, SocketTable *ret) {
         return 0;
 }
 
+/* The first place in an index at which 'compare' does not say "before". */
+static size_t lower_bound(const SocketTable *t, const size_t *index, const Socket *key, int (*compare)(const Socket *, const Socket *)) {
+        size_t low = 0, high = t->n;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (compare(&t->sockets[index[middle]], key) < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return low;
+}
+
 const Socket *socket_table_find(const SocketTable *t, uint64_t inode) {
-        for (size_t i = 0; inode > 0 && i < t->n; i++)
-                if (t->sockets[i].inode == inode)
-                        return &t->sockets[i];
-        return NULL;
+        const Socket key = { .inode = inode }, *found;
+        size_t i = lower_bound(t, t->by_inode, &key, compare_inodes);
+
+        if (inode == 0 || i == t->n)
+                return NULL;
+        found = &t->sockets[t->by_inode[i]];
+        return found->inode == inode ? found : NULL;
 }
 
 bool socket_address_equal(const SocketAddress *a, const SocketAddress *b) {
@@ -281,20 +425,69 @@ bool socket_address_is_loopback(const SocketAddress *a) {
 }
 
 const Socket *socket_table_peer(const SocketTable *t, const Socket *socket) {
+        const Socket key = { .local = socket->remote, .remote = socket->local }, *elsewhere = NULL;
+        size_t n = 0;
+
         if (socket->family == SOCKET_UNIX) {
                 const Socket *peer = socket_table_find(t, socket->peer);
 
                 /* Numbers of 32 bits come round again. */
                 return peer && peer->family == SOCKET_UNIX ? peer : NULL;
         }
-        for (size_t i = 0; !socket->listening && i < t->n; i++) {
-                const Socket *s = &t->sockets[i];
+        if (socket->listening)
+                return NULL;
+        for (size_t i = lower_bound(t, t->by_addresses, &key, compare_addresses); i < t->n; i++) {
+                const Socket *s = &t->sockets[t->by_addresses[i]];
 
-                if (s->family == SOCKET_TCP && !s->listening && socket_address_equal(&s->local, &socket->remote) &&
-                    socket_address_equal(&s->remote, &socket->local))
+                if (compare_addresses(s, &key) != 0)
+                        break;
+                if (s->family != SOCKET_TCP || s->listening)
+                        continue;
+                if (s->space == socket->space)
                         return s;
+                elsewhere = s;
+                n++;
         }
-        return NULL;
+        /* No packet to a loopback address leaves its namespace. */
+        return n == 1 && !socket_address_is_loopback(&socket->remote) ? elsewhere : NULL;
+}
+
+int socket_table_pairs(const SocketTable *t, const SocketAddress *server, bool any_port, SocketPair **ret, size_t *ret_n) {
+        _cleanup_free_ SocketPair *pairs = NULL;
+        Socket key = { .remote = *server };
+        size_t n = 0, capacity = 0;
+        bool own = false;
+
+        if (any_port)
+                key.remote.port = 0;
+        for (size_t i = lower_bound(t, t->by_addresses, &key, compare_addresses); i < t->n; i++) {
+                const Socket *near = &t->sockets[t->by_addresses[i]];
+                const Socket *far;
+                int r;
+
+                if (memcmp(near->remote.ip, server->ip, sizeof(server->ip)) != 0 || (!any_port && near->remote.port != server->port))
+                        break;
+                if (near->family != SOCKET_TCP || near->listening || (own && near->space != 0))
+                        continue;
+                if (near->space == 0 && !own) {
+                        own = true;
+                        n = 0;
+                }
+                far = socket_table_peer(t, near);
+                if (!far)
+                        continue;
+                r = ARRAY_APPEND(pairs, n, capacity, ((SocketPair) { .near = near, .far = far }));
+                if (r < 0)
+                        return r;
+        }
+        *ret = TAKE_PTR(pairs);
+        *ret_n = n;
+        return 0;
+}
+
+void socket_table_claim(SocketTable *t, const SocketPair *pair) {
+        t->sockets[pair->near - t->sockets].claimed = true;
+        t->sockets[pair->far - t->sockets].claimed = true;
 }
 
 int socket_address_parse(const char *ip, uint16_t port, SocketAddress *ret) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Connections within this machine: which socket talks to which. TCP from /proc/net/tcp{,6}; unix sockets by
- * sock_diag(7), since no file tells their peers. Nothing here blocks. */
+/* Connections within this machine: which socket talks to which, in and between all network namespaces. TCP from
+ * /proc/PID/net/tcp{,6}; unix sockets by sock_diag(7), since no file tells their peers. Nothing here blocks. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,8 +22,10 @@ typedef struct SocketAddress {
 
 typedef struct Socket {
         SocketFamily family;
+        unsigned space; /* number of the network namespace; 0 is that of pid 1 */
         uint64_t inode; /* 0 = nobody has accepted it yet */
         bool listening;
+        bool claimed; /* a source knows what this connection is for */
         uint64_t peer;               /* of a unix socket: inode; 0 = none */
         char *name;                  /* of a unix socket: the path that it is bound to, or NULL */
         SocketAddress local, remote; /* of a TCP socket */
@@ -32,17 +34,35 @@ typedef struct Socket {
 typedef struct SocketTable {
         Socket *sockets;
         size_t n, capacity;
+        size_t *by_inode; /* indices */
+        size_t *by_addresses;
+        unsigned n_spaces;
+        bool incomplete; /* some namespace could not be read */
 } SocketTable;
+
+/* A TCP connection of which both ends are on this machine. */
+typedef struct SocketPair {
+        const Socket *near, *far;
+} SocketPair;
 
 int socket_table_read(const Sysroot *s, SocketTable *ret);
 void socket_table_done(SocketTable *t);
 
 /* One datagram of the kernel's answer about unix sockets: 1 when there is more to come, 0 at the end of it. */
 int socket_table_take_datagram(SocketTable *t, const void *datagram, size_t size);
+/* Once all are taken, and before any is looked for. */
+int socket_table_index(SocketTable *t);
 
 const Socket *socket_table_find(const SocketTable *t, uint64_t inode);
-/* The other end, if it is on this machine too. */
+/* The other end, if it is on this machine too. That of a TCP connection may be in another namespace, where addresses
+ * and ports say so and only one socket has them; the kernel does not say which namespace a packet goes to. */
 const Socket *socket_table_peer(const SocketTable *t, const Socket *socket);
+/* Says so of both ends. */
+void socket_table_claim(SocketTable *t, const SocketPair *pair);
+/* The connections to a server on this machine; 'any_port': to whatever port there. Those from the machine's own
+ * network namespace if there are any (on this machine or not), else those from all others. The caller frees the
+ * array. */
+int socket_table_pairs(const SocketTable *t, const SocketAddress *server, bool any_port, SocketPair **ret, size_t *ret_n);
 bool socket_address_equal(const SocketAddress *a, const SocketAddress *b);
 bool socket_address_is_loopback(const SocketAddress *a);
 

@@ -142,7 +142,8 @@ static int collect_servers(Scan *s, Match *m) {
                 _cleanup_node_fact_ NodeFact fact = {};
                 Server server = { .holder = h };
 
-                if (!streq(h->device, "fuse"))
+                /* The service manager only keeps descriptors, for services that are started again. */
+                if (!streq(h->device, "fuse") || h->pid == 1)
                         continue;
                 if (m->n_servers > 0 && m->servers[m->n_servers - 1].holder->pid == h->pid)
                         continue; /* several descriptors of one process: cloned ones */

@@ -38,31 +38,28 @@ static int read_portal(Scan *s, const char *connection, SocketAddress *ret) {
 }
 
 static int add_connection(Scan *s, FactSet *f, const char *id, const char *connection) {
+        const char *evidence = PATH("/sys/class/iscsi_connection/%s, /proc/net/tcp", connection);
+        _cleanup_free_ SocketPair *pairs = NULL;
         uint64_t local_port = 0;
         SocketAddress portal;
+        size_t n;
         int r;
 
         if (read_portal(s, connection, &portal) < 0)
                 return 0;
         (void) read_number(s, PATH("class/iscsi_connection/%s/local_port", connection), &local_port);
-        for (size_t i = 0; i < s->sockets.n; i++) {
-                const Socket *near = &s->sockets.sockets[i], *far;
+        r = socket_table_pairs(&s->sockets, &portal, false, &pairs, &n);
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                const SocketPair *p = &pairs[i];
 
-                if (near->family != SOCKET_TCP || near->listening || !socket_address_equal(&near->remote, &portal) ||
-                    (local_port > 0 && near->local.port != local_port))
+                if (local_port > 0 && p->near->local.port != local_port)
                         continue;
-                far = socket_table_peer(&s->sockets, near);
-                if (!far)
-                        continue; /* on another machine */
-                r = scan_add_socket_owners(s, f, id, far, ROLE_BACKING, CERTAINTY_PROVEN, 0,
-                                           PATH("/sys/class/iscsi_connection/%s, /proc/1/net/tcp", connection));
+                socket_table_claim(&s->sockets, p);
+                r = scan_add_socket_owners(s, f, id, p->far, ROLE_BACKING, peer_certainty(p->near, p->far), 0, evidence);
                 if (r >= 0)
-                        r = scan_add_socket_owners(s, f, id, near, ROLE_ERROR_PATH, CERTAINTY_PROVEN, 0,
-                                                   PATH("/sys/class/iscsi_connection/%s, /proc/1/net/tcp", connection));
-                if (r < 0)
-                        return r;
+                        r = scan_add_socket_owners(s, f, id, p->near, ROLE_ERROR_PATH, CERTAINTY_PROVEN, 0, evidence);
         }
-        return 0;
+        return r;
 }
 
 int source_iscsi_scan(Scan *s, FactSet *f) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Further devices of a file system, which no holder, slave or mount source names: the external journal of an ext4,
- * the log and the real-time device of an XFS.
+ * the log and the real-time device of an XFS, the second device of an f2fs and those after it.
  *
  * ext4 says only which kernel thread writes its journal, and that is named after the journal's device: "jbd2/sdb1"
  * on a device of its own, "jbd2/sda2-8" in inode 8 of the file system's (fs/jbd2/journal.c). XFS has both in the
- * options of the superblock, as they were given. */
+ * options of the superblock, as they were given; f2fs, from Linux 6.10 on, in /proc, as they were named when it was made. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,6 +57,29 @@ static int add_xfs_devices(Scan *s, FactSet *f, const Mount *m) {
         return 0;
 }
 
+/* "Disk: 1 (zoned=0): 0x000000c800 - 0x0000018fff on /dev/sdb" (fs/f2fs/sysfs.c, disk_map_seq_show()) */
+static int add_f2fs_devices(Scan *s, FactSet *f, const Mount *m) {
+        const Block *own = block_table_find_device(&s->blocks, m->device);
+        const char *place = own ? PATH("fs/f2fs/%s/disk_map", own->name) : NULL;
+        _cleanup_free_ char *map = NULL;
+        char *state = NULL;
+        int r;
+
+        if (!own || sysroot_read(s->root, AREA_PROC, place, &map) < 0)
+                return 0;
+        for (char *line = strtok_r(map, "\n", &state); line; line = strtok_r(NULL, "\n", &state)) {
+                const char *path = startswith(line, "Disk:") ? strstr(line, " on /") : NULL;
+                const Block *b = path ? block_table_resolve(s->root, &s->blocks, path + strlen(" on ")) : NULL;
+
+                if (!b || b == own)
+                        continue;
+                r = add_device(f, m, b, CERTAINTY_UNIQUE, PATH("/proc/%s", place));
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 int source_journal_scan(Scan *s, FactSet *f) {
         const MountTable *t = &s->mounts;
 
@@ -70,6 +93,8 @@ int source_journal_scan(Scan *s, FactSet *f) {
                         r = add_ext4_journal(s, f, m);
                 else if (streq(m->type, "xfs"))
                         r = add_xfs_devices(s, f, m);
+                else if (streq(m->type, "f2fs"))
+                        r = add_f2fs_devices(s, f, m);
                 if (r < 0)
                         return r;
         }

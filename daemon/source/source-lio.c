@@ -14,24 +14,7 @@
 #include "daemon/source/lio-backstores.h"
 #include "daemon/source/scan.h"
 
-static int add_path(Scan *s, FactSet *f, const char *disk, const Backstore *b, Certainty certainty) {
-        const Block *device = block_table_resolve(s->root, &s->blocks, b->path);
-        const Mount *m = device ? NULL : mount_table_resolve(&s->mounts, 0, b->path);
-        const char *evidence = PATH("/sys/kernel/config/target/%s/udev_path", b->place);
-        _cleanup_free_ char *lower = device ? block_id(device->device) : NULL;
-        int r;
-
-        if (!device && !m)
-                return 0;
-        if (m) {
-                r = scan_add_file(f, m, 0, b->path, 0, CERTAINTY_UNIQUE, evidence, &lower);
-                if (r < 0)
-                        return r;
-        }
-        return lower ? factset_add_edge(f, disk, lower, ROLE_BACKING, certainty, 0, evidence) : -ENOMEM;
-}
-
-static int add_servers(Scan *s, FactSet *f, const char *disk, const char *name, const Backstore *b, Certainty certainty) {
+static int add_servers(Scan *s, FactSet *f, const char *disk, const char *identity, const Backstore *b, Certainty certainty) {
         bool found = false;
         int r;
 
@@ -41,8 +24,8 @@ static int add_servers(Scan *s, FactSet *f, const char *disk, const char *name, 
                 if (!streq(h->device, b->uio))
                         continue;
                 r = scan_add_server(s, f, disk, h->pid, h->start, ROLE_BACKING, certainty, 0,
-                                    PATH("/sys/class/block/%s/device/wwid = %s/wwn/vpd_unit_serial, /sys/class/uio/%s/name, "
-                                          "/proc/%s/fd/%d", name, b->place, b->uio, h->place.path, h->fd));
+                                    PATH("%s is %s in configfs, /sys/class/uio/%s/name, /proc/%s/fd/%d", identity, b->place,
+                                         b->uio, h->place.path, h->fd));
                 if (r < 0)
                         return r;
                 found = true;
@@ -51,33 +34,48 @@ static int add_servers(Scan *s, FactSet *f, const char *disk, const char *name, 
         return 0;
 }
 
+/* ".../tcm_loop_adapter_0/host2/target2:0:1/2:0:1:0/block/sda" */
+static int read_address(const Block *b, char **ret) {
+        const char *end = strstr(b->directory, "/tcm_loop_") ? strstr(b->directory, "/block/") : NULL;
+        const char *begin = end ? memrchr(b->directory, '/', end - b->directory) : NULL;
+
+        if (!begin)
+                return -ENODEV;
+        *ret = strndup(begin + 1, end - begin - 1);
+        return *ret ? 0 : -ENOMEM;
+}
+
 /* A disk of LIO has such an identity; other targets of this machine do not use it. */
-static int read_wwid(Scan *s, const Block *b, char **ret) {
+static int read_identity(Scan *s, const Block *b, char **ret) {
+        _cleanup_free_ char *wwid = NULL;
         const char *digits;
         int r;
 
         if (b->parent || !strstr(b->directory, "/host"))
                 return -ENODEV;
-        r = sysroot_read(s->root, AREA_SYS, PATH("%s/device/wwid", b->directory), ret);
+        r = sysroot_read(s->root, AREA_SYS, PATH("%s/device/wwid", b->directory), &wwid);
         if (r < 0) {
                 s->incomplete |= !error_is_gone(r) && r != -EINVAL; /* which means that it has none */
-                return r;
+                return read_address(b, ret);
         }
-        digits = startswith(*ret, LIO_WWID_PREFIX);
-        return digits && digits[strspn(digits, "0123456789abcdef")] == 0 ? 0 : -ENODEV;
+        digits = startswith(wwid, LIO_WWID_PREFIX);
+        if (!digits || digits[strspn(digits, "0123456789abcdef")] != 0)
+                return read_address(b, ret);
+        *ret = TAKE_PTR(wwid);
+        return 0;
 }
 
 static int add_disk(Scan *s, FactSet *f, const Block *b) {
         _cleanup_(backstores_done) Backstores stores = {};
-        _cleanup_free_ char *wwid = NULL, *id = NULL;
+        _cleanup_free_ char *identity = NULL, *id = NULL;
         const char *answer;
         bool hung = false;
         int r;
 
-        if (read_wwid(s, b, &wwid) < 0)
+        if (read_identity(s, b, &identity) < 0)
                 return 0;
         answer = probe_cache_get(s->probes, PATH(LIO_KIND " %u:%u %llu %s", major(b->device), minor(b->device),
-                                                 (unsigned long long) b->diskseq, wwid), &hung);
+                                                 (unsigned long long) b->diskseq, identity), &hung);
         if (!answer || answer[0] == '!') {
                 s->incomplete = true;
                 return 0;
@@ -90,8 +88,9 @@ static int add_disk(Scan *s, FactSet *f, const Block *b) {
                 /* The serial can be set by hand, twice the same. */
                 Certainty certainty = stores.n == 1 ? CERTAINTY_PROVEN : CERTAINTY_INFERRED;
 
-                r = stores.items[i].uio ? add_servers(s, f, id, b->name, &stores.items[i], certainty)
-                                        : add_path(s, f, id, &stores.items[i], certainty);
+                r = stores.items[i].uio ? add_servers(s, f, id, identity, &stores.items[i], certainty)
+                                        : scan_add_kernel_path(s, f, id, stores.items[i].path, certainty,
+                                                               PATH("/sys/kernel/config/target/%s/udev_path", stores.items[i].place));
         }
         return r;
 }

@@ -3,8 +3,9 @@
  *
  * /sys/block/nbdN/pid names a thread of the client while it lives (nbd-client -nonetlink, qemu-nbd): its sockets
  * lead to the server. A client that configured the device over netlink is gone, and its socket belongs to
- * nobody: among the connections that one process holds at one end and nobody at the other, the device's is one;
- * if there is just one device and one such connection, it is that. The client itself does no I/O once the device
+ * nobody: among the connections that one process holds at one end and nobody at the other, and that are not known to
+ * be a file system's or a target's, the device's is one; if there is just one device and one such connection, it
+ * is that. The client itself does no I/O once the device
  * stands, it is needed to reconnect: error path. */
 #include <errno.h>
 #include <stdio.h>
@@ -39,8 +40,8 @@ static int add_by_client(Scan *s, FactSet *f, const char *block, const Block *b,
                         self = true;
                         continue;
                 }
-                servers += process_table_owner(&s->processes, peer->inode) != NULL;
-                r = scan_add_socket_owners(s, f, block, peer, ROLE_BACKING, CERTAINTY_PROVEN, 0,
+                servers += process_table_owner(&s->processes, peer->inode, NULL) != NULL;
+                r = scan_add_socket_owners(s, f, block, peer, ROLE_BACKING, peer_certainty(own, peer), 0,
                                            PATH("%s, peer of /proc/%s/fd/%d", evidence, o->place.path, o->fd));
                 if (r < 0)
                         return r;
@@ -61,8 +62,8 @@ static int collect_orphans(Scan *s, Orphans *o) {
                 const Socket *end = &s->sockets.sockets[i];
                 const Socket *other = end->listening ? NULL : socket_table_peer(&s->sockets, end);
 
-                if (!other || !socket_table_find(&s->earlier_sockets, other->inode) ||
-                    process_table_owner(&s->processes, other->inode) || !process_table_owner(&s->processes, end->inode) ||
+                if (!other || end->claimed || !socket_table_find(&s->earlier_sockets, other->inode) ||
+                    process_table_owner(&s->processes, other->inode, NULL) || !process_table_owner(&s->processes, end->inode, NULL) ||
                     is_system_socket(end) || is_system_socket(other))
                         continue;
                 r = ARRAY_APPEND(o->ends, o->n, o->capacity, end);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Network file systems whose server is on this machine: NFS from a process (ganesha) or from the kernel, 9p from
- * a process over TCP or a unix socket. The connection tells: its other end is here, and has an owner or, with
- * the kernel's NFS server, none. */
+/* Network file systems whose server is on this machine: NFS from a process (ganesha) or from the kernel, CIFS from
+ * Samba, 9p from a process over TCP or a unix socket. The connection tells: its near end is the kernel's, its other
+ * end is here too, and has an owner or, with a server in the kernel, none. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +11,12 @@
 
 #define NFS_PORT 2049
 #define NINEP_PORT 564
+#define SMB_PORT 445
+#define SMB_NETBIOS_PORT 139
+
+static bool is_cifs(const Mount *m) {
+        return streq(m->type, "cifs") || streq(m->type, "smb3");
+}
 
 /* The value of an option, owned by the caller; NULL when it is not there. */
 static char *option(const char *options, const char *key) {
@@ -56,8 +62,8 @@ static int add_all_exports(Scan *s, FactSet *f, const char *id, const Mount *m, 
         return 0;
 }
 
-/* The kernel's server: the mount's path leads through its exports. */
-static int add_kernel_export(Scan *s, FactSet *f, const char *id, const Mount *m) {
+/* The kernel's server: the mount's path leads through its exports. Those of another network namespace are not told. */
+static int add_kernel_export(Scan *s, FactSet *f, const char *id, const Mount *m, bool here) {
         _cleanup_free_ char *exports = NULL, *lower = NULL;
         const char *path = strstr(m->source, ":/");
         const Mount *below;
@@ -66,11 +72,11 @@ static int add_kernel_export(Scan *s, FactSet *f, const char *id, const Mount *m
         if (sysroot_read(s->root, AREA_PROC, "fs/nfsd/exports", &exports) < 0)
                 return 0;
         if (m->space == SPACE_NONE)
-                return add_all_exports(s, f, id, m, exports);
+                return here ? add_all_exports(s, f, id, m, exports) : 0;
         if (!path)
                 return 0;
         path++;
-        for (const char *line = exports; line; line = strchr(line, '\n')) {
+        for (const char *line = exports; here && line; line = strchr(line, '\n')) {
                 line += *line == '\n';
                 exported |= strncmp(line, path, strlen(path)) == 0 && line[strlen(path)] == '\t';
         }
@@ -93,34 +99,126 @@ static int add_9p_tree(Scan *s, FactSet *f, const char *id, const Mount *m) {
         return lower ? factset_add_edge(f, id, lower, ROLE_BACKING, CERTAINTY_INFERRED, 0, "/proc/1/mountinfo: aname") : -ENOMEM;
 }
 
-static int add_tcp(Scan *s, FactSet *f, const char *id, const Mount *m, const char *address, uint16_t port, bool nfs) {
-        const char *evidence = PATH("/proc/1/%s: %.64s port %u, /proc/1/net/tcp",
-                                    m->space == SPACE_NONE ? "net/nfsfs/volumes" : "mountinfo", address, port);
+/* What is at the other ends of connections. */
+typedef struct Servers {
+        bool processes;
+        bool kernel, kernel_here; /* in the kernel; in the machine's own network */
+} Servers;
+
+/* Other programs that talk to the same server are no matter of the mount's. */
+static bool is_kernels(const Scan *s, const SocketPair *p) {
+        return !process_table_owner(&s->processes, p->near->inode, NULL);
+}
+
+static int add_servers(
+                Scan *s,
+                FactSet *f,
+                const char *id,
+                const SocketPair *pairs,
+                size_t n,
+                Certainty at_most,
+                unsigned alternative,
+                const char *evidence,
+                Servers *ret) {
+
+        *ret = (Servers) {};
+        for (size_t i = 0; i < n; i++) {
+                const SocketPair *p = &pairs[i];
+                int r;
+
+                if (!is_kernels(s, p))
+                        continue;
+                socket_table_claim(&s->sockets, p);
+                if (!process_table_owner(&s->processes, p->far->inode, NULL)) {
+                        ret->kernel = true;
+                        ret->kernel_here |= p->far->space == 0;
+                        continue;
+                }
+                ret->processes = true;
+                r = scan_add_socket_owners(s, f, id, p->far, ROLE_BACKING, MIN(at_most, peer_certainty(p->near, p->far)),
+                                           alternative, evidence);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int add_tcp(Scan *s, FactSet *f, const char *id, const SocketAddress *server, const char *evidence, Servers *ret) {
+        _cleanup_free_ SocketPair *pairs = NULL;
+        size_t n;
+        int r;
+
+        r = socket_table_pairs(&s->sockets, server, false, &pairs, &n);
+        return r < 0 ? r : add_servers(s, f, id, pairs, n, CERTAINTY_PROVEN, 0, evidence, ret);
+}
+
+static int add_nfs(Scan *s, FactSet *f, const char *id, const Mount *m, const char *address) {
+        uint16_t port = option_port(m->options, NFS_PORT);
         SocketAddress server;
-        bool kernel = false, process = false;
+        Servers servers;
         int r;
 
         if (socket_address_parse(address, port, &server) < 0)
                 return 0;
-        for (size_t i = 0; i < s->sockets.n; i++) {
-                const Socket *near = &s->sockets.sockets[i], *far;
+        r = add_tcp(s, f, id, &server, PATH("/proc/1/%s%.64s port %u, /proc/net/tcp",
+                                              m->space == SPACE_NONE ? "net/nfsfs/volumes: " : "mountinfo: addr=", address, port), &servers);
+        return r >= 0 && servers.kernel ? add_kernel_export(s, f, id, m, servers.kernel_here) : r;
+}
 
-                if (near->family != SOCKET_TCP || near->listening || !socket_address_equal(&near->remote, &server))
-                        continue;
-                far = socket_table_peer(&s->sockets, near);
-                if (!far)
-                        continue;
-                if (process_table_owner(&s->processes, far->inode))
-                        process = true;
-                else
-                        kernel = true;
-                r = scan_add_socket_owners(s, f, id, far, ROLE_BACKING, CERTAINTY_PROVEN, 0, evidence);
+static int add_9p(Scan *s, FactSet *f, const char *id, const Mount *m) {
+        uint16_t port = option_port(m->options, NINEP_PORT);
+        SocketAddress server;
+        Servers servers;
+        int r;
+
+        if (socket_address_parse(m->source, port, &server) < 0)
+                return 0;
+        r = add_tcp(s, f, id, &server, PATH("/proc/1/mountinfo: %.64s port %u, /proc/net/tcp", m->source, port), &servers);
+        return r >= 0 && servers.processes ? add_9p_tree(s, f, id, m) : r;
+}
+
+static size_t count_cifs(const MountTable *t, const char *address) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < t->n; i++) {
+                const Mount *m = &t->mounts[t->by_device[i]];
+                _cleanup_free_ char *other = is_cifs(m) ? option(m->options, "addr") : NULL;
+
+                n += streq_ptr(other, address) && !(i > 0 && t->mounts[t->by_device[i - 1]].device == m->device);
+        }
+        return n;
+}
+
+/* Samba has a process for each connection, the kernel shares one between mounts or not, and does not tell the port: the
+ * usual ones first. Where there are several connections and several mounts, each mount has some of them, and
+ * each connection at least one of the mounts. */
+static int add_cifs(Scan *s, FactSet *f, const char *id, const char *address) {
+        static const uint16_t ports[] = { SMB_PORT, SMB_NETBIOS_PORT, 0 };
+        const char *evidence = PATH("/proc/1/mountinfo: addr=%.64s, /proc/net/tcp", address);
+        bool several = count_cifs(&s->mounts, address) > 1;
+        Servers servers = {};
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(ports) && !servers.processes && !servers.kernel; i++) {
+                _cleanup_free_ SocketPair *pairs = NULL;
+                Certainty certainty = CERTAINTY_PROVEN;
+                SocketAddress server;
+                size_t n, own = 0;
+
+                if (socket_address_parse(address, ports[i], &server) < 0)
+                        return 0;
+                r = socket_table_pairs(&s->sockets, &server, ports[i] == 0, &pairs, &n);
                 if (r < 0)
                         return r;
+                for (size_t k = 0; k < n; k++)
+                        own += is_kernels(s, &pairs[k]);
+                if (ports[i] == 0)
+                        certainty = own == 1 ? CERTAINTY_UNIQUE : CERTAINTY_INFERRED;
+                else if (own > 1 && several)
+                        certainty = CERTAINTY_INFERRED;
+                r = add_servers(s, f, id, pairs, n, certainty, certainty == CERTAINTY_INFERRED && ports[i] != 0, evidence, &servers);
         }
-        if (!nfs)
-                return process ? add_9p_tree(s, f, id, m) : 0;
-        return kernel ? add_kernel_export(s, f, id, m) : 0;
+        return r;
 }
 
 static int add_unix(Scan *s, FactSet *f, const char *id, const Mount *m) {
@@ -145,18 +243,19 @@ static int add_mount(Scan *s, FactSet *f, const Mount *m) {
 
         if (!id)
                 return -ENOMEM;
-        if (!streq(m->type, "9p")) {
-                address = option(m->options, "addr");
-                return address ? add_tcp(s, f, id, m, address, option_port(m->options, NFS_PORT), true) : 0;
+        if (streq(m->type, "9p")) {
+                transport = option(m->options, "trans");
+                return streq_ptr(transport, "unix") ? add_unix(s, f, id, m) : streq_ptr(transport, "tcp") ? add_9p(s, f, id, m) : 0;
         }
-        transport = option(m->options, "trans");
-        if (streq_ptr(transport, "unix"))
-                return add_unix(s, f, id, m);
-        return streq_ptr(transport, "tcp") ? add_tcp(s, f, id, m, m->source, option_port(m->options, NINEP_PORT), false) : 0;
+        address = option(m->options, "addr");
+        if (!address)
+                return 0;
+        address[strcspn(address, "%")] = 0; /* the interface of a link-local one */
+        return is_cifs(m) ? add_cifs(s, f, id, address) : add_nfs(s, f, id, m, address);
 }
 
 bool mount_is_network(const Mount *m) {
-        return streq(m->type, "nfs") || streq(m->type, "nfs4") || streq(m->type, "9p");
+        return streq(m->type, "nfs") || streq(m->type, "nfs4") || streq(m->type, "9p") || is_cifs(m);
 }
 
 int source_network_scan(Scan *s, FactSet *f) {

@@ -12,67 +12,81 @@
 #include "common/text.h"
 #include "daemon/source/scan.h"
 
-static int add_layer(Scan *s, FactSet *f, const char *id, const Mount *overlay, const char *path, bool *unknown) {
-        const Mount *m = path[0] == '/' ? mount_table_resolve(&s->mounts, overlay->space, path) : NULL;
+typedef struct Layers {
+        Scan *s;
+        FactSet *f;
+        const char *id;
+        const Mount *overlay;
+        dev_t last; /* of hundreds of layers most are in one file system */
+        bool unknown;
+} Layers;
+
+static int add_layer(Layers *l, const char *path) {
+        const Mount *m = path[0] == '/' ? mount_table_resolve(&l->s->mounts, l->overlay->space, path) : NULL;
         _cleanup_free_ char *lower = NULL;
 
-        if (!m || m->device == overlay->device) {
-                *unknown = true;
+        if (!m || m->device == l->overlay->device) {
+                l->unknown = true;
                 return 0;
         }
+        if (m->device == l->last)
+                return 0;
+        l->last = m->device;
         lower = filesystem_id(m->device);
-        return lower ? factset_add_edge(f, id, lower, ROLE_BACKING, CERTAINTY_INFERRED, 0, "/proc/1/mountinfo: overlay options")
+        return lower ? factset_add_edge(l->f, l->id, lower, ROLE_BACKING, CERTAINTY_INFERRED, 0, "/proc/1/mountinfo: overlay options")
                      : -ENOMEM;
 }
 
-/* "A:B::C" with '\' before a ':', ',' or '\' that is part of a name; "::" begins the data-only layers. */
-static int add_layers(Scan *s, FactSet *f, const char *id, const Mount *overlay, const char *list, bool *unknown) {
+/* Up to the given character, with '\\' before one that is part of a name. Returns where it ended. */
+static const char *take_name(const char *p, char end, char *name) {
+        for (; *p && *p != end; p++) {
+                if (*p == '\\' && p[1])
+                        p++;
+                *name++ = *p;
+        }
+        *name = 0;
+        return p;
+}
+
+/* "A:B::C"; "::" begins the data-only layers. With 'end' 0 it is one name. */
+static int add_layers(Layers *l, const char *list, char end) {
         _cleanup_free_ char *name = malloc(strlen(list) + 1);
-        size_t n = 0;
-        int r;
+        int r = 0;
 
         if (!name)
                 return -ENOMEM;
-        for (const char *p = list;; p++) {
-                if (*p == '\\' && p[1]) {
-                        name[n++] = *++p;
-                        continue;
-                }
-                if (*p && *p != ':') {
-                        name[n++] = *p;
-                        continue;
-                }
-                name[n] = 0;
-                if (n > 0) {
-                        r = add_layer(s, f, id, overlay, name, unknown);
-                        if (r < 0)
-                                return r;
-                }
-                n = 0;
+        for (const char *p = list; r >= 0; p++) {
+                p = take_name(p, end, name);
+                if (name[0])
+                        r = add_layer(l, name);
                 if (!*p)
-                        return 0;
+                        break;
         }
+        return r;
+}
+
+/* Names that are given one by one to fsconfig(2) are as they are; all others were escaped for mount(2). */
+static int add_option(Layers *l, char *option) {
+        char *list = startswith(option, "lowerdir=");
+        char *plain = startswith(option, "lowerdir+=") ?: startswith(option, "datadir+=");
+        char *escaped = startswith(option, "upperdir=") ?: startswith(option, "workdir=");
+
+        if (!list && !plain && !escaped)
+                return 0;
+        text_unescape_octal(option);
+        return plain ? add_layer(l, plain) : add_layers(l, list ?: escaped, list ? ':' : 0);
 }
 
 int overlay_add_layers(Scan *s, FactSet *f, const char *id, const Mount *m, bool *ret_unknown) {
         _cleanup_free_ char *options = strdup(m->raw_options ?: m->options);
-        bool unknown = false;
+        Layers l = { .s = s, .f = f, .id = id, .overlay = m };
         char *state = NULL;
-        int r;
+        int r = 0;
 
         if (!options)
                 return -ENOMEM;
-        for (char *o = strtok_r(options, ",", &state); o; o = strtok_r(NULL, ",", &state)) {
-                char *list = startswith(o, "lowerdir=");
-                char *one = startswith(o, "lowerdir+=") ?: startswith(o, "datadir+=") ?: startswith(o, "upperdir=") ?: startswith(o, "workdir=");
-
-                if (!list && !one)
-                        continue;
-                text_unescape_octal(list ?: one);
-                r = list ? add_layers(s, f, id, m, list, &unknown) : add_layer(s, f, id, m, one, &unknown);
-                if (r < 0)
-                        return r;
-        }
-        *ret_unknown = unknown;
-        return 0;
+        for (char *o = strtok_r(options, ",", &state); r >= 0 && o; o = strtok_r(NULL, ",", &state))
+                r = add_option(&l, o);
+        *ret_unknown = l.unknown;
+        return r;
 }

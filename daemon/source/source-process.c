@@ -81,7 +81,8 @@ static int add_file(Scan *s, FactSet *f, const Served *served, const char *proce
         Mount unlisted;
         int r;
 
-        if (!listed) {
+        if (!listed) { /* or of a namespace that is newer than the table */
+                s->mounts_outdated |= !s->mounts_fresh && !startswith(file->path, "/memfd:");
                 r = find_unmounted(s, f, served, files, file, &m, &unlisted);
                 if (r < 0 || !m)
                         return r;
@@ -106,6 +107,22 @@ static int add_file(Scan *s, FactSet *f, const Served *served, const char *proce
                         return r;
         }
         return factset_add_edge(f, process, lower, ROLE_BACKING, data ? CERTAINTY_PROVEN : CERTAINTY_INFERRED, 0, evidence);
+}
+
+/* A server that has nothing open at rest may still be where its files are (Samba goes to the share's directory). */
+static int add_directory(Scan *s, FactSet *f, const char *process, pid_t pid) {
+        _cleanup_free_ char *path = NULL, *own = NULL, *first = NULL, *lower = NULL;
+        const Mount *m;
+
+        if (sysroot_readlink(s->root, AREA_PROC, PATH("%d/cwd", pid), &path) < 0 || streq(path, "/") || is_system_place(path) ||
+            sysroot_readlink(s->root, AREA_PROC, PATH("%d/ns/mnt", pid), &own) < 0 ||
+            sysroot_readlink(s->root, AREA_PROC, "1/ns/mnt", &first) < 0 || !streq(own, first))
+                return 0;
+        m = mount_table_resolve(&s->mounts, 0, path);
+        if (!m || mount_is_pseudo(m) || streq(m->type, "tmpfs"))
+                return 0;
+        lower = filesystem_id(m->device);
+        return lower ? factset_add_edge(f, process, lower, ROLE_BACKING, CERTAINTY_INFERRED, 0, PATH("/proc/%d/cwd", pid)) : -ENOMEM;
 }
 
 static int add_process(Scan *s, FactSet *f, const Served *served, CgroupUses *uses) {
@@ -134,7 +151,7 @@ static int add_process(Scan *s, FactSet *f, const Served *served, CgroupUses *us
         r = factset_add_node(f, &n);
         for (size_t i = 0; r >= 0 && i < files.n; i++)
                 r = add_file(s, f, served, id, &files, &files.files[i]);
-        return r;
+        return r < 0 ? r : add_directory(s, f, id, served->pid);
 }
 
 int source_process_scan(Scan *s, FactSet *f) {

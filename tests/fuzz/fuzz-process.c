@@ -47,7 +47,7 @@ static void check_files(const Sysroot *s) {
 
         if (mount_table_read(s, &mounts) >= 0 && process_table_read(s, &mounts, true, &t) >= 0)
                 for (size_t i = 0; i < t.n_sockets; i++)
-                        MUST(process_table_owner(&t, t.sockets[i].inode));
+                        MUST(process_table_owner(&t, t.sockets[i].inode, NULL));
         (void) process_read_files(s, 7, &open_files);
 }
 

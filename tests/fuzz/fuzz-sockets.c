@@ -23,8 +23,10 @@ static void read_datagram(const uint8_t *data, size_t size) {
         /* Aligned, as recv() has it. The NUL is for ASan, which with strict_string_checks= lets strndup() take no other end. */
         _cleanup_free_ char *copy = fuzz_text(data, size);
 
-        if (socket_table_take_datagram(&t, copy, size) >= 0)
-                check(&t);
+        if (socket_table_take_datagram(&t, copy, size) < 0)
+                return;
+        MUST(socket_table_index(&t) >= 0);
+        check(&t);
 }
 
 static void read_text(const char *text) {

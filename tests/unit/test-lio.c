@@ -104,4 +104,21 @@ static void other_disks(void) {
         }
 }
 
-TEST_MAIN(TEST(parse), TEST(server), TEST(twice_the_same), TEST(other_disks))
+/* A disk of tcm_loop that has no identity (an optical disc of tcmu-runner's) has an address. */
+static void by_address(void) {
+        _cleanup_fake_root_ FakeRoot f = make_machine(WWID "\n");
+        _cleanup_(factset_freep) FactSet *facts = NULL;
+        bool incomplete = true;
+        ProbeCache c;
+
+        fake_link(&f, "sys/class/block/sr0", "../../devices/tcm_loop_0/tcm_loop_adapter_0/host6/target6:0:1/6:0:1:1/block/sr0");
+        fake_file(&f, "sys/devices/tcm_loop_0/tcm_loop_adapter_0/host6/target6:0:1/6:0:1:1/block/sr0/dev", "11:0\n");
+        fake_file(&f, "sys/devices/tcm_loop_0/tcm_loop_adapter_0/host6/target6:0:1/6:0:1:1/block/sr0/diskseq", "16\n");
+        CHECK(probe_cache_init(&c) == 0 && probe_cache_load(&c, QUESTION "=core/user_0/z uio:uio0\nlio 11:0 16 6:0:1:1=core/user_0/o uio:uio0\n") == 0);
+        facts = scan(&f, &c, &incomplete);
+        CHECK(facts->n_edges == 2 && !incomplete);
+        CHECK(streq(facts->edges[1].upper, "block:11:0") && streq(facts->edges[1].lower, "process:645:4711"));
+        probe_cache_done(&c);
+}
+
+TEST_MAIN(TEST(by_address), TEST(parse), TEST(server), TEST(twice_the_same), TEST(other_disks))

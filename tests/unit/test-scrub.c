@@ -45,6 +45,23 @@ static void check_pair(const char *wwid) {
         CHECK(expected && streq(new_answers, expected));
 }
 
+/* So does what the question about an NVMe disk names. */
+static void test_nvme_identities_go_on_matching(void) {
+        static const char nqn[] = "nqn.2014-08.org.example:S5GXNX0T123456", uuid[] = "d2e0422b-e2a5-4efa-9429-e8dbe5425f08";
+        _cleanup_(scrubber_freep) Scrubber *s = scrubber_new();
+        _cleanup_free_ char *new_nqn = NULL, *new_uuid = NULL, *answers = NULL, *new_answers = NULL, *expected = NULL;
+
+        CHECK(s);
+        new_nqn = scrubbed(s, "sys/devices/virtual/nvme-subsystem/nvme-subsys0/subsysnqn", nqn);
+        new_uuid = scrubbed(s, "sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1/uuid", uuid);
+        check_replaced(nqn, new_nqn);
+        check_replaced(uuid, new_uuid);
+        answers = text_format("dm 252:0 1=linear 8:0\nnvmet 259:1 15 %s 12345678 %s=/srv/nvmet 1 2 3\n", nqn, uuid);
+        new_answers = scrubbed(s, "run/stackd/probes", answers);
+        expected = text_format("dm 252:0 1=linear 8:0\nnvmet 259:1 15 %s 12345678 %s=/srv/nvmet 1 2 3\n", new_nqn, new_uuid);
+        CHECK(expected && streq(new_answers, expected));
+}
+
 static void test_wwids_go_on_matching(void) {
         check_pair("naa.60014055b0d1a3e0f4c4b779a61d3a0c3b2");
         check_pair("naa.60014050012340000000000000000000");
@@ -144,7 +161,7 @@ static void test_others_stay(void) {
         CHECK(stat && streq(stat, "5 (a) S 1 5b0d1a3e-0f4c-4b77-9a61-d3a0c3b2e1f0\n"));
 }
 
-TEST_MAIN(TEST(test_wwids_go_on_matching), TEST(test_dm_uuid_keeps_its_maker), TEST(test_mountinfo),
+TEST_MAIN(TEST(test_wwids_go_on_matching), TEST(test_nvme_identities_go_on_matching), TEST(test_dm_uuid_keeps_its_maker), TEST(test_mountinfo),
           TEST(test_the_same_becomes_the_same),
           TEST(test_numbers_in_names),
           TEST(test_boot_and_ledger_go_on_matching), TEST(test_others_stay))

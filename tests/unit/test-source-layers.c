@@ -439,6 +439,215 @@ static void unmounted_nfs(void) {
         check_edges(&x, "fs:0:50>fs:8:16i fs:0:51>process:30:7p");
 }
 
+#define TCP_HEADING "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+#define TCP_LINE(local, remote, inode) "   0: " local " " remote " 01 00000000:00000000 00:00000000 00000000     0        0 " inode " 1\n"
+
+/* A process in a network namespace of its own, with that table. */
+static void make_network(const Fixture *x, pid_t pid, const char *link, const char *table) {
+        fake_link(&x->fake, PATH("proc/%d/ns/net", pid), link);
+        fake_file(&x->fake, PATH("proc/%d/net/tcp", pid), table);
+}
+
+/* Servers of 9p mounts in other network namespaces: at an address of theirs; at a loopback address, which somebody there
+ * uses too; two that claim to be it. */
+static void other_networks(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        fake_file(&x.fake, "proc/1/mountinfo",
+                  "20 1 8:0 / / rw - ext4 /dev/sda rw\n"
+                  "21 20 0:50 / /container rw - 9p 10.0.0.2 rw,trans=tcp,port=5640\n"
+                  "22 20 0:51 / /loopback rw - 9p 127.0.0.1 rw,trans=tcp,port=5640\n"
+                  "23 20 0:52 / /claimed rw - 9p 10.0.0.9 rw,trans=tcp,port=5640\n");
+        make_network(&x, 1, "net:[1]",
+                     TCP_HEADING
+                     TCP_LINE("0100000A:8000", "0200000A:1608", "71")
+                     TCP_LINE("0100007F:8000", "0100007F:1608", "72")
+                     TCP_LINE("0100000A:8001", "0900000A:1608", "73"));
+        make_holder(&x, 30, "diod", "socket:[81]", 0);
+        make_network(&x, 30, "net:[2]",
+                     TCP_HEADING
+                     TCP_LINE("0200000A:1608", "0100000A:8000", "81")
+                     TCP_LINE("0100007F:1608", "0100007F:8000", "81")
+                     TCP_LINE("0900000A:1608", "0100000A:8001", "81"));
+        make_holder(&x, 31, "diod", "socket:[82]", 0);
+        make_network(&x, 31, "net:[3]", TCP_HEADING TCP_LINE("0900000A:1608", "0100000A:8001", "82"));
+        /* Its namespace has been read. */
+        make_holder(&x, 32, "other", "socket:[83]", 0);
+        make_network(&x, 32, "net:[2]", TCP_HEADING TCP_LINE("0200000A:1608", "0100000A:8000", "83"));
+        scan(&x, source_network_scan);
+        CHECK(x.scan.sockets.n_spaces == 3);
+        check_edges(&x, "fs:0:50>process:30:7u");
+}
+
+/* A mount made in a container, of a server in that container, while the machine itself talks to nobody there. */
+static void network_of_a_container(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        fake_file(&x.fake, "proc/1/mountinfo",
+                  "20 1 8:0 / / rw - ext4 /dev/sda rw\n"
+                  "21 20 0:50 / /x rw - 9p 127.0.0.1 rw,trans=tcp,port=5640\n");
+        make_network(&x, 1, "net:[1]", TCP_HEADING);
+        make_holder(&x, 30, "diod", "socket:[81]", 0);
+        make_network(&x, 30, "net:[2]",
+                     TCP_HEADING
+                     TCP_LINE("0100007F:8000", "0100007F:1608", "80")
+                     TCP_LINE("0100007F:1608", "0100007F:8000", "81"));
+        scan(&x, source_network_scan);
+        check_edges(&x, "fs:0:50>process:30:7p");
+}
+
+/* Samba: a process for each connection. One mount of one server; two of another, each over one of two connections; a
+ * port that nobody tells; and a program that talks to the server itself. */
+static void cifs(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        fake_file(&x.fake, "proc/1/mountinfo",
+                  "20 1 8:0 / / rw - ext4 /dev/sda rw\n"
+                  "21 20 0:50 / /a rw - cifs //one/a rw,vers=3.1.1,addr=127.0.0.1\n"
+                  "22 20 0:51 / /b rw - cifs //two/b rw,vers=3.1.1,addr=127.0.0.2\n"
+                  "23 20 0:52 / /c rw - smb3 //two/c rw,vers=3.1.1,addr=127.0.0.2\n"
+                  "24 20 0:53 / /d rw - cifs //two/d rw,vers=3.1.1,addr=127.0.0.2\n"
+                  "25 20 0:54 / /e rw - cifs //three/e rw,vers=3.1.1,addr=127.0.0.3\n");
+        make_network(&x, 1, "net:[1]",
+                     TCP_HEADING
+                     TCP_LINE("0100007F:8000", "0100007F:01BD", "70") TCP_LINE("0100007F:01BD", "0100007F:8000", "80")
+                     TCP_LINE("0100007F:8001", "0100007F:01BD", "71") TCP_LINE("0100007F:01BD", "0100007F:8001", "81")
+                     TCP_LINE("0100007F:8002", "0200007F:01BD", "72") TCP_LINE("0200007F:01BD", "0100007F:8002", "82")
+                     TCP_LINE("0100007F:8003", "0200007F:01BD", "73") TCP_LINE("0200007F:01BD", "0100007F:8003", "83")
+                     TCP_LINE("0100007F:8004", "0300007F:1F90", "74") TCP_LINE("0300007F:1F90", "0100007F:8004", "84"));
+        make_holder(&x, 30, "smbd", "socket:[80]", 0);
+        make_holder(&x, 31, "smbd", "socket:[81]", 0);
+        make_holder(&x, 32, "smbd", "socket:[82]", 0);
+        make_holder(&x, 33, "smbd", "socket:[83]", 0);
+        make_holder(&x, 34, "smbd", "socket:[84]", 0);
+        make_holder(&x, 40, "smbclient", "socket:[71]", 0);
+        scan(&x, source_network_scan);
+        check_edges(&x, "fs:0:50>process:30:7p "
+                        "fs:0:51>process:32:7i fs:0:51>process:33:7i fs:0:52>process:32:7i fs:0:52>process:33:7i "
+                        "fs:0:53>process:32:7i fs:0:53>process:33:7i fs:0:54>process:34:7u");
+        for (size_t i = 0; i < x.facts->n_edges; i++)
+                CHECK((x.facts->edges[i].alternative != 0) == (x.facts->edges[i].certainty == CERTAINTY_INFERRED));
+}
+
+/* What mount(2) needs before commas, colons and backslashes, what fsconfig(2) does not, and the kernel's own escapes. */
+static void overlay_names(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        fake_file(&x.fake, "proc/1/mountinfo",
+                  "20 1 8:0 / / rw - ext4 /dev/sda rw\n"
+                  "21 20 0:61 / /a,1 rw - xfs x rw\n"
+                  "22 20 0:62 / /b:2 rw - xfs x rw\n"
+                  "23 20 0:63 / /c\\1343 rw - xfs x rw\n"
+                  "24 20 0:64 / /d\\0404 rw - xfs x rw\n"
+                  "25 20 0:65 / /e\\0125 rw - xfs x rw\n"
+                  "26 20 0:66 / /f,:\\1346 rw - xfs x rw\n"
+                  "27 20 0:67 / /data rw - xfs x rw\n"
+                  "30 20 0:70 / /ov rw - overlay ov rw,lowerdir=/a\\134\\0541:/b\\134:2:/c\\134\\1343:/d\\0404:/e\\0125::/data,"
+                  "upperdir=/f\\134\\054:\\134\\1346/u,workdir=/f\\134\\054:\\134\\1346/w,redirect_dir=on\n"
+                  "31 20 0:71 / /ov2 rw - overlay ov rw,lowerdir+=/f\\054:\\1346/x,datadir+=/b:2/y,metacopy=on\n");
+        scan(&x, source_filesystem_scan);
+        check_edges(&x, "fs:0:70>fs:0:61i fs:0:70>fs:0:62i fs:0:70>fs:0:63i fs:0:70>fs:0:64i fs:0:70>fs:0:65i fs:0:70>fs:0:66i "
+                        "fs:0:70>fs:0:67i fs:0:71>fs:0:62i fs:0:71>fs:0:66i fs:8:0>block:8:0p");
+}
+
+/* Disks over NVMe's loop transport on two paths and on one, of which a file and a device are behind; one of another machine's
+ * target; and nothing is asked where there is no target here. */
+static void nvmet(void) {
+        _cleanup_strv_free_ char **questions = NULL;
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        fake_file(&x.fake, "proc/1/mountinfo", "20 1 8:0 / / rw - ext4 /dev/sda rw\n");
+        make_block(&x, "loop0", "7:0", "virtual");
+        for (int i = 1; i <= 3; i++) {
+                const char *directory = i < 3 ? "virtual/nvme-subsystem/nvme-subsys0" : "virtual/nvme-fabrics/ctl/nvme1";
+
+                fake_link(&x.fake, PATH("sys/class/block/nvme0n%d", i), PATH("../../devices/%s/nvme0n%d", directory, i));
+                fake_file(&x.fake, PATH("sys/devices/%s/nvme0n%d/dev", directory, i), PATH("259:%d\n", i));
+                fake_file(&x.fake, PATH("sys/devices/%s/nvme0n%d/diskseq", directory, i), "9\n");
+                fake_file(&x.fake, PATH("sys/devices/%s/nvme0n%d/nsid", directory, i), PATH("%d\n", i));
+                fake_file(&x.fake, PATH("sys/devices/%s/nvme0n%d/uuid", directory, i), PATH("d2e0422b-e2a5-4efa-9429-e8dbe5425f0%d\n", i));
+        }
+        fake_file(&x.fake, "sys/devices/virtual/nvme-subsystem/nvme-subsys0/subsysnqn", "a b\n");
+        fake_file(&x.fake, "sys/devices/virtual/nvme-fabrics/ctl/nvme1/subsysnqn", "nqn.far\n");
+        scan(&x, source_nvmet_scan);
+        CHECK(probe_cache_take_wanted(&x.probes, PROBE_QUICK, &questions) == 0 && !questions);
+        fake_file(&x.fake, "sys/module/nvmet/refcnt", "1\n");
+        scan(&x, source_nvmet_scan);
+        CHECK(x.scan.incomplete && x.facts->n_edges == 0);
+        CHECK(probe_cache_take_wanted(&x.probes, PROBE_QUICK, &questions) == 0 && questions);
+        CHECK(strv_contains(questions, "nvmet 259:1 9 a\\040b 1 d2e0422b-e2a5-4efa-9429-e8dbe5425f01"));
+        CHECK(strv_contains(questions, "nvmet 259:3 9 nqn.far 3 d2e0422b-e2a5-4efa-9429-e8dbe5425f03"));
+        CHECK(probe_cache_answer(&x.probes, "nvmet 259:1 9 a\\040b 1 d2e0422b-e2a5-4efa-9429-e8dbe5425f01", "/srv/a\\040file") == 0);
+        CHECK(probe_cache_answer(&x.probes, "nvmet 259:2 9 a\\040b 2 d2e0422b-e2a5-4efa-9429-e8dbe5425f02", "/dev/loop0") == 0);
+        CHECK(probe_cache_answer(&x.probes, "nvmet 259:3 9 nqn.far 3 d2e0422b-e2a5-4efa-9429-e8dbe5425f03", "!2") == 0);
+        scan(&x, source_nvmet_scan);
+        CHECK(!x.scan.incomplete);
+        check_edges(&x, "block:259:1>file:8:0:/srv/a filep block:259:2>block:7:0p file:8:0:/srv/a file>fs:8:0u");
+}
+
+static void f2fs_devices(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        fake_file(&x.fake, "proc/1/mountinfo", "20 1 7:0 / / rw - f2fs /dev/loop0 rw\n21 20 7:2 / /x rw - f2fs /dev/loop2 rw\n");
+        make_block(&x, "loop0", "7:0", "virtual");
+        make_block(&x, "loop1", "7:1", "virtual");
+        make_block(&x, "loop2", "7:2", "virtual");
+        fake_file(&x.fake, "proc/fs/f2fs/loop0/disk_map",
+                  "Address Layout   :  4096B Block address (# of Segments)\n Main          : 0x0000001000 (       192)\n"
+                  "\nDisk Map for multi devices:\n"
+                  "Disk: 0 (zoned=0): 0x0000000000 - 0x000000c7ff on /dev/loop0\n"
+                  "Disk: 1 (zoned=0): 0x000000c800 - 0x0000018fff on /dev/loop1\n"
+                  "Disk: 2 (zoned=0): 0x0000019000 - 0x000001ffff on /dev/gone\n");
+        fake_file(&x.fake, "proc/fs/f2fs/loop2/disk_map", "Address Layout   :  4096B Block address (# of Segments)\n");
+        scan(&x, source_journal_scan);
+        check_edges(&x, "fs:7:0>block:7:1u");
+}
+
+/* A device whose client is gone, beside a mount whose connection looks alike: that one's server is none of the device's. */
+static void nbd_beside_a_mount(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        fake_file(&x.fake, "proc/1/mountinfo",
+                  "20 1 8:0 / / rw - ext4 /dev/sda rw\n"
+                  "21 20 0:50 / /x rw - 9p 127.0.0.1 rw,trans=tcp,port=5640\n");
+        make_block(&x, "nbd0", "43:0", "virtual");
+        fake_file(&x.fake, "sys/devices/virtual/block/nbd0/pid", "99\n");
+        make_network(&x, 1, "net:[1]",
+                     TCP_HEADING
+                     TCP_LINE("0100007F:8000", "0100007F:1608", "70") TCP_LINE("0100007F:1608", "0100007F:8000", "80")
+                     TCP_LINE("0100007F:8001", "0100007F:2A39", "71") TCP_LINE("0100007F:2A39", "0100007F:8001", "81"));
+        make_holder(&x, 30, "diod", "socket:[80]", 0);
+        make_holder(&x, 31, "nbd-server", "socket:[81]", 0);
+        scan(&x, source_network_scan);
+        CHECK(source_nbd_scan(&x.scan, x.facts) == 0);
+        check_edges(&x, "block:43:0>process:31:7u fs:0:50>process:30:7p");
+}
+
+/* A device on a mount of a namespace that was made after the mount table was read. */
+static void newer_namespace(void) {
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        fake_file(&x.fake, "proc/1/mountinfo", "20 1 8:0 / / rw - ext4 /dev/sda rw\n22 20 0:6 / /dev rw - devtmpfs none rw\n");
+        make_block(&x, "ublkb0", "259:0", "virtual");
+        CHECK(scan_refresh(&x.scan, TABLE_ALL) == 0 && !x.scan.mounts_outdated);
+        make_holder(&x, 30, "ublk", "/dev/ublkc0", 99);
+        fake_link(&x.fake, "proc/30/ns/mnt", "mnt:[2]");
+        fake_file(&x.fake, "proc/30/mountinfo", "98 1 8:0 / / rw - ext4 /dev/sda rw\n99 98 0:6 / /dev rw - devtmpfs none rw\n");
+        CHECK(scan_refresh(&x.scan, TABLE_PROCESSES) == 0 && x.scan.mounts_outdated);
+        scan(&x, source_ublk_scan);
+        CHECK(!x.scan.mounts_outdated);
+        check_edges(&x, "block:259:0>process:30:7p");
+}
+
 TEST_MAIN(TEST(ext4_journal), TEST(xfs_log), TEST(names), TEST(erofs_image), TEST(unmounted), TEST(unmounted_btrfs), TEST(unknown_btrfs),
           TEST(unmounted_below_loop), TEST(unmounted_below_swap), TEST(vduse), TEST(unmounted_below_process), TEST(watchers), TEST(ninep_tree),
-          TEST(nbd_orphans), TEST(unmounted_nfs))
+          TEST(nbd_orphans), TEST(unmounted_nfs), TEST(other_networks), TEST(network_of_a_container), TEST(cifs), TEST(overlay_names),
+          TEST(nvmet), TEST(f2fs_devices), TEST(nbd_beside_a_mount), TEST(newer_namespace))

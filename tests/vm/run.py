@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-from harness import boot, cache, image, payload, scenario
+from harness import boot, cache, image, payload, scenario, virtiofs
 from harness.common import HarnessError, say
 from harness.machine import GuestDied
 
@@ -37,14 +37,15 @@ class Runner:
         return self.boots[memory]
 
     @contextlib.contextmanager
-    def guest(self, memory):
-        """Yields a guest with the payload installed, and the directory of its files."""
+    def guest(self, memory, with_virtiofs=False):
+        """Yields a guest with the payload installed."""
         saved = self.boot(memory)
         with tempfile.TemporaryDirectory(dir=self.directory) as name:
             directory = pathlib.Path(name)
             with boot.restored(self.image, saved, memory, self.payload, directory) as guest:
                 payload.install(guest)
-                yield guest
+                with virtiofs.attached(guest, directory) if with_virtiofs else contextlib.nullcontext():
+                    yield guest
 
     def execute(self, command):
         """Runs one command and passes on its output and exit status."""
@@ -92,7 +93,7 @@ class Runner:
     def attempt(self, wanted, logs):
         """Returns what went wrong and why it was skipped, either of them None."""
         timeout = self.arguments.timeout or wanted.timeout
-        with open(logs / "output.log", "wb", buffering=0) as log, self.guest(wanted.memory) as guest:
+        with open(logs / "output.log", "wb", buffering=0) as log, self.guest(wanted.memory, wanted.virtiofs) as guest:
             def output(stream, data):
                 log.write(data)
                 if self.arguments.verbose:

@@ -4,6 +4,7 @@
 import dataclasses
 import re
 
+from . import virtiofs
 from .common import HarnessError
 from .boot import DATA_DISKS
 from .payload import GUEST_DIRECTORY, TESTS
@@ -21,6 +22,7 @@ class Scenario:
     disks: int = 0
     needs: tuple = ()
     by_hand: str = ""
+    virtiofs: bool = False
 
     @property
     def command(self):
@@ -30,6 +32,8 @@ class Scenario:
         """Says why it cannot be run on this payload, or None."""
         if "stackd" in self.needs and not (destdir and (destdir / "usr/bin/stackctl").exists()):
             return "the payload has no stackd"
+        if self.virtiofs and not virtiofs.program():
+            return "no virtiofsd on this machine"
         return None
 
 
@@ -57,6 +61,8 @@ def load(name):
             scenario.needs = tuple(match[1].split())
         elif match := re.fullmatch(r"# by hand: (.*)", line):
             scenario.by_hand = match[1]
+        elif line == "# virtiofs: yes":
+            scenario.virtiofs = True
     if scenario.disks > DATA_DISKS:
         raise HarnessError(f"{path}: a guest has {DATA_DISKS} data disks")
     return scenario

@@ -6,7 +6,7 @@
     expect.py check FILE TABLE      compares the rest with the table
 
 A row: NAME TYPE DEPTH STANDS-ON PROCESSES, the last two being lists with commas
-and without blanks, or "-". "%20" is a blank, and '#' begins a comment. Names:
+and without blanks, or "-". "%20" is a blank, "%2C" a comma and so on, and '#' begins a comment. Names:
 
     /mnt/x           the file system that is mounted there
     /dev/x           that device; fs:/dev/x the file system on it, wherever it is mounted
@@ -25,6 +25,7 @@ import os
 import re
 import subprocess
 import sys
+from urllib.parse import unquote
 
 CERTAINTY = {"": "proven", "=": "unique", "?": "inferred"}
 MARK = {certainty: mark for mark, certainty in CERTAINTY.items()}
@@ -106,7 +107,7 @@ class Check:
             role = "error-path" if word.startswith("!") else "backing"
             word = word.removeprefix("!")
             mark = word[-1] if word[-1] in "=?" else ""
-            found = self.names.find(word.removesuffix(mark) if mark else word)
+            found = self.names.find(unquote(word.removesuffix(mark) if mark else word))
             if not found:
                 self.differ(f"there is no {word}")
             for identity in found:
@@ -120,7 +121,8 @@ class Check:
                             f"the table {want.get(identity, 'no')}")
 
     def row(self, line):
-        name, kind, depth, lower, processes = (word.replace("%20", " ") for word in line.split())
+        name, kind, depth, lower, processes = line.split()
+        name = unquote(name)
         self.rows += 1
         incomplete = kind.endswith("~")
         found = self.names.find(name)

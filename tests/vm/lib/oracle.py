@@ -83,8 +83,8 @@ def lsblk(graph):
         if device not in known:
             differ(f"lsblk: does not know {layer['name']} ({device})")
         for lower in graph.lower(layer):
-            # zram's backing device, the container of an md array and what a SCSI target exports are more than lsblk tells.
-            if lower.startswith("block:") and (device, lower[6:]) not in parents and not layer["name"].startswith(("zram", "md", "sd")):
+            # zram's backing device, the container of an md array and what a SCSI or NVMe target exports are more than lsblk tells.
+            if lower.startswith("block:") and (device, lower[6:]) not in parents and not layer["name"].startswith(("zram", "md", "sd", "nvme")):
                 differ(f"lsblk: does not know that {layer['name']} stands on {lower}")
 
 
@@ -222,11 +222,19 @@ def nbd(graph):
 
 
 def targetcli(graph):
-    """Each backstore's file or device, where it comes back to this machine, and nothing else, is below a SCSI disk."""
+    """Each backstore's file or device, where it comes back to this machine, and nothing else, is below a SCSI disk, or its handler."""
     if not shutil.which("targetcli") or not glob.glob("/sys/kernel/config/target/core/*/*/udev_path"):
         return
-    backing = set(re.findall(r"\[(/\S+) \(", output("targetcli", "ls", "/backstores")))
-    backing = {os.path.realpath(path) if path.startswith("/dev/") else path for path in backing}
+    backing, kind = set(), ""
+    for line in output("targetcli", "ls", "/backstores").splitlines():
+        if match := re.match(r"  o- (\S+)", line):
+            kind = match[1]
+        elif match := re.search(r"\[(/\S+) \(", line):
+            path = os.path.realpath(match[1]) if match[1].startswith("/dev/") else match[1]
+            if not kind.startswith("user:"):
+                backing.add(path)
+            elif not any(layer["path"] == path and any(upper.startswith("process:") for upper in layer["upper"]) for layer in graph.layers.values()):
+                differ(f"targetcli: {kind} has {path}, which is below no process")
     ours = set()
     for layer in graph.blocks.values():
         for lower in (graph.layers[i] for i in graph.lower(layer) if layer["name"].startswith("sd") and not layer["type"] == "partition"):

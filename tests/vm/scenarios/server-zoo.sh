@@ -65,7 +65,10 @@ mount -t 9p -o trans=virtio outside /mnt/outside
 step "md with metadata that mdmon keeps"
 members=("$(loop_up "$LOWER/md0.img")" "$(loop_up "$LOWER/md1.img")")
 mdadm --create --quiet --run --metadata=ddf --level=container --raid-devices=2 /dev/md/ddf "${members[@]}"
+# Newer ones wait for udev, and not long enough for an emulated one.
+wait_for 60 '[[ -b /dev/md/ddf ]]'
 mdadm --create --quiet --run --level=1 --raid-devices=2 --assume-clean /dev/md/volume /dev/md/ddf
+wait_for 60 '[[ -b /dev/md/volume ]]'
 wait_for 20 'pgrep -x mdmon'
 format_and_mount /dev/md/volume /mnt/md
 
