@@ -59,8 +59,12 @@ static int wrap_command(const char *s, const char *end, const char *wrapper, cha
                         *ret_wrong = "it is run by a shell ('|')";
                         return -EINVAL;
                 }
-                argv0 |= *s == '@';
-                if (*s != '@' && o < prefixes + sizeof(prefixes) - 1)
+                if (*s == '@')
+                        argv0 = true;
+                else if (o == prefixes + sizeof(prefixes) - 1) {
+                        *ret_wrong = "it has more prefixes than there are";
+                        return -EINVAL;
+                } else
                         *o++ = *s;
         }
         *o = 0;

@@ -12,11 +12,20 @@ void fuse_servers_done(FuseServers *l) {
         *l = (FuseServers) {};
 }
 
+static int compare_servers(const void *a, const void *b) {
+        const FuseServer *x = a, *y = b;
+
+        if (x->pid != y->pid)
+                return x->pid > y->pid ? 1 : -1;
+        if (x->start != y->start)
+                return x->start > y->start ? 1 : -1;
+        return (x->fd > y->fd) - (x->fd < y->fd);
+}
+
 const FuseServer *fuse_servers_find(const FuseServers *l, pid_t pid, uint64_t start, int fd) {
-        for (size_t i = 0; i < l->n; i++)
-                if (l->servers[i].pid == pid && l->servers[i].start == start && l->servers[i].fd == fd)
-                        return &l->servers[i];
-        return NULL;
+        const FuseServer key = { .pid = pid, .start = start, .fd = fd };
+
+        return l->n > 0 ? bsearch(&key, l->servers, l->n, sizeof(FuseServer), compare_servers) : NULL;
 }
 
 /* FNV-1a, a number as eight bytes. */
@@ -99,6 +108,8 @@ int fuse_servers_parse(const char *answer, FuseServers *ret) {
                 if (r < 0)
                         return r;
         }
+        if (l.n > 1)
+                qsort(l.servers, l.n, sizeof(FuseServer), compare_servers);
         *ret = l;
         l = (FuseServers) {};
         return 0;

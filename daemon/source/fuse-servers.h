@@ -24,6 +24,7 @@ typedef struct FuseServers {
 } FuseServers;
 
 void fuse_servers_done(FuseServers *l);
+/* In what fuse_servers_parse() has made. */
 const FuseServer *fuse_servers_find(const FuseServers *l, pid_t pid, uint64_t start, int fd);
 
 /* The question names, by a digest, all holders of /dev/fuse and all connections that are known: it is another

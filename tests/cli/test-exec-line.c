@@ -41,6 +41,8 @@ static void prefixes(void) {
         becomes("!!/bin/x", "!!W -- /bin/x");
         becomes("+-/bin/x", "+-W -- /bin/x");
         fails("|/bin/x");
+        becomes("--------------+/bin/x", "--------------+W -- /bin/x");
+        fails("---------------+/bin/x");
 }
 
 static void what_is_quoted_stays_so(void) {

@@ -42,11 +42,11 @@ int client_describe(Client *c _unused_, const char *what _unused_, json_object *
         return 0;
 }
 
-/* Everything that has an id. */
 int client_describe_nested(Client *c, json_object **ret) {
         return client_describe(c, NULL, ret);
 }
 
+/* Everything that has an id. */
 int client_look_up(Client *c _unused_, char **operands _unused_, char ***ret_ids) {
         static const char *const keys[] = { "layers", "processes" };
         char **ids = calloc(1, sizeof(char *));

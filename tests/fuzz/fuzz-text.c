@@ -8,6 +8,7 @@
 #include "cli/operand.h"
 #include "cli/unit-name.h"
 #include "common/ini.h"
+#include "common/json-text.h"
 #include "common/text.h"
 #include "common/value.h"
 #include "tests/fuzz/fuzz.h"
@@ -66,6 +67,29 @@ static void escape_in_json(const char *text) {
         MUST(escaped);
 }
 
+/* What the daemon writes is what json-c reads. */
+static void write_json(const char *text) {
+        _cleanup_free_ char *utf8 = text_to_utf8(text), *written = NULL;
+        char *list[] = { (char *) text, (char *) "", NULL };
+        _cleanup_json_text_ JsonText j = {};
+        json_object *o, *v = NULL;
+
+        json_put_object(&j, NULL);
+        json_put_string(&j, "s", text);
+        json_put_strings(&j, "l", list);
+        json_put_null(&j, "n");
+        json_put_end(&j, '}');
+        MUST(json_text_take(&j, &written) >= 0);
+        for (const char *p = written; *p; p++)
+                MUST((unsigned char) *p >= ' ');
+        o = json_tokener_parse(written);
+        MUST(json_object_object_get_ex(o, "s", &v) && streq(json_object_get_string(v), utf8));
+        MUST(json_object_object_get_ex(o, "l", &v) && json_object_array_length(v) == 2);
+        MUST(streq(json_object_get_string(json_object_array_get_idx(v, 0)), utf8));
+        MUST(json_object_object_get_ex(o, "n", &v) && !v);
+        json_object_put(o);
+}
+
 static void take_values(const char *text) {
         const char *rest = text;
         char *word = NULL;
@@ -119,6 +143,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
         escape(text);
         escape_in_json(text);
+        write_json(text);
         take_values(text);
         take_lines(text);
         make_names(text);
