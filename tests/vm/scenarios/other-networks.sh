@@ -95,6 +95,7 @@ assert_served unix "block:$(cat /sys/block/nbd2/dev)" proven
 assert_served inside "block:$(cat /sys/block/nbd3/dev)" proven
 assert_eq "$(layer_at "$LOWER" .depth_certain)" 1
 oracles
+captured
 
 step "9p and iSCSI over TCP"
 # diod hangs up on whom it has no name for.
@@ -122,6 +123,7 @@ stackd_settled
 assert_served p9 "$(layer_at /mnt/p9 .id)" unique
 assert_served iscsi "block:$(cat "/sys/block/$disk/dev")" unique
 oracles
+captured
 for pid in $(pgrep -x stackd); do
         assert_eq "$(readlink "/proc/$pid/ns/net")" "$(readlink /proc/1/ns/net)" "network namespace of stackd"
 done

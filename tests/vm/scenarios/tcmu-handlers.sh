@@ -74,6 +74,7 @@ file:$LOWER/disc.iso  file          1  /srv/lower                               
 file:$LOWER/zoned.img file          1  /srv/lower                                  -
 TABLE
 oracles
+captured
 wait_for 20 'is_marked "$(main_pid tcmu-runner.service)"'
 verify_io /mnt/qcow 4
 
