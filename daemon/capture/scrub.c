@@ -211,6 +211,25 @@ static int scrub_options(Scrubber *s, char *text) {
         return 0;
 }
 
+/* As what it stands for, which is elsewhere without the escapes; these stay, and so does its length. */
+static int scrub_escaped(Scrubber *s, char *text, size_t length) {
+        _cleanup_free_ char *plain = strndup(text, length), *escaped = NULL;
+        int r;
+
+        if (!plain)
+                return -ENOMEM;
+        text_unescape_octal(plain);
+        r = scrub_part(s, plain, strlen(plain));
+        if (r < 0)
+                return r;
+        escaped = text_escape_octal(plain);
+        if (!escaped)
+                return -ENOMEM;
+        if (strlen(escaped) == length)
+                memcpy(text, escaped, length);
+        return 0;
+}
+
 /* "MAJ:MIN DISKSEQ NQN NSID UUID=..." */
 static int scrub_nvmet(Scrubber *s, char *text) {
         int r = 0;
@@ -219,7 +238,7 @@ static int scrub_nvmet(Scrubber *s, char *text) {
                 size_t n = strcspn(text, " =\n");
 
                 if (word == 2 || word == 4)
-                        r = scrub_part(s, text, n);
+                        r = scrub_escaped(s, text, n);
                 text += n + (text[n] == ' ');
         }
         return r;

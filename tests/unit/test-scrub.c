@@ -46,20 +46,26 @@ static void check_pair(const char *wwid) {
 }
 
 /* So does what the question about an NVMe disk names. */
-static void test_nvme_identities_go_on_matching(void) {
-        static const char nqn[] = "nqn.2014-08.org.example:S5GXNX0T123456", uuid[] = "d2e0422b-e2a5-4efa-9429-e8dbe5425f08";
+static void check_nvme(const char *nqn) {
+        static const char uuid[] = "d2e0422b-e2a5-4efa-9429-e8dbe5425f08";
         _cleanup_(scrubber_freep) Scrubber *s = scrubber_new();
-        _cleanup_free_ char *new_nqn = NULL, *new_uuid = NULL, *answers = NULL, *new_answers = NULL, *expected = NULL;
+        _cleanup_free_ char *escaped = text_escape_octal(nqn), *new_escaped = NULL, *new_nqn = NULL, *new_uuid = NULL, *answers = NULL, *new_answers = NULL, *expected = NULL;
 
         CHECK(s);
         new_nqn = scrubbed(s, "sys/devices/virtual/nvme-subsystem/nvme-subsys0/subsysnqn", nqn);
         new_uuid = scrubbed(s, "sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1/uuid", uuid);
         check_replaced(nqn, new_nqn);
         check_replaced(uuid, new_uuid);
-        answers = text_format("dm 252:0 1=linear 8:0\nnvmet 259:1 15 %s 12345678 %s=/srv/nvmet 1 2 3\n", nqn, uuid);
+        answers = text_format("dm 252:0 1=linear 8:0\nnvmet 259:1 15 %s 12345678 %s=/srv/nvmet 1 2 3\n", escaped, uuid);
+        new_escaped = text_escape_octal(new_nqn);
         new_answers = scrubbed(s, "run/stackd/probes", answers);
-        expected = text_format("dm 252:0 1=linear 8:0\nnvmet 259:1 15 %s 12345678 %s=/srv/nvmet 1 2 3\n", new_nqn, new_uuid);
+        expected = text_format("dm 252:0 1=linear 8:0\nnvmet 259:1 15 %s 12345678 %s=/srv/nvmet 1 2 3\n", new_escaped, new_uuid);
         CHECK(expected && streq(new_answers, expected));
+}
+
+static void test_nvme_identities_go_on_matching(void) {
+        check_nvme("nqn.2014-08.org.example:S5GXNX0T123456");
+        check_nvme("some name: 0123456789 of it");
 }
 
 static void test_wwids_go_on_matching(void) {
