@@ -105,6 +105,9 @@ if [[ -x $UBLK ]] && modprobe --quiet ublk_drv; then
         step "ublk: its server dies"
         systemd-run --quiet --collect --unit=zoo-ublk "$UBLK" serve 0 "$LOWER/second.img"
         told 20 "$(serves ublk-server)"
+        # One that dies while the kernel is still reading the partition table deadlocks the driver.
+        wait_for 20 '[[ -b /dev/ublkb0 ]]'
+        udevadm settle
         systemctl kill --signal=KILL zoo-ublk
         told 20 "$(serves ublk-server) | not"
         told 20 "$(gone ublkb0)"
