@@ -4,6 +4,7 @@
 # What comes, changes and goes reaches the graph by events: nothing asks stackd to look. Then events that are lost, and
 # none at all.
 #
+# by hand: it has been seen as far as the nbd; what follows has not run yet
 # timeout: 400
 # disks: 1
 # needs: stackd
@@ -105,6 +106,9 @@ if [[ -x $UBLK ]] && modprobe --quiet ublk_drv; then
         step "ublk: its server dies"
         systemd-run --quiet --collect --unit=zoo-ublk "$UBLK" serve 0 "$LOWER/second.img"
         told 20 "$(serves ublk-server)"
+        # One that dies while the kernel is still reading the partition table deadlocks the driver.
+        wait_for 20 '[[ -b /dev/ublkb0 ]]'
+        udevadm settle
         systemctl kill --signal=KILL zoo-ublk
         told 20 "$(serves ublk-server) | not"
         told 20 "$(gone ublkb0)"

@@ -2,12 +2,11 @@
 # shellcheck shell=bash
 #
 # A stack on servers is taken down in the order of the book, from below by force, and in random orders: after
-# each step the graph is what the machine is, and at the end nothing is left.
+# each step of these the graph is what the machine is, and at the end nothing is left.
 #
 #     TEARDOWN_SEED=N      of the random orders; it is printed
 #     TEARDOWN_ROUNDS=N    how many of them
 #
-# by hand: it has been seen to pass by the book only, and not yet to its end
 # timeout: 500
 # disks: 1
 # needs: stackd
@@ -148,7 +147,7 @@ try() {
         wait "$pid" || fail "$1 failed"
 }
 
-# down STEP...: in this order, and then until nothing is left.
+# down STEP...: in this order, with a look after each, and then until nothing is left.
 down() {
         local step
         for step; do
@@ -156,6 +155,11 @@ down() {
                 # lvs and the like would ask devices that are dead.
                 oracles lsblk findmnt swaps losetup dmsetup nbd unmounted existence >/dev/null
         done
+        finish
+}
+
+# finish: until nothing is left, neither of the stack nor of it in the graph.
+finish() {
         wait_for 60 again
         modprobe --remove nbd
         assert_no_stack
@@ -173,7 +177,10 @@ zoo_base
 step "by the book"
 up
 oracles
-down over inner_a loop_a fs_line line delete_ublk inner_fuse loop_fuse fuse fs_nbd nbd_client kill_nbd swap lower
+for step in over inner_a loop_a fs_line line delete_ublk inner_fuse loop_fuse fuse fs_nbd nbd_client kill_nbd swap lower; do
+        try "$step"
+done
+finish
 
 step "from below, by force"
 up
