@@ -11,7 +11,7 @@ import subprocess
 
 import bench
 
-SIZES = (625, 2500, 10000)
+SIZES = bench.sizes(625, 2500, 10000)
 ROOT = pathlib.Path("/mnt/root")
 
 

@@ -4,7 +4,7 @@
 
 import bench
 
-SIZES = (1250, 5000, 20000)
+SIZES = bench.sizes(1250, 5000, 20000)
 COMMANDS = {
     "stackctl": [bench.STACKCTL, "--direct", "--no-pager", "status"],
     "stackctl --json": [bench.STACKCTL, "--direct", "--json=short", "status"],

@@ -7,7 +7,7 @@ import signal
 
 import bench
 
-SIZES = (320, 1250, 5000)
+SIZES = bench.sizes(320, 1250, 5000)
 DESCRIPTORS = 50
 COMMANDS = {
     "stackctl": [bench.STACKCTL, "--direct", "--no-pager", "status"],
