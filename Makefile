@@ -15,7 +15,7 @@ help:
 	@echo 'make check      what needs no guest, with gcc and fewer rounds: under two minutes'
 	@echo 'make vm-test    the scenarios in guests; SCENARIO=name for one of them, SUITE=bookworm|trixie|sid (root)'
 	@echo 'make proof      stacks that hang without stackd, and complete with it; RUNS=10, PROOF=name, SUITE=name (root, hours)'
-	@echo 'make bench      measure'
+	@echo 'make bench      measure with thousands of mounts, devices and processes (root; half an hour)'
 	@echo 'make fuzz       let fuzzers run over tests/fuzz/corpus/; FUZZ=name for one of them, SECONDS=60 for each'
 	@echo 'make install    install; DESTDIR= as ever'
 	@echo 'make deps       install the packages that all of these need (root, Debian 12 or 13)'
@@ -50,6 +50,9 @@ proof:
 bench: all
 	@tools/install-deps bench
 	@meson test -C build --benchmark --no-rebuild --verbose --num-processes 1
+	@printf '\n| what | here | beside it | ratio | at most | reached |\n| --- | --- | --- | --- | --- | --- |\n'
+	@cat build/tests/bench/*.txt
+	@ls build/tests/bench/*.svg
 
 fuzz:
 	@tests/fuzz/run $(or $(SECONDS),60) $(FUZZ)

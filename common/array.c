@@ -10,7 +10,8 @@ int array_reserve(void **array, size_t *capacity, size_t need, size_t size) {
 
         if (need <= *capacity)
                 return 0;
-        n = *capacity < 8 ? 8 : *capacity * 2;
+        /* There are thousands of arrays that never hold more than one or two: what a layer stands on, who says so. */
+        n = *capacity < 2 ? 2 : *capacity * 2;
         if (n < need)
                 n = need;
         p = reallocarray(*array, n, size);

@@ -93,6 +93,30 @@ int text_to_devno(const char *s, dev_t *ret) {
         return 0;
 }
 
+static char *put_number(char *end, unsigned value) {
+        do
+                *--end = (char) ('0' + value % 10);
+        while ((value /= 10) > 0);
+        return end;
+}
+
+/* Several times for each layer, hence not by printf(). */
+char *text_of_devno(const char *prefix, dev_t device) {
+        char number[24], *p = number + sizeof(number), *s;
+        size_t n = strlen(prefix);
+
+        *--p = 0;
+        p = put_number(p, minor(device));
+        *--p = ':';
+        p = put_number(p, major(device));
+        s = malloc(n + (size_t) (number + sizeof(number) - p));
+        if (!s)
+                return NULL;
+        memcpy(s, prefix, n);
+        memcpy(s + n, p, (size_t) (number + sizeof(number) - p));
+        return s;
+}
+
 /* There is room for the next power of two of n + 1 pointers: nobody has to keep how much. */
 int strv_append(char ***l, size_t *n, const char *s) {
         char **p = *l, *copy = strdup(s);

@@ -31,6 +31,8 @@ int text_to_u64(const char *s, int base, uint64_t *ret);
 int text_to_pid(const char *s, pid_t *ret);
 /* "MAJ:MIN". */
 int text_to_devno(const char *s, dev_t *ret);
+/* The same with something before it; owned by the caller, NULL when out of memory. */
+char *text_of_devno(const char *prefix, dev_t device);
 
 /* Appends a copy of s; n is the number of strings present. A list that is not empty was made by this function. 0 or
  * -ENOMEM. */

@@ -129,7 +129,7 @@ int sysroot_open_at(const Sysroot *s, SysrootArea area, const char *path, int fl
 
 static int read_link(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
         _cleanup_close_ int fd = -1;
-        struct stat st;
+        int r;
 
         if (s->fds[area] < 0)
                 return -ENOENT;
@@ -138,9 +138,8 @@ static int read_link(const Sysroot *s, SysrootArea area, const char *path, char 
         fd = open_in(s->fds[area], path, O_PATH | O_NOFOLLOW, false);
         if (fd < 0)
                 return fd;
-        if (fstat(fd, &st) < 0)
-                return -errno;
-        return S_ISLNK(st.st_mode) ? file_readlink(fd, "", ret) : -EINVAL;
+        r = file_readlink(fd, "", ret);
+        return r == -ENOENT ? -EINVAL : r; /* so says the kernel of a descriptor that is no link */
 }
 
 /* ---- recording ---- */

@@ -26,6 +26,7 @@ void block_table_done(BlockTable *t) {
         free(t->blocks);
         hashmap_free(t->by_name);
         hashmap_free(t->by_dm_name);
+        free(t->by_device);
         *t = (BlockTable) {};
 }
 
@@ -41,7 +42,8 @@ static int read_u64(const Sysroot *s, const Block *b, const char *attribute, uin
         return r < 0 ? r : text_to_u64(text, 10, ret);
 }
 
-/* 'entry' (in class/block, or dev/block) links to ".../block/DISK" or ".../block/DISK/PARTITION". */
+/* 'entry' (in dev/block, or class/block) links to ".../block/DISK", ".../block/DISK/PARTITION", or, of an NVMe device,
+ * ".../nvme0/DISK" and what is below. */
 static int read_place(const Sysroot *s, const char *entry, Block *b) {
         _cleanup_free_ char *link = NULL;
         char *p, *parent;
@@ -61,12 +63,18 @@ static int read_place(const Sysroot *s, const char *entry, Block *b) {
         b->name = strdup(p);
         if (!b->directory || !b->name)
                 return -ENOMEM;
-        if (parent && sysroot_exists(s, AREA_SYS, PATH("%s/partition", b->directory))) {
+        if (parent && !streq(parent, "/block") && sysroot_exists(s, AREA_SYS, PATH("%s/partition", b->directory))) {
                 b->parent = strdup(parent + 1);
                 if (!b->parent)
                         return -ENOMEM;
         }
         return 0;
+}
+
+/* Only device-mapper, md and bcache take others as their slaves (block/holder.c), and are made by no bus. */
+static bool may_have_slaves(const Block *b) {
+        return startswith(b->directory, "devices/virtual/") && !startswith(b->name, "loop") && !startswith(b->name, "nbd") &&
+                !startswith(b->name, "zram");
 }
 
 static int read_kind(const Sysroot *s, Block *b) {
@@ -83,57 +91,73 @@ static int read_kind(const Sysroot *s, Block *b) {
         return 0;
 }
 
-static int block_read(const Sysroot *s, const char *entry, Block *b) {
-        _cleanup_free_ char *devno = NULL;
+/* In dev/block the name of the entry is the number. */
+static int read_number(const Sysroot *s, const char *name, Block *b) {
+        _cleanup_free_ char *number = NULL;
         int r;
 
-        r = read_place(s, entry, b);
-        if (r < 0)
-                return r;
-        r = read_text(s, b, "dev", &devno);
-        if (r < 0)
-                return r;
-        r = text_to_devno(devno, &b->device);
+        if (text_to_devno(name, &b->device) >= 0)
+                return 0;
+        r = read_text(s, b, "dev", &number);
+        return r < 0 ? r : text_to_devno(number, &b->device);
+}
+
+static int block_read(const Sysroot *s, const char *directory, const char *name, Block *b) {
+        int r;
+
+        r = read_place(s, PATH("%s/%s", directory, name), b);
+        if (r >= 0)
+                r = read_number(s, name, b);
         if (r < 0)
                 return r;
         if (read_u64(s, b, "size", &b->size) >= 0)
                 b->size *= 512; /* sectors: Documentation/ABI/stable/sysfs-block */
-        (void) read_u64(s, b, "diskseq", &b->diskseq);
         if (b->parent)
                 return 0;
-        r = sysroot_list(s, AREA_SYS, PATH("%s/slaves", b->directory), &b->slaves);
+        (void) read_u64(s, b, "diskseq", &b->diskseq);
+        r = may_have_slaves(b) ? sysroot_list(s, AREA_SYS, PATH("%s/slaves", b->directory), &b->slaves) : 0;
         return r == -ENOMEM ? r : read_kind(s, b);
+}
+
+static int compare_device(const void *a, const void *b) {
+        const Block *x = *(const Block *const *) a, *y = *(const Block *const *) b;
+
+        return (x->device > y->device) - (x->device < y->device);
 }
 
 static int index_blocks(BlockTable *t) {
         t->by_name = hashmap_new();
         t->by_dm_name = hashmap_new();
-        if (!t->by_name || !t->by_dm_name)
+        t->by_device = malloc((t->n + 1) * sizeof(const Block *));
+        if (!t->by_name || !t->by_dm_name || !t->by_device)
                 return -ENOMEM;
         for (size_t i = 0; i < t->n; i++) {
                 int r;
 
+                t->by_device[i] = &t->blocks[i];
                 r = hashmap_put(t->by_name, t->blocks[i].name, &t->blocks[i]);
                 if (r >= 0 && t->blocks[i].dm_name)
                         r = hashmap_put(t->by_dm_name, t->blocks[i].dm_name, &t->blocks[i]);
                 if (r == -ENOMEM)
                         return r;
         }
+        if (t->n > 1)
+                qsort(t->by_device, t->n, sizeof(const Block *), compare_device);
         return 0;
 }
 
 int block_table_read(const Sysroot *s, BlockTable *ret) {
         _cleanup_(block_table_done) BlockTable t = {};
         _cleanup_strv_free_ char **names = NULL;
-        const char *directory = "class/block";
+        const char *directory = "dev/block";
         int r;
 
         r = sysroot_list(s, AREA_SYS, directory, &names);
         if (r >= 0 && !names[0]) {
-                /* What was captured for "lsblk --sysroot" has only this one. */
+                /* Captures of earlier versions have only this one. */
                 strv_free(names);
                 names = NULL;
-                directory = "dev/block";
+                directory = "class/block";
                 r = sysroot_list(s, AREA_SYS, directory, &names);
         }
         if (r < 0)
@@ -141,7 +165,7 @@ int block_table_read(const Sysroot *s, BlockTable *ret) {
         for (char **name = names; *name; name++) {
                 Block b = {};
 
-                r = block_read(s, PATH("%s/%s", directory, *name), &b);
+                r = block_read(s, directory, *name, &b);
                 if (r >= 0)
                         r = ARRAY_APPEND(t.blocks, t.n, t.capacity, b);
                 if (r < 0)
@@ -163,10 +187,10 @@ const Block *block_table_find(const BlockTable *t, const char *name) {
 }
 
 const Block *block_table_find_device(const BlockTable *t, dev_t device) {
-        for (size_t i = 0; i < t->n; i++)
-                if (t->blocks[i].device == device)
-                        return &t->blocks[i];
-        return NULL;
+        const Block key = { .device = device }, *of_key = &key, **found;
+
+        found = t->by_device ? bsearch(&of_key, t->by_device, t->n, sizeof(const Block *), compare_device) : NULL;
+        return found ? *found : NULL;
 }
 
 const Block *block_table_find_path(const BlockTable *t, const char *path) {

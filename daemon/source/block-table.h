@@ -29,6 +29,7 @@ typedef struct BlockTable {
         size_t n, capacity;
         Hashmap *by_name;
         Hashmap *by_dm_name;
+        const Block **by_device; /* sorted by number */
         bool incomplete; /* some device could not be read */
 } BlockTable;
 

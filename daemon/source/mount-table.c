@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
-#include <libmount.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "common/file.h"
@@ -10,13 +10,16 @@
 #include "daemon/source/namespaces.h"
 
 void mount_done(Mount *m) {
-        free(m->root);
-        free(m->target);
-        free(m->type);
-        free(m->source);
+        if (!m->line) {
+                free(m->root);
+                free(m->target);
+                free(m->type);
+                free(m->source);
+                free(m->flags);
+                free(m->options);
+        }
+        free(m->line);
         free(m->uuid);
-        free(m->flags);
-        free(m->options);
         free(m->raw_options);
 }
 
@@ -32,54 +35,91 @@ void mount_table_done(MountTable *t) {
         *t = (MountTable) {};
 }
 
-/* A line that does not parse must not hide the others; libmount would end there. */
-static int ignore_bad_line(struct libmnt_table *tb _unused_, const char *file _unused_, int line _unused_) {
+/* ---- a line of the table ---- */
+
+/* The next word, ended in place. A word may be empty where two blanks follow one another: so is a source that is an empty
+ * text. NULL where the line has ended. */
+static char *take_word(char **rest) {
+        char *word = *rest, *end = word ? strchr(word, ' ') : NULL;
+
+        if (end)
+                *end++ = 0;
+        *rest = end;
+        return word;
+}
+
+static bool take_number(char **rest, int *ret) {
+        const char *word = take_word(rest);
+        uint64_t value;
+
+        if (!word || text_to_u64(word, 10, &value) < 0 || value > INT_MAX)
+                return false;
+        *ret = (int) value;
+        return true;
+}
+
+static char *unescaped(char *word) {
+        if (word && strchr(word, '\\'))
+                text_unescape_octal(word);
+        return word;
+}
+
+/* "ID PARENT MAJ:MIN ROOT TARGET FLAGS [FIELD...] - TYPE SOURCE OPTIONS". 1, 0 where it is something else, or -ENOMEM. */
+static int parse_line(char *line, Mount *m) {
+        char *rest = line, *field;
+        const char *device;
+
+        if (!take_number(&rest, &m->id) || !take_number(&rest, &m->parent))
+                return 0;
+        device = take_word(&rest);
+        if (!device || text_to_devno(device, &m->device) < 0)
+                return 0;
+        m->root = unescaped(take_word(&rest));
+        m->target = unescaped(take_word(&rest));
+        m->flags = unescaped(take_word(&rest));
+        do
+                field = take_word(&rest);
+        while (field && !streq(field, "-"));
+        m->type = unescaped(take_word(&rest));
+        m->source = unescaped(take_word(&rest));
+        m->options = take_word(&rest);
+        if (!m->options || !m->options[0] || !m->target[0])
+                return 0;
+        if (streq(m->type, "overlay")) {
+                m->raw_options = strdup(m->options);
+                if (!m->raw_options)
+                        return -ENOMEM;
+        }
+        unescaped(m->options);
         return 1;
 }
 
-static int take_mount(MountTable *t, struct libmnt_fs *fs, unsigned space) {
-        Mount m = {
-                .id = mnt_fs_get_id(fs),
-                .parent = mnt_fs_get_parent_id(fs),
-                .device = mnt_fs_get_devno(fs),
-                .space = space,
-                .root = strdup(mnt_fs_get_root(fs) ?: "/"),
-                .target = strdup(mnt_fs_get_target(fs) ?: ""),
-                .type = strdup(mnt_fs_get_fstype(fs) ?: ""),
-                .source = strdup(mnt_fs_get_source(fs) ?: ""),
-                .flags = strdup(mnt_fs_get_vfs_options(fs) ?: ""),
-                .options = strdup(mnt_fs_get_fs_options(fs) ?: ""),
-        };
-        int r = -ENOMEM;
+static int take_line(MountTable *t, const char *line, size_t n) {
+        Mount m = { .line = strndup(line, n), .space = t->n_spaces };
+        int r;
 
-        if (m.root && m.target && m.type && m.source && m.flags && m.options)
-                r = ARRAY_APPEND(t->mounts, t->n, t->capacity, m);
-        if (r < 0)
+        r = m.line ? parse_line(m.line, &m) : -ENOMEM;
+        if (r > 0)
+                r = ARRAY_APPEND(t->mounts, t->n, t->capacity, m) < 0 ? -ENOMEM : 1;
+        if (r <= 0)
                 mount_done(&m);
-        return r;
+        return r < 0 ? r : 0;
 }
 
-/* "ID PARENT ... - overlay SOURCE OPTIONS". Lines and mounts have the same order, but for lines that libmount did not take. */
-static int take_raw_options(MountTable *t, size_t first, const char *text) {
-        for (const char *line = text, *next; *line; line = next) {
+static int take_text(MountTable *t, const char *text) {
+        for (const char *line = text; *line;) {
                 size_t n = strcspn(line, "\n");
-                const char *p = memmem(line, n, " - overlay ", strlen(" - overlay "));
-                int id = atoi(line);
+                int r;
 
-                next = line + n + (line[n] == '\n');
-                if (p)
-                        p = memchr(p + strlen(" - overlay "), ' ', line + n - p - strlen(" - overlay "));
-                for (size_t i = first; p && i < t->n; i++)
-                        if (t->mounts[i].id == id) {
-                                t->mounts[i].raw_options = strndup(p + 1, line + n - p - 1);
-                                if (!t->mounts[i].raw_options)
-                                        return -ENOMEM;
-                                first = i + 1;
-                                break;
-                        }
+                r = take_line(t, line, n);
+                if (r < 0)
+                        return r;
+                line += n + (line[n] == '\n');
         }
         return 0;
 }
+
+/* ---- namespaces ---- */
 
 static int add_space(MountTable *t, pid_t pid) {
         pid_t *pids = reallocarray(t->space_pids, t->n_spaces + 1, sizeof(pid_t));
@@ -94,35 +134,14 @@ static int add_space(MountTable *t, pid_t pid) {
 static int read_namespace(const Sysroot *s, pid_t pid, MountTable *t) {
         const char *path = pid > 0 ? PATH("%d/mountinfo", pid) : "self/mountinfo";
         _cleanup_free_ char *text = NULL;
-        _cleanup_fclose_ FILE *f = NULL;
-        size_t first = t->n;
-        struct libmnt_iter *iter;
-        struct libmnt_table *tb;
-        struct libmnt_fs *fs;
         int r;
 
         r = sysroot_read(s, AREA_PROC, path, &text);
         if (r < 0)
                 return r;
         if (!text[0])
-                return 0; /* fmemopen() refuses an empty buffer; a namespace without mounts exists */
-        f = fmemopen(text, strlen(text), "re");
-        if (!f)
-                return -errno;
-        tb = mnt_new_table();
-        iter = mnt_new_iter(MNT_ITER_FORWARD);
-        if (!tb || !iter)
-                r = -ENOMEM;
-        else {
-                mnt_table_set_parser_errcb(tb, ignore_bad_line);
-                r = mnt_table_parse_stream(tb, f, "mountinfo");
-        }
-        while (r == 0 && mnt_table_next_fs(tb, iter, &fs) == 0)
-                r = take_mount(t, fs, t->n_spaces);
-        mnt_free_iter(iter);
-        mnt_unref_table(tb);
-        if (r >= 0)
-                r = take_raw_options(t, first, text);
+                return 0; /* a namespace without mounts exists */
+        r = take_text(t, text);
         return r < 0 ? r : add_space(t, pid);
 }
 

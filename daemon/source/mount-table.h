@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* All mounts of all mount namespaces, as /proc/PID/mountinfo tells them, parsed by libmount; and the file systems
+/* All mounts of all mount namespaces, as /proc/PID/mountinfo tells them (proc_pid_mountinfo(5)); and the file systems
  * that are mounted nowhere (any more) and live all the same, each as one entry (daemon/source/unmounted.h). */
 
 #include <limits.h>
@@ -15,6 +15,7 @@
 #define SPACE_NONE UINT_MAX
 
 typedef struct Mount {
+        char *line; /* in which the texts from 'root' to 'options' stand; NULL where each has memory of its own */
         int id, parent; /* -1 where it is mounted nowhere */
         dev_t device;   /* of the superblock; 0 where nobody tells */
         unsigned space; /* number of the mount namespace; 0 is that of pid 1; SPACE_NONE: mounted nowhere */

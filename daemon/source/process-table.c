@@ -284,8 +284,20 @@ static uint64_t socket_inode(const char *link) {
         return number ? strtoull(number, NULL, 10) : 0;
 }
 
+/* Of a process with thousands of descriptors, hence not by the whole path each time. */
+static int peek_file(const Sysroot *s, const FilesPlace *place, int directory, int fd, char **ret) {
+        char name[16];
+        int r;
+
+        snprintf(name, sizeof(name), "%d", fd);
+        r = directory < 0 ? -EBADF : file_readlink(directory, name, ret);
+        /* That it may not be read is to be recorded. */
+        return r < 0 && r != -ENOENT ? sysroot_peek_link(s, AREA_PROC, PATH("%s/fd/%d", place->path, fd), ret) : r;
+}
+
 static int scan_process(const Sysroot *s, const MountTable *mounts, bool sockets, pid_t pid, ProcessTable *t) {
         _cleanup_free_ int *fds = NULL;
+        _cleanup_close_ int directory = -1;
         FilesPlace place;
         size_t n, taken;
         int r;
@@ -293,13 +305,14 @@ static int scan_process(const Sysroot *s, const MountTable *mounts, bool sockets
         r = list_files(s, pid, &place, &fds, &n);
         if (r < 0)
                 return r;
+        directory = n > 0 ? sysroot_open_at(s, AREA_PROC, PATH("%s/fd", place.path), O_PATH | O_DIRECTORY) : -1;
         for (size_t i = 0; i < n; i++) {
                 _cleanup_free_ char *link = NULL;
                 bool socket;
                 const char *device;
                 char array[32];
 
-                r = sysroot_peek_link(s, AREA_PROC, PATH("%s/fd/%d", place.path, fds[i]), &link);
+                r = peek_file(s, &place, directory, fds[i], &link);
                 if (r < 0) {
                         if (r == -ENOENT)
                                 continue;

@@ -247,7 +247,7 @@ bool is_system_socket(const Socket *socket) {
 }
 
 char *filesystem_id(dev_t device) {
-        return text_format("fs:%u:%u", major(device), minor(device));
+        return text_of_devno("fs:", device);
 }
 
 /* A btrfs that is mounted nowhere has a number, too, but nobody tells it. */
@@ -256,7 +256,7 @@ char *mount_filesystem_id(const Mount *m) {
 }
 
 char *block_id(dev_t device) {
-        return text_format("block:%u:%u", major(device), minor(device));
+        return text_of_devno("block:", device);
 }
 
 int scan_add_file(
@@ -336,7 +336,7 @@ int scan_add_unlisted(Scan *s, FactSet *f, const Block *b, const char *evidence)
 
         n.type = strdup("unknown");
         n.name = strdup(b->name);
-        n.device = text_format("%u:%u", major(b->device), minor(b->device));
+        n.device = text_of_devno("", b->device);
         n.incomplete = strdup(UNMOUNTED);
         if (!id || !lower || !n.id || !n.type || !n.name || !n.device || !n.incomplete)
                 return -ENOMEM;

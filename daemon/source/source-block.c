@@ -67,7 +67,7 @@ static int describe(Scan *s, const Block *b, NodeFact *n) {
 
         n->id = block_id(b->device);
         n->name = strdup(b->name);
-        n->device = text_format("%u:%u", major(b->device), minor(b->device));
+        n->device = text_of_devno("", b->device);
         n->size = b->size;
         if (!n->id || !n->name || !n->device)
                 return -ENOMEM;

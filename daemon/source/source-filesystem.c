@@ -123,7 +123,7 @@ static int add_filesystem(Scan *s, FactSet *f, size_t first, size_t n) {
         node.id = mount_filesystem_id(m);
         node.type = strdup(m->type);
         node.name = strdup(m->source);
-        node.device = m->device != 0 ? text_format("%u:%u", major(m->device), minor(m->device)) : NULL;
+        node.device = m->device != 0 ? text_of_devno("", m->device) : NULL;
         if (!id || !node.id || !node.type || !node.name || (m->device != 0 && !node.device))
                 return -ENOMEM;
         r = collect_targets(&s->mounts, first, n, &node.mounts);

@@ -7,7 +7,7 @@ import signal
 
 import bench
 
-SIZES = (320, 1250, 5000)
+SIZES = bench.sizes(320, 1250, 5000)
 DESCRIPTORS = 50
 COMMANDS = {
     "stackctl": [bench.STACKCTL, "--direct", "--no-pager", "status"],
@@ -44,7 +44,9 @@ def main():
     most, fewer = SIZES[-1], SIZES[-2]
     for name in commands:
         if name != "stackctl":
-            bench.row(f"{most:,} processes with {DESCRIPTORS} descriptors, status", costs["stackctl"][most].wall, (name, costs[name][most].wall), 1 / 5)
+            label = f"{most:,} processes with {DESCRIPTORS} descriptors, status"
+            bench.row(label, costs["stackctl"][most].wall, (name, costs[name][most].wall), 1 / 5)
+            bench.row(label + ", processors' time", costs["stackctl"][most].cpu, (name, costs[name][most].cpu), 1 / 5)
     bench.row(f"{most:,} processes with {DESCRIPTORS} descriptors, status", costs["stackctl"][most].wall,
               (f"with {fewer:,}", costs["stackctl"][fewer].wall), 4.5)
     bench.plot("processes", f"Finding a server among N processes with {DESCRIPTORS} descriptors", "ms",

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <sys/sysmacros.h>
+
 #include "daemon/source/scan.h"
 #include "tests/unit/fake-root.h"
 
@@ -51,6 +53,43 @@ static void an_initrd(void) {
 static void nonsense(void) {
         CHECK(leads_to(M(20, 21, "/") M(21, 20, "/"), "/f", 0));
         CHECK(leads_to(M(20, 1, "/") "garbage\n" M(21, 20, "/mnt"), "/mnt/f", 21));
+}
+
+static const Mount *only_mount(FakeRoot *f, const char *line, MountTable *ret) {
+        fake_file(f, "proc/1/mountinfo", line);
+        fake_link(f, "proc/1/ns/mnt", "mnt:[1]");
+        CHECK(mount_table_read(f->root, ret) == 0 && ret->n == 1);
+        return &ret->mounts[0];
+}
+
+static void fields(void) {
+        _cleanup_fake_root_ FakeRoot f = fake_root_make(), g = fake_root_make();
+        _cleanup_(mount_table_done) MountTable t = {}, u = {};
+        const Mount *m = only_mount(&f, "36 35 98:7 /sub\\040dir /mnt/a\\134b rw,noatime shared:1 master:2 - fuse.x \\043src rw,user_id=0\n", &t);
+
+        CHECK(m->id == 36 && m->parent == 35 && m->device == makedev(98, 7) && m->space == 0);
+        CHECK(streq(m->root, "/sub dir") && streq(m->target, "/mnt/a\\b") && streq(m->flags, "rw,noatime"));
+        CHECK(streq(m->type, "fuse.x") && streq(m->source, "#src") && streq(m->options, "rw,user_id=0") && !m->raw_options);
+
+        /* An empty source, and escapes that mean something to who takes the options of an overlay apart. */
+        m = only_mount(&g, "36 35 0:7 / / rw - overlay  rw,lowerdir=/a\\054b\n", &u);
+        CHECK(streq(m->source, "") && streq(m->options, "rw,lowerdir=/a,b") && streq(m->raw_options, "rw,lowerdir=/a\\054b"));
+}
+
+/* Nothing of a line that no kernel writes is taken, and all of the others. */
+static void bad_lines(void) {
+        static const char *const bad[] = {
+                "", " ", "x 35 0:1 / /m rw - t s rw", "-36 35 0:1 / /m rw - t s rw", "99999999999 35 0:1 / /m rw - t s rw",
+                "36 35 0 / /m rw - t s rw", "36 35 0:1 / /m rw t s rw", "36 35 0:1 / /m rw - t s", "36 35 0:1 / /m rw - t s ",
+                "36 35 0:1 /  rw - t s rw", "36 35 0:1 / /m rw -", "36 35 0:1",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                _cleanup_fake_root_ FakeRoot f = fake_root_make();
+                _cleanup_(mount_table_done) MountTable t = {};
+
+                CHECK(only_mount(&f, PATH("%s\n" M(20, 1, "/") "%s", bad[i], bad[i]), &t)->id == 20);
+        }
 }
 
 static void other_namespaces(void) {
@@ -109,4 +148,5 @@ static void a_source_proves_nothing(void) {
         scan_done(&s);
 }
 
-TEST_MAIN(TEST(resolve), TEST(overmounts), TEST(an_initrd), TEST(nonsense), TEST(other_namespaces), TEST(changed_roots), TEST(a_source_proves_nothing))
+TEST_MAIN(TEST(resolve), TEST(overmounts), TEST(an_initrd), TEST(nonsense), TEST(fields), TEST(bad_lines),
+          TEST(other_namespaces), TEST(changed_roots), TEST(a_source_proves_nothing))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <limits.h>
 #include <sys/sysmacros.h>
 
 #include "common/text.h"
@@ -73,6 +74,17 @@ static void test_noncharacters(void) {
         CHECK(out && streq(out, "\\xef\\xbf\\xbe" "\\xef\\xb7\\x90" "\\xf0\\x9f\\xbf\\xbf" "\xef\xbf\xbd"));
 }
 
+static void test_numbers_of_devices(void) {
+        const dev_t devices[] = { 0, makedev(0, 7), makedev(253, 12), makedev(0xfff, 0xfffff), makedev(UINT_MAX, UINT_MAX) };
+        static const char *const texts[] = { "x0:0", "x0:7", "x253:12", "x4095:1048575", "x4294967295:4294967295" };
+
+        for (size_t i = 0; i < ELEMENTSOF(devices); i++) {
+                _cleanup_free_ char *text = text_of_devno("x", devices[i]);
+
+                CHECK(text && streq(text, texts[i]));
+        }
+}
+
 /* Under a sanitizer a list that is written beyond its room shows. */
 static void test_list_grows(void) {
         _cleanup_strv_free_ char **l = NULL;
@@ -85,4 +97,4 @@ static void test_list_grows(void) {
 }
 
 TEST_MAIN(TEST(test_numbers_are_strict), TEST(test_path_is_below), TEST(test_escape), TEST(test_utf8), TEST(test_noncharacters),
-          TEST(test_list_grows))
+          TEST(test_numbers_of_devices), TEST(test_list_grows))
