@@ -629,6 +629,12 @@ const Action *executor_last(const Executor *x, const Action *a) {
         return NULL;
 }
 
+const Action *executor_failed(const Executor *x, const Action *a) {
+        const Action *last = executor_last(x, a);
+
+        return last && last->state == ACTION_FAILED && last->undo == a->undo && streq(last->to, a->to) ? last : NULL;
+}
+
 int executor_new(
                 sd_event *event,
                 const char *marker,

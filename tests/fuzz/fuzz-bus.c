@@ -107,7 +107,7 @@ static void make_graph(void) {
         MUST(factset_add_edge(f, "file:0:40:/a\xff (deleted)", "fs:0:40", ROLE_BACKING, CERTAINTY_PROVEN, 0, "c") >= 0);
         graph = graph_new();
         MUST(graph && graph_replace(graph, 0, f, &c) >= 0 && analysis_update(&analysis, &c) >= 0);
-        MUST(hazard_list_find(&hazards, &analysis, graph) >= 0 && hazards.n > 0);
+        MUST(hazard_list_find(&hazards, &analysis, graph, &(State) {}) >= 0 && hazards.n > 0);
 }
 
 static void end(void) {
