@@ -24,6 +24,7 @@ static const Verb verbs[] = {
         { "status", 0, 1, verb_status, "[WHAT]", "The stacks as trees, with depth, protection and hazards" },
         { "list", 1, 1, verb_list, "layers|processes|hazards", "One of them as a table" },
         { "show", 1, -1, verb_show, "WHAT...", "Every property of a layer or process" },
+        { "explain", 1, -1, verb_explain, "WHAT...", "Why it has its depth, and what was chosen and done" },
         { "check", 0, 0, verb_check, "", "Hazards, worst first; exit status 1 for more than notices" },
         { "plan", 0, -1, verb_plan, "[WHAT...]", "What would be changed, and why; changes nothing" },
         { "apply", 0, -1, verb_apply, "[WHAT...]", "Protect what needs it" },

@@ -75,6 +75,14 @@ static uint64_t now_usec(Executor *x) {
         return usec;
 }
 
+/* As people tell the time. */
+static uint64_t time_usec(Executor *x) {
+        uint64_t usec = 0;
+
+        (void) sd_event_now(x->event, CLOCK_REALTIME, &usec);
+        return usec;
+}
+
 /* ---- failures ---- */
 
 static Failure *failure_find(Executor *x, const Action *a) {
@@ -277,6 +285,7 @@ static void job_finish(Job *j, DeedStatus status) {
         Executor *x = j->executor;
         Action *a = &j->action;
 
+        a->when = time_usec(x);
         /* What was so already is not tried at once again, should it be planned again. */
         if (gone ? a->undo || a->pid > 0 : a->state != ACTION_FAILED && (a->undo || status != DEED_SAME))
                 failure_forget(x, a);
@@ -342,6 +351,7 @@ static int put_record(Job *j, const char *set) {
                 .to = a->to,
                 .set = (char *) set,
                 .detail = a->detail,
+                .when = time_usec(j->executor),
         };
 
         return ledger_put(j->executor->ledger, &record);

@@ -566,6 +566,12 @@ static int request_actions(void *manager, Plan *ret) {
         int r;
 
         r = plan_make_in_force(&actions, &in);
+        for (size_t i = 0; r >= 0 && i < actions.n; i++) {
+                Action *a = &actions.actions[i];
+                const Record *record = record_find(&done, a->kind, a->target, a->key);
+
+                a->when = record ? record->when : 0;
+        }
         if (r >= 0)
                 r = append_planned(m, &actions);
         if (r < 0)
@@ -663,6 +669,12 @@ static int manager_load_configuration(Manager *m) {
         if (r >= 0 && manager_is_service(m))
                 r = sd_event_add_signal(m->event, NULL, SIGHUP | SD_EVENT_SIGNAL_PROCMASK, on_hangup, m);
         return r;
+}
+
+static const Policy *request_policy(void *manager) {
+        Manager *m = manager;
+
+        return m->configuration.policy;
 }
 
 static int request_reload(void *manager, BusReloadDone done, void *userdata) {
@@ -943,6 +955,7 @@ static int manager_open_bus(Manager *m) {
                 .reload = request_reload,
                 .remarks = request_remarks,
                 .configuration = request_configuration,
+                .policy = request_policy,
         };
         BusView view = { .graph = m->graph, .analysis = &m->analysis, .hazards = &m->hazards };
 
