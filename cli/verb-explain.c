@@ -246,11 +246,15 @@ static int explain_actions(Output *o, const Model *m, const Reason *r) {
                 if (k < 0)
                         return k;
         }
-        if (first && r->node->kind == NODE_PROCESS && r->node->depth > 0) {
+        if (!first && !json_flag(r->json, "held"))
+                return 0;
+        if (first && (r->node->kind != NODE_PROCESS || r->node->depth == 0))
+                return 0;
+        if (first)
                 heading(o, "What stackd does about it");
-                return say(o, 2 * INDENT, strdup("Nothing: it is as policy wants it without that, or policy leaves it alone."));
-        }
-        return 0;
+        return say(o, 2 * INDENT, json_flag(r->json, "held")
+                   ? text_format("It is left alone, since an administrator reverted it; 'stackctl apply %s' ends that.", r->node->id)
+                   : strdup("Nothing: it is as policy wants it without that, or policy leaves it alone."));
 }
 
 /* ---- hazards ---- */

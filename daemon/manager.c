@@ -677,6 +677,13 @@ static const Policy *request_policy(void *manager) {
         return m->configuration.policy;
 }
 
+static bool request_held(void *manager, const char *id) {
+        Manager *m = manager;
+        RecordView view = ledger_view(&m->ledger);
+
+        return record_view_holds(&view, id);
+}
+
 static int request_reload(void *manager, BusReloadDone done, void *userdata) {
         Manager *m = manager;
 
@@ -956,6 +963,7 @@ static int manager_open_bus(Manager *m) {
                 .remarks = request_remarks,
                 .configuration = request_configuration,
                 .policy = request_policy,
+                .held = request_held,
         };
         BusView view = { .graph = m->graph, .analysis = &m->analysis, .hazards = &m->hazards };
 

@@ -139,7 +139,7 @@ static int reply_explain(Pending *p) {
         BusServer *b = p->server;
         int r;
 
-        r = describe_reasons(&b->view, b->requests.policy(b->manager), p->ids, &json);
+        r = describe_reasons(&b->view, &b->requests, b->manager, p->ids, &json);
         return r < 0 ? reply_error(p->call, r, "explain that") : sd_bus_reply_method_return(p->call, "s", json);
 }
 

@@ -251,7 +251,7 @@ static int put_settings(JsonText *j, const Policy *policy, const Node *n) {
         return r;
 }
 
-static int put_reason(JsonText *j, const BusView *v, const Policy *policy, Node *n) {
+static int put_reason(JsonText *j, const BusView *v, const BusRequests *requests, void *manager, Node *n) {
         int r;
 
         json_put_object(j, NULL);
@@ -260,12 +260,13 @@ static int put_reason(JsonText *j, const BusView *v, const Policy *policy, Node 
         if (r >= 0)
                 r = put_path(j, "path_certain", v, n, true);
         if (r >= 0)
-                r = put_settings(j, policy, n);
+                r = put_settings(j, requests->policy(manager), n);
+        json_put_bool(j, "held", requests->held(manager, n->id));
         json_put_end(j, '}');
         return r;
 }
 
-int describe_reasons(const BusView *v, const Policy *policy, char *const *ids, char **ret) {
+int describe_reasons(const BusView *v, const BusRequests *requests, void *manager, char *const *ids, char **ret) {
         _cleanup_json_text_ JsonText j = {};
         size_t position = 0;
         Node *n;
@@ -275,10 +276,10 @@ int describe_reasons(const BusView *v, const Policy *policy, char *const *ids, c
         json_put_unsigned(&j, "version", 1);
         json_put_array(&j, "objects");
         while (!ids && r >= 0 && (n = graph_next(v->graph, &position)))
-                r = put_reason(&j, v, policy, n);
+                r = put_reason(&j, v, requests, manager, n);
         for (char *const *id = ids; r >= 0 && id && *id; id++) {
                 n = graph_find(v->graph, *id); /* it may have gone */
-                r = n ? put_reason(&j, v, policy, n) : 0;
+                r = n ? put_reason(&j, v, requests, manager, n) : 0;
         }
         json_put_end(&j, ']');
         json_put_end(&j, '}');

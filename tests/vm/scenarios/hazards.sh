@@ -116,7 +116,8 @@ for hazard in nofs-missing reservation-missing oom-killable; do
         assert_eq "$(path_of "$hazard")" "$inner > $(basename "$(loop_of "$(fuse_mount single)/inner.img")") > $(fuse_mount single)/inner.img > $(fuse_mount single) > bindfs"
         cure_says "$hazard" "stackctl apply process:$server:"
 done
-stackctl --no-pager explain server.service
+stackctl --no-pager explain server.service | tee /run/explained
+tr -s ' \n' ' ' </run/explained | grep -F "left alone, since an administrator reverted it; 'stackctl apply process:$server:" >/dev/null
 
 step "reservation-ineffective: one that the slice does not carry"
 systemctl set-property --runtime server.service MemoryMin=64M
