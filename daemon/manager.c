@@ -15,6 +15,7 @@
 #include "daemon/capture/archive.h"
 #include "daemon/device-watch.h"
 #include "daemon/executor.h"
+#include "daemon/hazard-log.h"
 #include "daemon/manager.h"
 #include "daemon/mount-watch.h"
 #include "daemon/observe.h"
@@ -52,6 +53,7 @@ struct Manager {
         Graph *graph;
         Analysis analysis;
         HazardList hazards;
+        HazardLog hazard_log;
         State state;
         Plan plan; /* what the last pass found to do, where this is the one that does it by itself */
         Ledger ledger;
@@ -254,6 +256,8 @@ static int manager_pass(Manager *m) {
                 r = manager_find_hazards(m);
         if (r < 0)
                 return r;
+        if (manager_is_service(m))
+                hazard_log_update(&m->hazard_log, &m->hazards, m->graph);
         if (m->bus)
                 bus_server_publish(m->bus, &m->changes);
         graph_changes_done(&m->changes);
@@ -910,6 +914,7 @@ Manager *manager_free(Manager *m) {
         state_done(&m->state);
         plan_done(&m->plan);
         hazard_list_done(&m->hazards);
+        hazard_log_done(&m->hazard_log);
         graph_changes_done(&m->changes);
         graph_free(m->graph);
         probe_cache_done(&m->probes);

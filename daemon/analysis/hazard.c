@@ -35,6 +35,10 @@ const char *hazard_severity(HazardKind kind) {
         return kinds[kind].severity;
 }
 
+char *hazard_key(const Hazard *h) {
+        return text_format("%s %s %s", hazard_kind_to_string(h->kind), h->process ?: "-", h->layer ?: "-");
+}
+
 static void hazard_done(Hazard *h) {
         free(h->process);
         free(h->layer);

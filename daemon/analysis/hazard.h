@@ -42,6 +42,8 @@ typedef struct HazardList {
 } HazardList;
 
 const char *hazard_kind_to_string(HazardKind kind);
+/* What makes it the same hazard: numbers in its message may change meanwhile. The caller's; NULL when out of memory. */
+char *hazard_key(const Hazard *h);
 const char *hazard_severity(HazardKind kind); /* "error", "warning" or "notice" */
 
 /* All hazards of the graph, worst first; replaces what the list held. */
