@@ -484,7 +484,10 @@ int client_act(Client *c, const char *method, char **ids, json_object **ret) {
         const char *what;
         int r;
 
-        what = streq(method, "Plan") ? "plan" : streq(method, "Apply") ? "apply protection" : "revert protection";
+        what = streq(method, "Plan") ? "plan"
+                : streq(method, "Explain") ? "explain"
+                : streq(method, "Apply") ? "apply protection"
+                                         : "revert protection";
         r = client_message(c, method, &m);
         if (r < 0)
                 return r;
@@ -496,7 +499,7 @@ int client_act(Client *c, const char *method, char **ids, json_object **ret) {
                 if (r < 0)
                         return r;
         }
-        r = client_call(c, what, m, streq(method, "Plan") ? 1 : ACT_FACTOR, &reply);
+        r = client_call(c, what, m, streq(method, "Plan") || streq(method, "Explain") ? 1 : ACT_FACTOR, &reply);
         if (r < 0)
                 return r;
         return reply_parse(reply, ret);

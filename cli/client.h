@@ -24,7 +24,7 @@ int client_describe(Client *c, const char *what, json_object **ret);
 int client_describe_nested(Client *c, json_object **ret);
 /* The ids that all of the operands name; never empty unless there are no operands. */
 int client_look_up(Client *c, char **operands, char ***ret_ids);
-/* "Plan", "Apply" or "Revert"; NULL or empty: everything. */
+/* "Plan", "Explain", "Apply" or "Revert"; NULL or empty: everything. */
 int client_act(Client *c, const char *method, char **ids, json_object **ret);
 
 /* Whether the daemon is one of our own, which ends with us. */

@@ -40,15 +40,16 @@ static int output_subject(Output *o, const Hazard *h) {
         return 0;
 }
 
-static void output_labelled(Output *o, const char *label, const char *untrusted) {
-        output_raw(o, "%*s%s: ", INDENT, "", label);
-        output_wrapped(o, INDENT + (unsigned) strlen(label) + 2, 2 * INDENT, untrusted);
+static void output_labelled(Output *o, unsigned indent, const char *label, const char *untrusted) {
+        output_raw(o, "%*s%s: ", (int) indent, "", label);
+        output_wrapped(o, indent + (unsigned) strlen(label) + 2, indent + INDENT, untrusted);
 }
 
-int output_hazard(Output *o, const Model *m, const Hazard *h, bool with_path) {
+int output_hazard(Output *o, const Model *m, const Hazard *h, unsigned indent, bool with_path) {
         _cleanup_free_ char *path = NULL;
         int r;
 
+        output_raw(o, "%*s", (int) indent, "");
         output_styled(o, severity_styles[h->severity], severity_to_string(h->severity));
         output_raw(o, " ");
         output_styled(o, STYLE_BOLD, h->id);
@@ -56,18 +57,19 @@ int output_hazard(Output *o, const Model *m, const Hazard *h, bool with_path) {
         if (r < 0)
                 return r;
         output_raw(o, "\n");
+        indent += INDENT;
         if (h->message) {
-                output_raw(o, "%*s", INDENT, "");
-                output_wrapped(o, INDENT, INDENT, h->message);
+                output_raw(o, "%*s", (int) indent, "");
+                output_wrapped(o, indent, indent, h->message);
         }
         if (with_path && json_length(json_array(h->json, "path")) > 0) {
                 r = path_text(o, m, json_array(h->json, "path"), &path);
                 if (r < 0)
                         return r;
-                output_labelled(o, "Path", path);
+                output_labelled(o, indent, "Path", path);
         }
         if (h->cure)
-                output_labelled(o, "Cure", h->cure);
+                output_labelled(o, indent, "Cure", h->cure);
         return 0;
 }
 

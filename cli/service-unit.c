@@ -5,10 +5,10 @@
 
 #include "cli/complain.h"
 #include "cli/service-unit.h"
-#include "cli/unit-name.h"
 #include "common/file.h"
 #include "common/ini.h"
 #include "common/text.h"
+#include "common/unit-name.h"
 
 #define SYSTEMD "org.freedesktop.systemd1"
 #define SYSTEMD_PATH "/org/freedesktop/systemd1"

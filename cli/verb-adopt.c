@@ -16,10 +16,10 @@
 #include "cli/model.h"
 #include "cli/output.h"
 #include "cli/service-unit.h"
-#include "cli/unit-name.h"
 #include "cli/verb.h"
 #include "common/file.h"
 #include "common/text.h"
+#include "common/unit-name.h"
 
 #define UNITS "/etc/systemd/system"
 #define MARKER "# Written by 'stackctl adopt'; 'stackctl release' removes it."

@@ -30,7 +30,7 @@ static int print_json(Output *o, const Model *m, JsonMode mode) {
 
 static int print_text(Output *o, const Model *m) {
         for (size_t i = 0; i < m->n_hazards; i++) {
-                int r = output_hazard(o, m, m->hazards + i, true);
+                int r = output_hazard(o, m, m->hazards + i, 0, true);
 
                 if (r < 0)
                         return r;
@@ -59,5 +59,6 @@ int verb_check(const Invocation *invocation, char **arguments) {
         r = output_flush(o, invocation->pager);
         if (r < 0)
                 return r;
-        return m->n_hazards > 0 ? EXIT_NO : EXIT_FINE;
+        /* Worst first; what is only good to know shall not keep a monitoring system from seeing the rest. */
+        return m->n_hazards > 0 && m->hazards[0].severity < SEVERITY_NOTICE ? EXIT_NO : EXIT_FINE;
 }

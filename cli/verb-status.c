@@ -37,7 +37,7 @@ static int print_hazards(Output *o, const Model *m) {
         if (m->n_hazards > 0)
                 output_raw(o, "\n");
         for (size_t i = 0; i < m->n_hazards; i++) {
-                int r = output_hazard(o, m, m->hazards + i, false);
+                int r = output_hazard(o, m, m->hazards + i, 0, false);
 
                 if (r < 0)
                         return r;

@@ -15,6 +15,7 @@ enum {
 int verb_status(const Invocation *invocation, char **arguments);
 int verb_list(const Invocation *invocation, char **arguments);
 int verb_show(const Invocation *invocation, char **arguments);
+int verb_explain(const Invocation *invocation, char **arguments);
 int verb_check(const Invocation *invocation, char **arguments);
 int verb_plan(const Invocation *invocation, char **arguments);
 int verb_apply(const Invocation *invocation, char **arguments);

@@ -74,7 +74,7 @@ _stackctl() {
                 [status]='--all' [list]='--output= --output-all' [graph]='--all --output= --format=' [metrics]='--output='
                 [capture]='--no-scrub'
         )
-        local verbs='status list show check plan apply revert adopt release cat-config reload graph monitor metrics capture run'
+        local verbs='status list show explain check plan apply revert adopt release cat-config reload graph monitor metrics capture run'
         local common='--json= --no-pager --no-legend --direct --root= --help --version'
         local -a words command
         local cur prev verb='' noun='' i
@@ -129,14 +129,14 @@ _stackctl() {
                 list) [[ -n $noun ]] || mapfile -t COMPREPLY < <(compgen -W 'layers processes hazards' -- "$cur") ;;
                 status | graph) [[ -n $noun ]] || __stackctl_reply "$cur" < <(__stackctl_things "${command[@]}") ;;
                 adopt | release) [[ -n $noun ]] || __stackctl_reply "$cur" < <(__stackctl_services "${command[@]}") ;;
-                show | plan | apply | revert) __stackctl_reply "$cur" < <(__stackctl_things "${command[@]}") ;;
+                show | explain | plan | apply | revert) __stackctl_reply "$cur" < <(__stackctl_things "${command[@]}") ;;
                 capture) [[ -n $noun ]] || {
                         compopt -o filenames 2>/dev/null
                         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
                 } ;;
                 esac
                 # A path may name what is known by another name: a link below /dev, ./image.
-                if [[ ${#COMPREPLY[@]} -eq 0 && $cur == */* && $verb =~ ^(status|graph|show|plan|apply|revert)$ ]]; then
+                if [[ ${#COMPREPLY[@]} -eq 0 && $cur == */* && $verb =~ ^(status|graph|show|explain|plan|apply|revert)$ ]]; then
                         compopt -o filenames 2>/dev/null
                         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
                 fi

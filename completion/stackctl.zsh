@@ -62,6 +62,7 @@
         'status:the stacks as trees'
         'list:layers, processes or hazards as a table'
         'show:every property of a layer or process'
+        'explain:why it has its depth, and what was chosen and done'
         'check:hazards, worst first'
         'plan:what would be changed, and why'
         'apply:protect what needs it'
@@ -84,7 +85,7 @@
     case ${line[1]} in
         list) (( $#line > 2 )) || compadd layers processes hazards ;;
         status|graph) (( $#line > 2 )) || _stackctl_things ;;
-        show|plan|apply|revert) _stackctl_things ;;
+        show|explain|plan|apply|revert) _stackctl_things ;;
         adopt|release) (( $#line > 2 )) || _stackctl_services ;;
         capture) (( $#line > 2 )) || _files ;;
         run) _command_names ;;

@@ -75,6 +75,14 @@ static uint64_t now_usec(Executor *x) {
         return usec;
 }
 
+/* As people tell the time. */
+static uint64_t time_usec(Executor *x) {
+        uint64_t usec = 0;
+
+        (void) sd_event_now(x->event, CLOCK_REALTIME, &usec);
+        return usec;
+}
+
 /* ---- failures ---- */
 
 static Failure *failure_find(Executor *x, const Action *a) {
@@ -244,29 +252,57 @@ static bool mark_is_done(Job *j) {
         return f.threads_io_flusher == (j->action.undo ? 0 : f.threads);
 }
 
+/* Where the fields of an action's message are. */
+typedef struct ActionFields {
+        char pid[16];
+        LogField fields[8];
+} ActionFields;
+
+static const LogField *action_fields(const Action *a, ActionFields *f) {
+        const char *unit = startswith(a->target, "unit:");
+
+        snprintf(f->pid, sizeof(f->pid), "%d", a->pid);
+        memcpy(f->fields, (const LogField[]) {
+                { "STACKD_ACTION", action_kind_to_string(a->kind) },
+                { "STACKD_TARGET", a->target },
+                { "STACKD_ID", a->subject[0] ? a->subject : NULL },
+                { "STACKD_PID", a->pid > 0 ? f->pid : NULL },
+                { "OBJECT_PID", a->pid > 0 ? f->pid : NULL },
+                { "UNIT", unit },
+                { "STACKD_RULE", a->rule },
+                {},
+        }, sizeof(f->fields));
+        return f->fields;
+}
+
 static void log_mark(const Action *a) {
+        ActionFields f;
+
         if (a->state == ACTION_FAILED)
-                log_warning("Cannot %s %s[%d]: %s", a->undo ? "take the IO_FLUSHER mark off" : "mark as IO_FLUSHER", a->name, a->pid,
-                            a->error ?: "out of memory");
+                log_event(LOG_WARNING, LOG_ID_ACTION_FAILED, action_fields(a, &f), "Cannot %s %s[%d]: %s",
+                          a->undo ? "take the IO_FLUSHER mark off" : "mark as IO_FLUSHER", a->name, a->pid, a->error ?: "out of memory");
         else
-                log_info("%s %s[%d]: %s", a->undo ? "Took the IO_FLUSHER mark off" : "Marked as IO_FLUSHER", a->name, a->pid, a->reason);
+                log_event(LOG_INFO, LOG_ID_ACTION, action_fields(a, &f), "%s %s[%d]: %s",
+                          a->undo ? "Took the IO_FLUSHER mark off" : "Marked as IO_FLUSHER", a->name, a->pid, a->reason);
 }
 
 /* What is stale will be planned anew, and is no failure of anybody. */
 static void log_deed(const Action *a, DeedStatus status) {
         const char *kind = action_kind_to_string(a->kind), *space = a->key[0] ? " " : "";
+        ActionFields f;
 
         if (status == DEED_SAME)
                 log_debug("%s%s%s of %s is %s already", kind, space, a->key, a->name, a->to);
         else if (status == DEED_STALE)
                 log_info("Did not set %s%s%s of %s to %s: %s", kind, space, a->key, a->name, a->to, a->error ?: "it has changed");
         else if (a->state == ACTION_FAILED)
-                log_warning("Cannot set %s%s%s of %s to %s: %s", kind, space, a->key, a->name, a->to, a->error ?: "out of memory");
+                log_event(LOG_WARNING, LOG_ID_ACTION_FAILED, action_fields(a, &f), "Cannot set %s%s%s of %s to %s: %s", kind, space, a->key,
+                          a->name, a->to, a->error ?: "out of memory");
         else if (a->error)
                 log_info("Did not restore %s%s%s of %s: %s", kind, space, a->key, a->name, a->error);
         else
-                log_info("%s %s%s%s of %s from %s to %s: %s", a->undo ? "Restored" : "Set", kind, space, a->key, a->name, a->from ?: "?",
-                         a->to, a->reason);
+                log_event(LOG_INFO, LOG_ID_ACTION, action_fields(a, &f), "%s %s%s%s of %s from %s to %s: %s", a->undo ? "Restored" : "Set",
+                          kind, space, a->key, a->name, a->from ?: "?", a->to, a->reason);
 }
 
 static void start_waiting_jobs(Executor *x);
@@ -277,6 +313,7 @@ static void job_finish(Job *j, DeedStatus status) {
         Executor *x = j->executor;
         Action *a = &j->action;
 
+        a->when = time_usec(x);
         /* What was so already is not tried at once again, should it be planned again. */
         if (gone ? a->undo || a->pid > 0 : a->state != ACTION_FAILED && (a->undo || status != DEED_SAME))
                 failure_forget(x, a);
@@ -342,6 +379,7 @@ static int put_record(Job *j, const char *set) {
                 .to = a->to,
                 .set = (char *) set,
                 .detail = a->detail,
+                .when = time_usec(j->executor),
         };
 
         return ledger_put(j->executor->ledger, &record);
@@ -627,6 +665,12 @@ const Action *executor_last(const Executor *x, const Action *a) {
                 if (action_same_object(&x->history.actions[i], a))
                         return &x->history.actions[i];
         return NULL;
+}
+
+const Action *executor_failed(const Executor *x, const Action *a) {
+        const Action *last = executor_last(x, a);
+
+        return last && last->state == ACTION_FAILED && last->undo == a->undo && streq(last->to, a->to) ? last : NULL;
 }
 
 int executor_new(

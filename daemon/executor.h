@@ -36,3 +36,5 @@ bool executor_is_busy(const Executor *x);
 
 /* The last that was done to the same setting of the same object, or NULL; valid until the next action ends. */
 const Action *executor_last(const Executor *x, const Action *a);
+/* The same if it was the same thing, and failed. */
+const Action *executor_failed(const Executor *x, const Action *a);

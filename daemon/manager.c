@@ -15,12 +15,15 @@
 #include "daemon/capture/archive.h"
 #include "daemon/device-watch.h"
 #include "daemon/executor.h"
+#include "daemon/hazard-log.h"
 #include "daemon/manager.h"
 #include "daemon/mount-watch.h"
 #include "daemon/observe.h"
+#include "daemon/policy/cure.h"
 #include "daemon/prober.h"
 #include "daemon/process-watch.h"
 #include "daemon/reload.h"
+#include "daemon/sights.h"
 #include "daemon/source/scan.h"
 
 #define DEBOUNCE_USEC (5U * 1000)
@@ -50,7 +53,9 @@ struct Manager {
         Graph *graph;
         Analysis analysis;
         HazardList hazards;
+        HazardLog hazard_log;
         State state;
+        Plan plan; /* what the last pass found to do, where this is the one that does it by itself */
         Ledger ledger;
         Executor *executor;
         BusServer *bus;
@@ -73,12 +78,17 @@ struct Manager {
 };
 
 static void manager_request_pass(Manager *m, unsigned tables);
+static int manager_make_plan(Manager *m);
 static void manager_carry_out(Manager *m);
 static void manager_answer_waiters(Manager *m);
 
 /* The one that acts by itself; others do what their client asks for. */
 static bool manager_is_service(const Manager *m) {
         return m->options.private_fd < 0 && m->options.capture_fd < 0;
+}
+
+static bool manager_acts(const Manager *m) {
+        return manager_is_service(m) && m->configuration.settings.apply && sysroot_is_machine(m->root);
 }
 
 static uint64_t now_usec(Manager *m) {
@@ -153,7 +163,7 @@ static void on_answers(void *userdata) {
 }
 
 static void manager_start_probes(Manager *m) {
-        if (m->scan.probes)
+        if (m->scan.probes && sysroot_is_machine(m->root))
                 prober_start(m->prober, m->configuration.settings.probe_timeout_usec);
 }
 
@@ -166,9 +176,36 @@ static int manager_observe(Manager *m) {
         r = observe(&m->scan, m->graph, m->configuration.policy, &state);
         if (r < 0)
                 return r;
+        r = sights_add(&m->scan, &m->analysis, m->graph, &state);
+        if (r < 0) {
+                state_done(&state);
+                return r;
+        }
         state_done(&m->state);
         m->state = state;
         return 0;
+}
+
+/* What is about to be done is no hazard any more; what has been tried in vain is one. */
+static bool is_about_to_be_cured(const Hazard *h, void *userdata) {
+        const Manager *m = userdata;
+
+        for (size_t i = 0; i < m->plan.n; i++) {
+                const Action *a = &m->plan.actions[i];
+
+                if (a->state == ACTION_PLANNED && action_cures(a, h, m->graph) && !executor_failed(m->executor, a))
+                        return true;
+        }
+        return false;
+}
+
+static int manager_find_hazards(Manager *m) {
+        int r;
+
+        r = hazard_list_find(&m->hazards, &m->analysis, m->graph, &m->state);
+        if (r >= 0)
+                hazard_list_drop(&m->hazards, is_about_to_be_cured, m);
+        return r;
 }
 
 static int manager_pass(Manager *m) {
@@ -204,16 +241,23 @@ static int manager_pass(Manager *m) {
                 if (r < 0)
                         return r;
         }
-        probe_cache_expire(&m->probes);
         r = analysis_update(&m->analysis, &m->changes);
         if (r >= 0)
                 r = policy_grant(m->configuration.policy, m->graph, &m->changes);
         if (r >= 0)
-                r = hazard_list_find(&m->hazards, &m->analysis, m->graph);
-        if (r >= 0)
                 r = manager_observe(m);
         if (r < 0)
                 return r;
+        probe_cache_expire(&m->probes);
+        /* Before the plan: what a question is open about is not known to be gone. */
+        manager_start_probes(m);
+        r = manager_make_plan(m);
+        if (r >= 0)
+                r = manager_find_hazards(m);
+        if (r < 0)
+                return r;
+        if (manager_is_service(m))
+                hazard_log_update(&m->hazard_log, &m->hazards, m->graph);
         if (m->bus)
                 bus_server_publish(m->bus, &m->changes);
         graph_changes_done(&m->changes);
@@ -267,8 +311,7 @@ static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, voi
         if (sysroot_is_machine(m->root)) {
                 manager_update_watches(m);
                 manager_look_again(m);
-                manager_start_probes(m);
-                if (manager_is_service(m) && m->configuration.settings.apply)
+                if (manager_acts(m))
                         manager_carry_out(m);
         }
         manager_answer_waiters(m);
@@ -375,24 +418,33 @@ static bool is_no_mark(const Action *a, const void *argument _unused_) {
 }
 
 static int on_reconcile(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
-        manager_request_pass(userdata, 0);
+        Manager *m = userdata;
+
+        sights_refresh(&m->probes);
+        manager_request_pass(m, 0);
         return 0;
 }
 
-static void manager_carry_out(Manager *m) {
-        _cleanup_(plan_done) Plan p = {};
+static int manager_make_plan(Manager *m) {
         RecordView done;
         PlanInput in;
+        int r;
 
+        plan_done(&m->plan);
+        if (!manager_acts(m))
+                return 0;
         manager_forget_ended(m);
         manager_forget_held(m);
         done = ledger_view(&m->ledger);
         in = manager_plan_input(m, &done);
-        if (plan_make(&p, &in) < 0)
-                return;
-        if (m->options.flags_unknown)
-                plan_keep(&p, is_no_mark, NULL);
-        executor_run(m->executor, &p, false);
+        r = plan_make(&m->plan, &in);
+        if (r >= 0 && m->options.flags_unknown)
+                plan_keep(&m->plan, is_no_mark, NULL);
+        return r;
+}
+
+static void manager_carry_out(Manager *m) {
+        executor_run(m->executor, &m->plan, false);
         if (m->ledger.n > 0)
                 (void) arm(m, &m->reconcile_timer, now_usec(m) + RECONCILE_USEC, on_reconcile);
 }
@@ -461,7 +513,10 @@ static int waiter_add(Manager *m, bool for_jobs, Plan *plan, RequestDone done, v
 }
 
 static void request_rescan(void *manager) {
-        manager_request_pass(manager, TABLE_ALL);
+        Manager *m = manager;
+
+        sights_refresh(&m->probes);
+        manager_request_pass(m, TABLE_ALL);
 }
 
 static void request_look(void *manager) {
@@ -502,10 +557,9 @@ static int append_planned(Manager *m, Plan *to) {
 
         r = request_plan(m, NULL, &planned);
         for (size_t i = 0; r >= 0 && i < planned.n; i++) {
-                const Action *a = &planned.actions[i], *last = executor_last(m->executor, a);
-                bool failed = last && last->state == ACTION_FAILED && last->undo == a->undo && streq(last->to, a->to);
+                const Action *a = &planned.actions[i];
 
-                r = plan_append_copy(to, failed ? last : a);
+                r = plan_append_copy(to, executor_failed(m->executor, a) ?: a);
         }
         return r;
 }
@@ -518,6 +572,12 @@ static int request_actions(void *manager, Plan *ret) {
         int r;
 
         r = plan_make_in_force(&actions, &in);
+        for (size_t i = 0; r >= 0 && i < actions.n; i++) {
+                Action *a = &actions.actions[i];
+                const Record *record = record_find(&done, a->kind, a->target, a->key);
+
+                a->when = record ? record->when : 0;
+        }
         if (r >= 0)
                 r = append_planned(m, &actions);
         if (r < 0)
@@ -617,6 +677,19 @@ static int manager_load_configuration(Manager *m) {
         return r;
 }
 
+static const Policy *request_policy(void *manager) {
+        Manager *m = manager;
+
+        return m->configuration.policy;
+}
+
+static bool request_held(void *manager, const char *id) {
+        Manager *m = manager;
+        RecordView view = ledger_view(&m->ledger);
+
+        return record_view_holds(&view, id);
+}
+
 static int request_reload(void *manager, BusReloadDone done, void *userdata) {
         Manager *m = manager;
 
@@ -662,7 +735,6 @@ static int manager_record(Manager *m, Recorder *recorder) {
         sysroot_set_recorder(m->root, NULL);
         if (r < 0 || !sysroot_is_machine(m->root) || ++m->capture_passes >= CAPTURE_PASSES_MAX)
                 return r;
-        manager_start_probes(m);
         return prober_is_busy(m->prober) ? 1 : 0;
 }
 
@@ -703,6 +775,7 @@ static void on_mounts(void *userdata) {
         Manager *m = userdata;
 
         m->unserved_tries = 0;
+        sights_refresh(&m->probes);
         manager_request_pass(m, TABLE_MOUNTS | TABLE_PROCESSES);
 }
 
@@ -841,7 +914,9 @@ Manager *manager_free(Manager *m) {
         fd_close(m->arrays_fd);
         ledger_done(&m->ledger);
         state_done(&m->state);
+        plan_done(&m->plan);
         hazard_list_done(&m->hazards);
+        hazard_log_done(&m->hazard_log);
         graph_changes_done(&m->changes);
         graph_free(m->graph);
         probe_cache_done(&m->probes);
@@ -894,6 +969,8 @@ static int manager_open_bus(Manager *m) {
                 .reload = request_reload,
                 .remarks = request_remarks,
                 .configuration = request_configuration,
+                .policy = request_policy,
+                .held = request_held,
         };
         BusView view = { .graph = m->graph, .analysis = &m->analysis, .hazards = &m->hazards };
 

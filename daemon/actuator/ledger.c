@@ -13,11 +13,12 @@
 
 /* One record a line:
  *     boot ID
- *     io-flusher PID START FROM                               (as the first version wrote it)
- *     KIND TARGET KEY FROM TO SET DETAIL SUBJECT PID START NAME
+ *     io-flusher PID START FROM [WHEN]                        (without the time as the first version wrote it)
+ *     KIND TARGET KEY FROM TO SET DETAIL SUBJECT PID START NAME [WHEN]
  *     held ID          (an administrator reverted it; after "held *": everything but it)
  * Words of the longer form have what ends a word or a line as \xNN; "-" is none, "\-" the empty one. */
-#define WORDS 11
+#define WORDS 12
+#define WORDS_LEAST 11
 
 void ledger_done(Ledger *l) {
         for (size_t i = 0; i < l->n; i++)
@@ -99,11 +100,12 @@ static int append(Ledger *l, const Record *record) {
         return r;
 }
 
-static int parse_mark(Ledger *l, char *a, char *b, char *c) {
+static int parse_mark(Ledger *l, char *a, char *b, char *c, const char *when) {
         Record record = { .kind = ACTION_IO_FLUSHER, .key = (char *) "", .name = (char *) "?", .to = (char *) "all", .from = c };
         _cleanup_free_ char *target = NULL;
 
-        if (!b || !c || text_to_pid(a, &record.pid) < 0 || text_to_u64(b, 10, &record.start) < 0)
+        if (!b || !c || text_to_pid(a, &record.pid) < 0 || text_to_u64(b, 10, &record.start) < 0 ||
+            (when && text_to_u64(when, 10, &record.when) < 0))
                 return -EINVAL;
         target = text_format("process:%d:%llu", record.pid, (unsigned long long) record.start);
         if (!target)
@@ -115,17 +117,18 @@ static int parse_mark(Ledger *l, char *a, char *b, char *c) {
 static int parse_record(Ledger *l, ActionKind kind, char *words[WORDS]) {
         Record record = { .kind = kind };
         char *pid = NULL, *start = NULL;
-        char **const texts[WORDS] = {
+        char **const texts[WORDS_LEAST] = {
                 NULL, &record.target, &record.key, &record.from, &record.to, &record.set, &record.detail, &record.subject, &pid, &start,
                 &record.name,
         };
         uint64_t number;
 
-        for (size_t i = 1; i < WORDS; i++)
+        for (size_t i = 1; i < WORDS_LEAST; i++)
                 if (take_word(words[i], texts[i]) < 0)
                         return -EINVAL;
         if (!record.target || !record.key || !record.from || !record.to || !record.subject || !record.name || !pid || !start ||
-            text_to_u64(pid, 10, &number) < 0 || number > INT32_MAX || text_to_u64(start, 10, &record.start) < 0)
+            text_to_u64(pid, 10, &number) < 0 || number > INT32_MAX || text_to_u64(start, 10, &record.start) < 0 ||
+            (words[WORDS_LEAST] && text_to_u64(words[WORDS_LEAST], 10, &record.when) < 0))
                 return -EINVAL;
         record.pid = (pid_t) number;
         return append(l, &record);
@@ -152,7 +155,7 @@ static int parse_line(Ledger *l, char *line) {
         kind = action_kind_from_string(words[0]);
         if (kind < 0)
                 return -EINVAL;
-        return kind == ACTION_IO_FLUSHER ? parse_mark(l, words[1], words[2], words[3]) : parse_record(l, kind, words);
+        return kind == ACTION_IO_FLUSHER ? parse_mark(l, words[1], words[2], words[3], words[4]) : parse_record(l, kind, words);
 }
 
 static int parse(Ledger *l, char *text, unsigned *skipped) {
@@ -173,19 +176,27 @@ static int parse(Ledger *l, char *text, unsigned *skipped) {
         return 0;
 }
 
+/* The end of the line. */
+static void put_when(FILE *f, uint64_t when) {
+        if (when > 0)
+                fprintf(f, " %llu", (unsigned long long) when);
+        putc('\n', f);
+}
+
 static void write_record(FILE *f, const Record *r) {
         const char *const words[] = { r->target, r->key, r->from, r->to, r->set, r->detail, r->subject };
 
         fprintf(f, "%s", action_kind_to_string(r->kind));
         if (r->kind == ACTION_IO_FLUSHER) {
-                fprintf(f, " %d %llu %s\n", r->pid, (unsigned long long) r->start, r->from);
+                fprintf(f, " %d %llu %s", r->pid, (unsigned long long) r->start, r->from);
+                put_when(f, r->when);
                 return;
         }
         for (size_t i = 0; i < ELEMENTSOF(words); i++)
                 put_word(f, words[i]);
         fprintf(f, " %d %llu", r->pid, (unsigned long long) r->start);
         put_word(f, r->name);
-        putc('\n', f);
+        put_when(f, r->when);
 }
 
 static int save(const Ledger *l) {
@@ -280,6 +291,7 @@ int ledger_put(Ledger *l, const Record *record) {
 
         changed.to = record->to;
         changed.set = record->set;
+        changed.when = record->when;
         r = record_copy(&changed, present);
         if (r < 0)
                 return r;

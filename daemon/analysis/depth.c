@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
 #include <limits.h>
 #include <string.h>
 
@@ -312,6 +313,74 @@ int analysis_path(Analysis *a, Graph *g _unused_, Node *n, bool certain, Node **
         }
         *ret = TAKE_PTR(path);
         *ret_n = k;
+        return 0;
+}
+
+static bool edge_carries(const Edge *e, bool certain) {
+        return edge_claim(e)->role == ROLE_BACKING && edge_counts(e, certain ? VIEW_CERTAIN : VIEW_DEPTH);
+}
+
+int analysis_above(Analysis *a, Node *n, bool certain, Node ***ret, size_t *ret_n) {
+        _cleanup_node_list_ NodeList above = {};
+        Node *m = n;
+        int r;
+
+        n->mark = ++a->epoch;
+        for (size_t done = 0;; m = above.nodes[done++]) {
+                for (size_t i = 0; i < m->n_upper; i++) {
+                        Node *next = m->upper[i]->upper;
+
+                        if (!edge_carries(m->upper[i], certain) || next->mark == a->epoch)
+                                continue;
+                        next->mark = a->epoch;
+                        r = ARRAY_APPEND(above.nodes, above.n, above.capacity, next);
+                        if (r < 0)
+                                return r;
+                }
+                if (done == above.n)
+                        break;
+        }
+        *ret = TAKE_PTR(above.nodes);
+        *ret_n = above.n;
+        return 0;
+}
+
+/* Upwards from the lower end, so that each node knows by its link how far down the chain it is. */
+int analysis_route(Analysis *a, Node *upper, Node *lower, Node ***ret, size_t *ret_n) {
+        _cleanup_node_list_ NodeList queue = {}, route = {};
+        int r;
+
+        lower->mark = ++a->epoch;
+        lower->link = 1;
+        r = ARRAY_APPEND(queue.nodes, queue.n, queue.capacity, lower);
+        for (size_t done = 0; r >= 0 && done < queue.n && upper->mark != a->epoch; done++)
+                for (size_t i = 0; r >= 0 && i < queue.nodes[done]->n_upper; i++) {
+                        Node *next = queue.nodes[done]->upper[i]->upper;
+
+                        if (!edge_carries(queue.nodes[done]->upper[i], true) || next->mark == a->epoch)
+                                continue;
+                        next->mark = a->epoch;
+                        next->link = queue.nodes[done]->link + 1;
+                        r = ARRAY_APPEND(queue.nodes, queue.n, queue.capacity, next);
+                }
+        if (r < 0)
+                return r;
+        if (upper->mark != a->epoch)
+                return -ENOENT;
+        r = ARRAY_APPEND(route.nodes, route.n, route.capacity, upper);
+        for (Node *m = upper; r >= 0 && m != lower; m = route.nodes[route.n - 1])
+                for (size_t i = 0; i < m->n_lower; i++) {
+                        Node *next = m->lower[i]->lower;
+
+                        if (!edge_carries(m->lower[i], true) || next->mark != a->epoch || next->link + 1 != m->link)
+                                continue;
+                        r = ARRAY_APPEND(route.nodes, route.n, route.capacity, next);
+                        break;
+                }
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(route.nodes);
+        *ret_n = route.n;
         return 0;
 }
 

@@ -24,5 +24,12 @@ int analysis_update(Analysis *a, GraphChanges *changes);
  * the graph's. 'certain': over certain edges only, for the certain depth. */
 int analysis_path(Analysis *a, Graph *g, Node *n, bool certain, Node ***ret, size_t *ret_n);
 
+/* All nodes above 'n', itself not among them, by backing edges; 'certain': by certain ones only. The array is the
+ * caller's. */
+int analysis_above(Analysis *a, Node *n, bool certain, Node ***ret, size_t *ret_n);
+
+/* A shortest chain of certain backing edges from 'upper' down to 'lower', both included; -ENOENT when there is none. */
+int analysis_route(Analysis *a, Node *upper, Node *lower, Node ***ret, size_t *ret_n);
+
 /* A shortest cycle through 'n' (first and last element are n); -ENOENT when it is in none. */
 int analysis_cycle(Analysis *a, Node *n, Node ***ret, size_t *ret_n);

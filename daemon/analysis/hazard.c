@@ -3,16 +3,27 @@
 #include <string.h>
 
 #include "common/text.h"
-#include "daemon/analysis/hazard.h"
+#include "daemon/analysis/hazard-internal.h"
 
+/* "error": a stack can stop for good; "warning": it can stop for a while, fail or lose data; "notice": good to know. */
 static const struct {
         const char *name, *severity;
 } kinds[_HAZARD_KIND_MAX] = {
         [HAZARD_NOFS_MISSING] = { "nofs-missing", "error" },
         [HAZARD_NOFS_PARTIAL] = { "nofs-partial", "error" },
         [HAZARD_NOFS_DENIED] = { "nofs-denied", "error" },
+        [HAZARD_SWAP_ON_SELF] = { "swap-on-self", "error" },
+        [HAZARD_SELF_HOSTED] = { "self-hosted", "warning" },
         [HAZARD_CYCLE] = { "cycle", "warning" },
+        [HAZARD_LIMIT_IN_PATH] = { "limit-in-path", "warning" },
+        [HAZARD_UNBOUNDED_WRITEBACK] = { "unbounded-writeback", "warning" },
+        [HAZARD_RESERVATION_INEFFECTIVE] = { "reservation-ineffective", "warning" },
+        [HAZARD_FREEZABLE] = { "freezable", "warning" },
+        [HAZARD_STOP_ORDER] = { "stop-order", "warning" },
         [HAZARD_BACKING_DELETED] = { "backing-deleted", "warning" },
+        [HAZARD_OOM_KILLABLE] = { "oom-killable", "notice" },
+        [HAZARD_RESERVATION_MISSING] = { "reservation-missing", "notice" },
+        [HAZARD_DOUBLE_CACHE] = { "double-cache", "notice" },
         [HAZARD_FOREIGN_USER] = { "foreign-user", "notice" },
 };
 
@@ -22,6 +33,10 @@ const char *hazard_kind_to_string(HazardKind kind) {
 
 const char *hazard_severity(HazardKind kind) {
         return kinds[kind].severity;
+}
+
+char *hazard_key(const Hazard *h) {
+        return text_format("%s %s %s", hazard_kind_to_string(h->kind), h->process ?: "-", h->layer ?: "-");
 }
 
 static void hazard_done(Hazard *h) {
@@ -39,7 +54,18 @@ void hazard_list_done(HazardList *l) {
         *l = (HazardList) {};
 }
 
-static int nodes_to_ids(Node **nodes, size_t n, char ***ret) {
+void hazard_list_drop(HazardList *l, bool (*condition)(const Hazard *h, void *userdata), void *userdata) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < l->n; i++)
+                if (condition(&l->hazards[i], userdata))
+                        hazard_done(&l->hazards[i]);
+                else
+                        l->hazards[kept++] = l->hazards[i];
+        l->n = kept;
+}
+
+static int nodes_to_ids(Node *const *nodes, size_t n, char ***ret) {
         _cleanup_strv_free_ char **ids = NULL;
         size_t count = 0;
         int r;
@@ -53,19 +79,19 @@ static int nodes_to_ids(Node **nodes, size_t n, char ***ret) {
         return 0;
 }
 
-/* Takes over 'message' and 'cure', which may be NULL when memory has run out. */
-static int add(HazardList *l, HazardKind kind, Node *process, Node *layer, Node **path, size_t n_path, char *message, char *cure) {
+int hazard_add(HazardSearch *s, HazardKind kind, const Node *process, const Node *layer, Node *const *path, size_t n_path, HazardText text) {
+        HazardList *l = s->list;
         Hazard h = {
                 .kind = kind,
                 .pid = process ? process->fact->pid : 0,
                 .process = process ? strdup(process->id) : NULL,
                 .layer = layer ? strdup(layer->id) : NULL,
-                .message = message,
-                .cure = cure,
+                .message = text.message,
+                .cure = text.cure,
         };
         int r = -ENOMEM;
 
-        if (message && cure && (!process || h.process) && (!layer || h.layer))
+        if (h.message && h.cure && (!process || h.process) && (!layer || h.layer))
                 r = nodes_to_ids(path, n_path, &h.path);
         if (r >= 0)
                 r = ARRAY_APPEND(l->hazards, l->n, l->capacity, h);
@@ -74,65 +100,85 @@ static int add(HazardList *l, HazardKind kind, Node *process, Node *layer, Node 
         return r;
 }
 
-static int check_flags(HazardList *l, Node *n, Node **path, size_t n_path) {
+static int check_flags(HazardSearch *s, Node *n, Node **path, size_t n_path) {
         const NodeFact *f = n->fact;
 
         if (f->refusal)
-                return add(l, HAZARD_NOFS_DENIED, n, path[0], path, n_path,
-                           text_format("%s[%d] is at depth %u and cannot be marked while it runs: %s", f->comm, f->pid,
-                                       n->analysis.depth, f->refusal),
-                           text_format("start it already marked, with CAP_SYS_RESOURCE in the initial user namespace"));
+                return hazard_add(s, HAZARD_NOFS_DENIED, n, path[0], path, n_path, (HazardText) {
+                        text_format("%s[%d] is at depth %u and cannot be marked while it runs: %s", f->comm, f->pid, n->analysis.depth,
+                                    f->refusal),
+                        strdup("start it already marked, with CAP_SYS_RESOURCE in the initial user namespace"),
+                });
         if (f->threads_io_flusher == 0)
-                return add(l, HAZARD_NOFS_MISSING, n, path[0], path, n_path,
-                           text_format("%s[%d] is at depth %u, and none of its %u threads is an IO_FLUSHER", f->comm, f->pid,
-                                       n->analysis.depth, f->threads),
-                           text_format("stackctl apply %s", n->id));
-        return add(l, HAZARD_NOFS_PARTIAL, n, path[0], path, n_path,
-                   text_format("%s[%d] is at depth %u, and only %u of its %u threads are IO_FLUSHERs", f->comm, f->pid,
-                               n->analysis.depth, f->threads_io_flusher, f->threads),
-                   text_format("stackctl apply %s", n->id));
+                return hazard_add(s, HAZARD_NOFS_MISSING, n, path[0], path, n_path, (HazardText) {
+                        text_format("%s[%d] is at depth %u, and none of its %u threads is an IO_FLUSHER", f->comm, f->pid,
+                                    n->analysis.depth, f->threads),
+                        text_format("stackctl apply %s", n->id),
+                });
+        return hazard_add(s, HAZARD_NOFS_PARTIAL, n, path[0], path, n_path, (HazardText) {
+                text_format("%s[%d] is at depth %u, and only %u of its %u threads are IO_FLUSHERs", f->comm, f->pid,
+                            n->analysis.depth, f->threads_io_flusher, f->threads),
+                text_format("stackctl apply %s", n->id),
+        });
 }
 
-static int check_process(HazardList *l, Analysis *a, Graph *g, Node *n) {
+static int check_mark(HazardSearch *s, Node *n) {
         const NodeFact *f = n->fact;
         bool certain = n->analysis.depth_certain > 0;
         _cleanup_free_ Node **path = NULL;
         size_t n_path;
         int r;
 
-        if (n->analysis.depth == 0 || !node_is_backing(n) || f->threads == 0 || f->threads_io_flusher == f->threads)
+        if (f->threads == 0 || f->threads_io_flusher == f->threads)
                 return 0;
-        r = analysis_path(a, g, n, certain, &path, &n_path);
+        r = analysis_path(s->analysis, s->graph, n, certain, &path, &n_path);
         if (r < 0)
                 return r;
-        if (!node_is_entitled(n))
-                return add(l, HAZARD_FOREIGN_USER, n, path[0], path, n_path,
-                           text_format("%s[%d] of user %u is at depth %u; processes of ordinary users are not marked", f->comm,
-                                       f->pid, f->uid, n->analysis.depth),
-                           strdup("nothing, if the user may hang his own storage; else run the server as a system service, or name the user in a "
-                                  "policy with Entitled=yes"));
-        return check_flags(l, n, path, n_path);
+        if (node_is_entitled(n))
+                return check_flags(s, n, path, n_path);
+        return hazard_add(s, HAZARD_FOREIGN_USER, n, path[0], path, n_path, (HazardText) {
+                text_format("%s[%d] of user %u is at depth %u; processes of ordinary users are not marked", f->comm, f->pid, f->uid,
+                            n->analysis.depth),
+                strdup("nothing, if the user may hang his own storage; else run the server as a system service, or name the user in a "
+                       "policy with Entitled=yes"),
+        });
 }
 
-static int check_file(HazardList *l, Node *n) {
+static int check_process(HazardSearch *s, Node *n) {
+        int r;
+
+        if (n->analysis.depth == 0 || !node_is_backing(n))
+                return 0;
+        r = check_mark(s, n);
+        if (r >= 0 && n->analysis.depth_certain > 0)
+                r = hazards_above_exposed(s, n);
+        if (r < 0 || n->analysis.depth_certain == 0 || !node_is_entitled(n))
+                return r;
+        r = hazards_of_memory(s, n);
+        return r < 0 ? r : hazards_of_service(s, n);
+}
+
+static int check_file(HazardSearch *s, Node *n) {
         if (!n->fact->path || !endswith(n->fact->path, " (deleted)") || n->analysis.depth == 0)
                 return 0;
-        return add(l, HAZARD_BACKING_DELETED, NULL, n, &n, 1,
-                   text_format("the backing file %s is deleted: its data is gone when the last user closes it", n->fact->path),
-                   strdup("copy the data off the device before it is detached"));
+        return hazard_add(s, HAZARD_BACKING_DELETED, NULL, n, &n, 1, (HazardText) {
+                text_format("the backing file %s is deleted: its data is gone when the last user closes it", n->fact->path),
+                strdup("copy the data off the device before it is detached"),
+        });
 }
 
-static int check_cycle(HazardList *l, Analysis *a, Node *n) {
+static int check_cycle(HazardSearch *s, Node *n) {
         _cleanup_free_ Node **path = NULL;
         size_t n_path;
         int r;
 
-        r = analysis_cycle(a, n, &path, &n_path);
+        r = analysis_cycle(s->analysis, n, &path, &n_path);
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
-        return add(l, HAZARD_CYCLE, NULL, n, path, n_path,
-                   text_format("%s needs itself to complete I/O", n->id),
-                   strdup("move what the process keeps there to a file system that it does not serve"));
+        return hazard_add(s, HAZARD_CYCLE, NULL, n, path, n_path, (HazardText) {
+                text_format("%s needs itself to complete I/O", n->id),
+                strdup("move what the process keeps there to a file system that it does not serve"),
+        });
 }
 
 /* One hazard a cycle: at its member whose id sorts first, so that the report does not depend on chance. */
@@ -158,7 +204,8 @@ static int compare(const void *a, const void *b) {
         return strcmp(x->layer ?: "", y->layer ?: "");
 }
 
-int hazard_list_find(HazardList *l, Analysis *a, Graph *g) {
+int hazard_list_find(HazardList *l, Analysis *a, Graph *g, const State *state) {
+        HazardSearch s = { .list = l, .analysis = a, .graph = g, .state = state };
         size_t position = 0;
         Node *n;
         int r;
@@ -167,11 +214,13 @@ int hazard_list_find(HazardList *l, Analysis *a, Graph *g) {
         while ((n = graph_next(g, &position))) {
                 r = 0;
                 if (node_kind(n) == NODE_PROCESS)
-                        r = check_process(l, a, g, n);
+                        r = check_process(&s, n);
                 else if (node_kind(n) == NODE_FILE)
-                        r = check_file(l, n);
+                        r = check_file(&s, n);
+                else if (node_kind(n) == NODE_BLOCK)
+                        r = hazards_of_loop(&s, n);
                 if (r >= 0 && leads_cycle(g, n))
-                        r = check_cycle(l, a, n);
+                        r = check_cycle(&s, n);
                 if (r < 0)
                         return r;
         }

@@ -17,6 +17,7 @@ typedef struct Pending {
                 PENDING_DESCRIBE_NESTED,
                 PENDING_LOOK_UP,
                 PENDING_PLAN,
+                PENDING_EXPLAIN,
                 PENDING_APPLY,
                 PENDING_REVERT,
                 PENDING_REFRESH,
@@ -133,6 +134,15 @@ static int reply_plan(Pending *p) {
         return r < 0 ? reply_error(p->call, r, "make a plan") : sd_bus_reply_method_return(p->call, "s", json);
 }
 
+static int reply_explain(Pending *p) {
+        _cleanup_free_ char *json = NULL;
+        BusServer *b = p->server;
+        int r;
+
+        r = describe_reasons(&b->view, &b->requests, b->manager, p->ids, &json);
+        return r < 0 ? reply_error(p->call, r, "explain that") : sd_bus_reply_method_return(p->call, "s", json);
+}
+
 static int reply_actions(Pending *p, const Plan *actions) {
         _cleanup_free_ char *json = NULL;
         int r;
@@ -152,6 +162,7 @@ static void on_ready(int result, const Plan *actions, void *userdata) {
                         : p->kind == PENDING_DESCRIBE_NESTED ? reply_describe_nested(p)
                         : p->kind == PENDING_LOOK_UP ? reply_look_up(p)
                         : p->kind == PENDING_PLAN ? reply_plan(p)
+                        : p->kind == PENDING_EXPLAIN ? reply_explain(p)
                         : p->kind == PENDING_REFRESH ? sd_bus_reply_method_return(p->call, NULL)
                                                      : reply_actions(p, actions);
         if (r < 0)
@@ -332,7 +343,7 @@ static int method_with_ids(sd_bus_message *call, void *userdata, int kind) {
                 pending_free(p);
                 return r == -ENOENT ? 1 : r;
         }
-        if (kind == PENDING_PLAN)
+        if (kind == PENDING_PLAN || kind == PENDING_EXPLAIN)
                 return pending_submit(p);
         return access_check(b, call, kind == PENDING_APPLY ? BUS_NAME ".apply" : BUS_NAME ".revert",
                             on_granted, on_refused, p);
@@ -340,6 +351,10 @@ static int method_with_ids(sd_bus_message *call, void *userdata, int kind) {
 
 static int method_plan(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
         return method_with_ids(call, userdata, PENDING_PLAN);
+}
+
+static int method_explain(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
+        return method_with_ids(call, userdata, PENDING_EXPLAIN);
 }
 
 static int method_apply(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
@@ -441,6 +456,7 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("DescribeNested", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json), method_describe_nested, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("LookUp", SD_BUS_ARGS("s", what), SD_BUS_RESULT("as", ids), method_look_up, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Plan", SD_BUS_ARGS("as", ids), SD_BUS_RESULT("s", json), method_plan, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Explain", SD_BUS_ARGS("as", ids), SD_BUS_RESULT("s", json), method_explain, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Apply", SD_BUS_ARGS("as", ids), SD_BUS_RESULT("s", json), method_apply, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Revert", SD_BUS_ARGS("as", ids), SD_BUS_RESULT("s", json), method_revert, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Refresh", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_refresh, SD_BUS_VTABLE_UNPRIVILEGED),

@@ -40,6 +40,8 @@ typedef struct BusRequests {
         int (*remarks)(void *manager, const Remarks **ret);
         /* Without 'secrets' only what everybody may read in the files. */
         int (*configuration)(void *manager, bool secrets, char **ret_json);
+        const Policy *(*policy)(void *manager); /* what holds now; valid until the next event */
+        bool (*held)(void *manager, const char *id); /* an administrator reverted it: it is left alone */
         const char *(*trouble)(void *manager); /* why the view cannot be trusted at all, or NULL */
 } BusRequests;
 

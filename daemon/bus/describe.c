@@ -5,6 +5,7 @@
 #include "common/json-text.h"
 #include "common/text.h"
 #include "daemon/bus/describe.h"
+#include "daemon/policy/setting.h"
 
 static int compare_edges_lower(const void *a, const void *b) {
         return strcmp((*(Edge *const *) a)->lower->id, (*(Edge *const *) b)->lower->id);
@@ -168,6 +169,10 @@ static void put_action(JsonText *j, const Action *a) {
         json_put_string(j, "reason", a->reason);
         json_put_strings(j, "path", a->path);
         json_put_string(j, "error", a->error);
+        if (a->when > 0)
+                json_put_unsigned(j, "when", a->when);
+        else
+                json_put_null(j, "when");
         json_put_end(j, '}');
 }
 
@@ -196,6 +201,89 @@ int describe_actions(const Plan *actions, char **ret) {
         json_put_end(&j, ']');
         json_put_end(&j, '}');
         return json_text_take(&j, ret);
+}
+
+/* ---- reasons ---- */
+
+static int put_path(JsonText *j, const char *key, const BusView *v, Node *n, bool certain) {
+        _cleanup_free_ Node **path = NULL;
+        size_t n_path;
+        int r;
+
+        r = analysis_path(v->analysis, v->graph, n, certain, &path, &n_path);
+        if (r < 0)
+                return r;
+        json_put_array(j, key);
+        for (size_t i = 0; i < n_path; i++)
+                json_put_string(j, NULL, path[i]->id);
+        json_put_end(j, ']');
+        return 0;
+}
+
+static int put_setting(JsonText *j, SettingKind kind, const Setting *setting) {
+        _cleanup_free_ char *value = NULL;
+        const char *section, *key;
+        int r;
+
+        r = setting_describe(kind, setting, &section, &key, &value);
+        if (r < 0)
+                return r;
+        json_put_object(j, NULL);
+        json_put_string(j, "section", section);
+        json_put_string(j, "key", key);
+        json_put_string(j, "value", value);
+        json_put_string(j, "source", setting->source);
+        json_put_end(j, '}');
+        return 0;
+}
+
+static int put_settings(JsonText *j, const Policy *policy, const Node *n) {
+        const Setting *settings[_SETTING_KIND_MAX] = {};
+        int r = 0;
+
+        if (n->fact)
+                policy_decide(policy, n, settings);
+        json_put_array(j, "settings");
+        for (SettingKind kind = 0; r >= 0 && kind < _SETTING_KIND_MAX; kind++)
+                if (settings[kind] && settings[kind]->mode != SETTING_UNSET)
+                        r = put_setting(j, kind, settings[kind]);
+        json_put_end(j, ']');
+        return r;
+}
+
+static int put_reason(JsonText *j, const BusView *v, const BusRequests *requests, void *manager, Node *n) {
+        int r;
+
+        json_put_object(j, NULL);
+        json_put_string(j, "id", n->id);
+        r = put_path(j, "path", v, n, false);
+        if (r >= 0)
+                r = put_path(j, "path_certain", v, n, true);
+        if (r >= 0)
+                r = put_settings(j, requests->policy(manager), n);
+        json_put_bool(j, "held", requests->held(manager, n->id));
+        json_put_end(j, '}');
+        return r;
+}
+
+int describe_reasons(const BusView *v, const BusRequests *requests, void *manager, char *const *ids, char **ret) {
+        _cleanup_json_text_ JsonText j = {};
+        size_t position = 0;
+        Node *n;
+        int r = 0;
+
+        json_put_object(&j, NULL);
+        json_put_unsigned(&j, "version", 1);
+        json_put_array(&j, "objects");
+        while (!ids && r >= 0 && (n = graph_next(v->graph, &position)))
+                r = put_reason(&j, v, requests, manager, n);
+        for (char *const *id = ids; r >= 0 && id && *id; id++) {
+                n = graph_find(v->graph, *id); /* it may have gone */
+                r = n ? put_reason(&j, v, requests, manager, n) : 0;
+        }
+        json_put_end(&j, ']');
+        json_put_end(&j, '}');
+        return r < 0 ? r : json_text_take(&j, ret);
 }
 
 static int compare_nodes(const void *a, const void *b) {

@@ -15,6 +15,8 @@ int describe_view(const BusView *v, char *const *ids, const Plan *done, char **r
 int describe_nested(const BusView *v, const Plan *done, char **ret);
 /* {"version": 1, "actions": [...]} */
 int describe_actions(const Plan *actions, char **ret);
+/* {"version": 1, "objects": [...]}: for each id what gives it its depth, and what policy says of it. NULL means all. */
+int describe_reasons(const BusView *v, const BusRequests *requests, void *manager, char *const *ids, char **ret);
 /* One element of "hazards", and one of "actions". */
 int describe_hazard_text(const Hazard *h, char **ret);
 int describe_action_text(const Action *a, char **ret);

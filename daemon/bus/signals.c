@@ -21,11 +21,6 @@ bool bus_is_heard(BusServer *b) {
         return sd_bus_get_n_queued_write(b->bus, &queued) < 0 || queued <= QUEUED_MAX;
 }
 
-/* What makes it the same hazard: numbers in its message may change meanwhile. */
-static char *hazard_key(const Hazard *h) {
-        return text_format("%s %s %s", hazard_kind_to_string(h->kind), h->process ?: "-", h->layer ?: "-");
-}
-
 static void hazards_clear(SeenHazard *seen, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 free(seen[i].key);

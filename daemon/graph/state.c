@@ -13,6 +13,13 @@ static void cgroup_done(CgroupState *c) {
         *c = (CgroupState) {};
 }
 
+static void sight_done(Sight *s) {
+        free(s->node);
+        free(s->other);
+        free(s->what);
+        *s = (Sight) {};
+}
+
 static void reading_done(Reading *r) {
         free(r->node);
         free(r->target);
@@ -28,8 +35,11 @@ void state_done(State *s) {
         for (size_t i = 0; i < s->n_readings; i++)
                 reading_done(&s->readings[i]);
         hashmap_free(s->by_path);
+        for (size_t i = 0; i < s->n_sights; i++)
+                sight_done(&s->sights[i]);
         free(s->cgroups);
         free(s->readings);
+        free(s->sights);
         *s = (State) {};
 }
 
@@ -60,8 +70,31 @@ int state_add_reading(State *s, Reading *reading) {
         return r;
 }
 
+int state_add_sight(State *s, SightKind kind, const char *node, const char *other, const char *what) {
+        Sight sight = { .kind = kind, .node = strdup(node), .other = strdup(other), .what = strdup(what) };
+        int r = -ENOMEM;
+
+        if (sight.node && sight.other && sight.what)
+                r = ARRAY_APPEND(s->sights, s->n_sights, s->sights_capacity, sight);
+        if (r < 0)
+                sight_done(&sight);
+        return r;
+}
+
 CgroupState *state_find_cgroup(const State *s, const char *path) {
         size_t number = s->by_path ? (size_t) hashmap_get(s->by_path, path) : 0;
 
         return number > 0 ? &s->cgroups[number - 1] : NULL;
+}
+
+const CgroupState *state_find_limit(const State *s, const char *path, uint64_t bytes) {
+        _cleanup_free_ char *p = path ? strdup(path) : NULL;
+
+        for (char *slash; p && (slash = strrchr(p, '/')); *slash = 0) {
+                const CgroupState *c = state_find_cgroup(s, p);
+
+                if (c && c->described && MIN(c->max, c->high) < bytes)
+                        return c;
+        }
+        return NULL;
 }

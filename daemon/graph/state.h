@@ -29,6 +29,7 @@ typedef struct CgroupState {
         char *preference;   /* of systemd-oomd: "none", "avoid", "omit" */
         unsigned processes; /* in it and below */
         char *told[_UNIT_SETTING_MAX]; /* what systemd was told last at run time, by whomever; NULL: nothing */
+        bool frozen;        /* also by an ancestor */
 } CgroupState;
 
 /* A setting of a layer. */
@@ -40,15 +41,35 @@ typedef struct Reading {
         char *place; /* for the actuator */
 } Reading;
 
+/* What neither graph nor settings tell, and only hazards need to know. */
+typedef enum SightKind {
+        SIGHT_GROUND,    /* the process in 'node' runs from, or stands in, 'what' on the file system in 'other' */
+        SIGHT_WRITER,    /* the process called 'what' has files of the file system in 'other' open for writing, and shares
+                          * a limit with the process in 'node', which serves it */
+        SIGHT_UNORDERED, /* the unit of the process in 'node' may be stopped before the file system or swap area in
+                          * 'other', whose unit is 'what' */
+        SIGHT_CACHED,    /* the loop device in 'node' has its file, on the file system in 'other', cached once more */
+} SightKind;
+
+typedef struct Sight {
+        SightKind kind;
+        char *node, *other; /* ids */
+        char *what;
+} Sight;
+
 typedef struct State {
         CgroupState *cgroups;
         size_t n_cgroups, cgroups_capacity;
         Hashmap *by_path; /* of the cgroups: their number in the array, from 1 on */
         Reading *readings;
         size_t n_readings, readings_capacity;
+        Sight *sights;
+        size_t n_sights, sights_capacity;
         bool recursive_protection; /* cgroup2 is mounted with memory_recursiveprot */
         bool oomd;                 /* systemd-oomd runs */
+        bool suspends;             /* the machine has been suspended since it was booted, or should have been */
         uint64_t memory_total;     /* bytes; 0 = not told */
+        uint64_t dirty_limit;      /* bytes that may be dirty before writers must wait; 0 = not told */
 } State;
 
 void state_done(State *s);
@@ -56,6 +77,10 @@ void state_done(State *s);
 /* Take over what is pointed to, also on failure. A cgroup is added once. */
 int state_add_cgroup(State *s, CgroupState *c);
 int state_add_reading(State *s, Reading *r);
+/* Copies the texts. */
+int state_add_sight(State *s, SightKind kind, const char *node, const char *other, const char *what);
 
 /* NULL when it is not known. */
 CgroupState *state_find_cgroup(const State *s, const char *path);
+/* Of the cgroup at 'path' and those above it the first that may hold less than 'bytes', or NULL. */
+const CgroupState *state_find_limit(const State *s, const char *path, uint64_t bytes);

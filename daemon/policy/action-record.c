@@ -63,7 +63,7 @@ static bool copy_text(const char *from, char **to) {
 }
 
 int action_copy(const Action *a, Action *ret) {
-        Action c = { .kind = a->kind, .state = a->state, .undo = a->undo, .pid = a->pid, .start = a->start };
+        Action c = { .kind = a->kind, .state = a->state, .undo = a->undo, .pid = a->pid, .start = a->start, .when = a->when };
         size_t n = 0;
         bool fine;
 
@@ -143,7 +143,7 @@ void record_done(Record *r) {
 }
 
 int record_copy(const Record *r, Record *ret) {
-        Record c = { .kind = r->kind, .pid = r->pid, .start = r->start };
+        Record c = { .kind = r->kind, .pid = r->pid, .start = r->start, .when = r->when };
 
         if (!copy_text(r->target, &c.target) || !copy_text(r->key, &c.key) || !copy_text(r->subject, &c.subject) ||
             !copy_text(r->name, &c.name) || !copy_text(r->from, &c.from) || !copy_text(r->to, &c.to) ||

@@ -53,6 +53,7 @@ typedef struct Action {
         char *reason;  /* a sentence */
         char **path;   /* ids, from above, that justify it */
         char *error;   /* a sentence: why it failed, or what was left alone */
+        uint64_t when; /* it was done, or tried in vain: microseconds since the epoch; 0 = not told */
 } Action;
 
 typedef struct Plan {
@@ -71,6 +72,7 @@ typedef struct Record {
         char *to;     /* last asked for */
         char *set;    /* read back after that; NULL while that is not known */
         char *detail;
+        uint64_t when; /* that was: microseconds since the epoch; 0 = not told */
 } Record;
 
 /* Which records are about a target. */

@@ -172,6 +172,33 @@ int setting_find(const char *section, const char *key) {
         return -ENOENT;
 }
 
+static bool is_boolean(SettingKind kind) {
+        return kind == SETTING_IO_FLUSHER || kind == SETTING_ENTITLED || kind == SETTING_DIRECT_IO || kind == SETTING_WRITEBACK_STRICT_LIMIT;
+}
+
+int setting_describe(SettingKind kind, const Setting *s, const char **ret_section, const char **ret_key, char **ret_value) {
+        char *value;
+
+        if (s->mode == SETTING_UNSET || s->mode == SETTING_KEEP)
+                value = strdup(is_boolean(kind) ? "keep" : "no");
+        else if (s->mode == SETTING_AUTO)
+                value = strdup("auto");
+        else if (s->text)
+                value = strdup(s->text);
+        else if (is_boolean(kind))
+                value = strdup(s->number ? "yes" : "no");
+        else if (s->number == INT64_MAX)
+                value = strdup("infinity");
+        else
+                value = text_format("%lld%s", (long long) s->number, kind == SETTING_WRITEBACK_MAX_RATIO ? "%" : "");
+        if (!value)
+                return -ENOMEM;
+        *ret_section = settings[kind].section;
+        *ret_key = settings[kind].key;
+        *ret_value = value;
+        return 0;
+}
+
 void setting_done(Setting *s) {
         free(s->text);
         free(s->source);

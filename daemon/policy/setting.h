@@ -23,4 +23,6 @@ int setting_find(const char *section, const char *key);
 /* Replaces *s by 'value', or adds to it where it is a list; the empty value resets it. 0 or -ENOMEM. What cannot be
  * understood leaves *s as it is, and sets *ret_wrong to a constant sentence. */
 int setting_assign(Setting *s, SettingKind kind, const char *value, const char *source, const char **ret_wrong);
+/* As it stands in a policy file; the section and the key are constant, the value is the caller's. 0 or -ENOMEM. */
+int setting_describe(SettingKind kind, const Setting *s, const char **ret_section, const char **ret_key, char **ret_value);
 void setting_done(Setting *s);

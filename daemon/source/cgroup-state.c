@@ -52,6 +52,12 @@ static unsigned count_lines(const char *text) {
         return n;
 }
 
+static bool is_frozen(const Sysroot *s, const char *path) {
+        _cleanup_free_ char *events = NULL;
+
+        return sysroot_read(s, AREA_SYS, PATH("fs/cgroup%s/cgroup.events", path), &events) >= 0 && stat_value(events, "frozen") == 1;
+}
+
 static int read_all(const Sysroot *s, CgroupState *c) {
         _cleanup_free_ char *stat = NULL, *processes = NULL;
         uint64_t swapped;
@@ -77,6 +83,7 @@ static int read_all(const Sysroot *s, CgroupState *c) {
         c->has_swap_max = read_bytes(s, c->path, "memory.swap.max", &c->swap_max) >= 0;
         if (sysroot_read(s, AREA_SYS, PATH("fs/cgroup%s/cgroup.procs", c->path), &processes) >= 0)
                 c->processes = count_lines(processes);
+        c->frozen = is_frozen(s, c->path);
         c->described = true;
         return 0;
 }
@@ -150,6 +157,44 @@ int cgroup_state_read(const Sysroot *s, const char *path, State *state) {
                         return r;
                 leaf = false;
         }
+        return 0;
+}
+
+/* Of one directory, and after that, its children's names to the end of the list of what is still to be visited. */
+static int list_one(const Sysroot *s, const char *path, size_t most, pid_t **pids, size_t *n, size_t *capacity, char ***paths, size_t *n_paths) {
+        _cleanup_free_ char *text = NULL;
+        _cleanup_strv_free_ char **names = NULL;
+        char *rest = NULL;
+        int r = 0;
+
+        if (sysroot_read(s, AREA_SYS, PATH("fs/cgroup%s/cgroup.procs", path), &text) >= 0)
+                for (char *line = strtok_r(text, "\n", &rest); r >= 0 && line && *n < most; line = strtok_r(NULL, "\n", &rest)) {
+                        pid_t pid;
+
+                        if (text_to_pid(line, &pid) >= 0)
+                                r = ARRAY_APPEND(*pids, *n, *capacity, pid);
+                }
+        if (r < 0 || sysroot_list(s, AREA_SYS, PATH("fs/cgroup%s", path), &names) < 0)
+                return r;
+        for (char **name = names; r >= 0 && *name && *n_paths < most; name++)
+                if (!is_attribute(*name))
+                        r = strv_append(paths, n_paths, PATH("%s/%s", path, *name));
+        return r;
+}
+
+int cgroup_list_processes(const Sysroot *s, const char *path, size_t most, pid_t **ret, size_t *ret_n) {
+        _cleanup_strv_free_ char **paths = NULL;
+        _cleanup_free_ pid_t *pids = NULL;
+        size_t n = 0, capacity = 0, n_paths = 0;
+        int r;
+
+        r = strv_append(&paths, &n_paths, path);
+        for (size_t i = 0; r >= 0 && i < n_paths && n < most; i++)
+                r = list_one(s, paths[i], most, &pids, &n, &capacity, &paths, &n_paths);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(pids);
+        *ret_n = n;
         return 0;
 }
 

@@ -11,6 +11,9 @@
  * where there is no memory controller. 0 or -ENOMEM: what vanishes meanwhile is left out. */
 int cgroup_state_read(const Sysroot *s, const char *path, State *state);
 
+/* The processes in a cgroup and below it, at most 'most' of them: 0, or -ENOMEM. */
+int cgroup_list_processes(const Sysroot *s, const char *path, size_t most, pid_t **ret, size_t *ret_n);
+
 /* What is reserved and used, as it was when it was first asked for. */
 typedef struct CgroupUses CgroupUses;
 

@@ -15,6 +15,8 @@
 #include "daemon/source/lio-backstores.h"
 #include "daemon/source/nvmet-namespaces.h"
 #include "daemon/source/probe.h"
+#include "daemon/source/process-ground.h"
+#include "daemon/source/unit-order.h"
 
 static void probe_free(Probe *p) {
         free(p->question);
@@ -70,6 +72,15 @@ void probe_cache_forget(ProbeCache *c, const char *prefix) {
         drop_if(c, has_prefix, prefix);
 }
 
+void probe_cache_refresh(ProbeCache *c, const char *prefix) {
+        size_t position = 0;
+        Probe *p;
+
+        while ((p = hashmap_next(c->probes, &position)))
+                if (p->state == PROBE_ANSWERED && startswith(p->question, prefix))
+                        p->state = PROBE_WANTED;
+}
+
 const char *probe_cache_get(ProbeCache *c, const char *question, bool *ret_hung) {
         Probe *p = hashmap_get(c->probes, question);
 
@@ -115,7 +126,10 @@ bool probe_cache_want_hung(ProbeCache *c) {
 }
 
 static ProbePace question_pace(const char *question) {
-        return startswith(question, FUSE_SERVERS_KIND " ") ? PROBE_SLOW : PROBE_QUICK;
+        return startswith(question, FUSE_SERVERS_KIND " ") ? PROBE_SLOW
+                : startswith(question, GROUND_KIND " ")    ? PROBE_PROCESS
+                : startswith(question, UNIT_ORDER_KIND " ") ? PROBE_UNITS
+                                                            : PROBE_QUICK;
 }
 
 int probe_cache_take_wanted(ProbeCache *c, ProbePace pace, char ***ret) {
@@ -410,9 +424,17 @@ static int ask_fuse_servers(char **ret) {
         return *ret ? 0 : -ENOMEM;
 }
 
+static int ask_ground(const char *number, const char *start_text, char **ret) {
+        uint64_t start;
+        pid_t pid;
+
+        return start_text && text_to_pid(number, &pid) >= 0 && text_to_u64(start_text, 10, &start) >= 0 ? ground_ask(pid, start, ret)
+                                                                                                       : -EINVAL;
+}
+
 static int ask(const char *question, char **ret) {
         _cleanup_free_ char *copy = strdup(question);
-        char *state = NULL, *kind, *number, *rest;
+        char *state = NULL, *kind, *number, *second, *rest;
         dev_t device;
         int r;
 
@@ -432,10 +454,15 @@ static int ask(const char *question, char **ret) {
 
                 return start && place && text_to_u64(number, 10, &mount) >= 0 ? ask_descriptor(mount, place, ret) : -EINVAL;
         }
+        second = strtok_r(NULL, " ", &state);
+        if (streq(kind, GROUND_KIND))
+                return ask_ground(number, second, ret);
+        if (streq(kind, UNIT_ORDER_KIND))
+                return second ? unit_order_ask(number, second, ret) : -EINVAL;
+        /* Of devices the second is the disk sequence number. */
         r = text_to_devno(number, &device);
         if (r < 0)
                 return r;
-        (void) strtok_r(NULL, " ", &state); /* the disk sequence number */
         rest = strtok_r(NULL, "", &state);
         if (streq(kind, LIO_KIND) && rest)
                 return lio_ask(rest, ret);

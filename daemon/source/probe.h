@@ -6,12 +6,13 @@
  * table, whether a path leads to a file, a device-mapper table, what is behind a disk of LIO or of the NVMe target
  * (configfs); and one that takes long in any case: which process serves which FUSE connection, by a BPF program.
  * Sources look answers up here; what is not known yet is noted as wanted and asked in a child process that the manager
- * supervises. The facts are derived again when answers have come.
+ * supervises. The facts are derived again when answers have come. Hazards raise questions as well: what a process runs
+ * from, and how systemd orders two units.
  *
  * Questions are texts, "loop MAJ:MIN DISKSEQ", "dm MAJ:MIN DISKSEQ", "lio MAJ:MIN DISKSEQ WWID",
  * "nvmet MAJ:MIN DISKSEQ NQN NSID UUID",
  * "descriptor MOUNT-ID START PLACE" (below /proc), "file PATH" (with the escapes of /proc/swaps, also for '='),
- * "fuse-servers DIGEST", and so are the answers:
+ * "fuse-servers DIGEST", "ground PID START", "unit-order SERVICE UNIT", and so are the answers:
  *     loop:         "MAJ:MIN INODE", the live st_dev and st_ino of the backing file
  *     descriptor:   "MAJ:MIN", the st_dev of what is open; on a btrfs "MAJ:MIN UUID"
  *     file:         "yes", or "no" where there is no regular file
@@ -19,6 +20,8 @@
  *     lio:          daemon/source/lio-backstores.h
  *     nvmet:        daemon/source/nvmet-namespaces.h
  *     fuse-servers: daemon/source/fuse-servers.h
+ *     ground:       daemon/source/process-ground.h
+ *     unit-order:   daemon/source/unit-order.h
  * or "!ERRNO" where the question failed. */
 
 #include <stdbool.h>
@@ -32,10 +35,12 @@ typedef enum ProbeState {
         PROBE_HUNG,     /* gave no answer in time */
 } ProbeState;
 
-/* Those of one pace are asked one after the other, and never wait for those of the other. */
+/* Those of one pace are asked one after the other, and never wait for those of another. */
 typedef enum ProbePace {
-        PROBE_QUICK, /* answered at once, unless storage hangs */
-        PROBE_SLOW,  /* takes what time it takes, and waits for no storage */
+        PROBE_QUICK,   /* answered at once, unless storage hangs */
+        PROBE_SLOW,    /* takes what time it takes, and waits for no storage */
+        PROBE_PROCESS, /* answered at once, unless that process hangs, or what it runs from */
+        PROBE_UNITS,   /* answered by systemd, over the bus */
         _PROBE_PACE_MAX,
 } ProbePace;
 
@@ -62,6 +67,8 @@ void probe_cache_expire(ProbeCache *c);
 /* The answer, or NULL when it is not known, then ret_hung (may be NULL) says whether it will not come. The
  * text stays valid until the next call of this file. */
 const char *probe_cache_get(ProbeCache *c, const char *question, bool *ret_hung);
+/* What begins with the text ("unit-order ") is to be asked again, and what was said holds until there is an answer. */
+void probe_cache_refresh(ProbeCache *c, const char *prefix);
 /* What begins with the text ("loop 7:0 ") is to be asked anew. */
 void probe_cache_forget(ProbeCache *c, const char *prefix);
 

@@ -492,6 +492,14 @@ static int read_refusal(const Sysroot *s, pid_t pid, const char *status, NodeFac
         return f->refusal ? 0 : -ENOMEM;
 }
 
+/* mlockall(2) locks all that is resident, and what will be. Who has locked one buffer only has not so much. */
+static bool is_locked(const char *status) {
+        _cleanup_free_ char *locked = text_line(status, "VmLck"), *resident = text_line(status, "VmRSS");
+        unsigned long long a, b;
+
+        return locked && resident && sscanf(locked, "%llu kB", &a) == 1 && sscanf(resident, "%llu kB", &b) == 1 && a > 0 && a >= b;
+}
+
 static int read_status(const Sysroot *s, pid_t pid, NodeFact *f, bool *ret_root) {
         _cleanup_free_ char *status = NULL, *uids = NULL;
         unsigned real, effective, saved, fs;
@@ -504,6 +512,7 @@ static int read_status(const Sysroot *s, pid_t pid, NodeFact *f, bool *ret_root)
         if (!uids || sscanf(uids, "%u %u %u %u", &real, &effective, &saved, &fs) != 4)
                 return -EINVAL;
         f->uid = real;
+        f->locked = is_locked(status);
         /* A set-uid program that a user started is the user's. */
         *ret_root = real == 0 && effective == 0 && saved == 0 && fs == 0;
         return read_refusal(s, pid, status, f);

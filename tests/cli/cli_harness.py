@@ -15,7 +15,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 STACKCTL, FAKE = (os.path.abspath(p) for p in sys.argv[1:3])
 SCRATCH = tempfile.mkdtemp(prefix="stackctl-test-")
 KNOWN = "812=process:812:4711 /mnt/xfs=fs:253:0 tcmu-runner.service=process:812:4711 both=process:812:4711,fs:7:0 " \
-        "fs:7:0=fs:7:0 66=process:66:6 /image=fs:7:3 vanished=fs:6:6 sshfs=process:3100:500,fs:0:46 nothing="
+        "fs:7:0=fs:7:0 66=process:66:6 /image=fs:7:3 vanished=fs:6:6 sshfs=process:3100:500,fs:0:46 nothing= 529=process:529:9254 /mnt/inner=fs:7:0 /=fs:8:1"
 failures = 0
 number = 0
 
@@ -29,7 +29,7 @@ def environment(doc="stack-2019", **more):
            if not k.startswith(("FAKE_", "LC_", "LANG", "SYSTEMD_", "STACKCTL_")) and
            k not in ("PAGER", "COLUMNS", "LINES", "NO_COLOR", "STACKD_BINARY")}
     env.update(STACKD_BINARY=FAKE, DBUS_SYSTEM_BUS_ADDRESS="unix:path=" + SCRATCH + "/no-bus", LC_ALL="C.UTF-8",
-               FAKE_DESCRIBE=doc if "/" in doc else document(doc), FAKE_PLAN=document("plan"), FAKE_APPLY=document("apply"),
+               FAKE_DESCRIBE=doc if "/" in doc else document(doc), FAKE_PLAN=document("plan"), FAKE_EXPLAIN=document("explain"), TZ="UTC", FAKE_APPLY=document("apply"),
                FAKE_REVERT=document("revert"), FAKE_KNOWN=KNOWN, FAKE_CONFIGURATION=document("configuration"), FAKE_LOG=SCRATCH + "/log")
     env.update(more)
     return env

@@ -2,7 +2,7 @@
 
 /* A stackd that knows nothing: it answers from files and, where told to, wrongly or not at all.
  *
- *   FAKE_DESCRIBE, FAKE_PLAN, FAKE_APPLY, FAKE_REVERT, FAKE_CONFIGURATION   files with the JSON to answer
+ *   FAKE_DESCRIBE, FAKE_PLAN, FAKE_EXPLAIN, FAKE_APPLY, FAKE_REVERT, FAKE_CONFIGURATION   files with the JSON to answer
  *   FAKE_WARNINGS file with the lines that Reload() returns; a '!' in it says that not everything was taken
  *   FAKE_KNOWN    "TEXT=ID[,ID...]" by blanks: what Describe(TEXT) and LookUp(TEXT) know
  *   FAKE_ERROR    "METHOD ERROR-NAME MESSAGE": that method answers so
@@ -268,7 +268,7 @@ static int method_act(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         meet_fate(method);
         if (want_error(method, error, &r))
                 return r;
-        return reply_file(m, streq(method, "Plan") ? "FAKE_PLAN" : streq(method, "Apply") ? "FAKE_APPLY" : "FAKE_REVERT");
+        return reply_file(m, streq(method, "Plan") ? "FAKE_PLAN" : streq(method, "Explain") ? "FAKE_EXPLAIN" : streq(method, "Apply") ? "FAKE_APPLY" : "FAKE_REVERT");
 }
 
 static int method_dump_configuration(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -317,6 +317,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD("Subscribe", NULL, NULL, method_subscribe, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("LookUp", "s", "as", method_look_up, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Plan", "as", "s", method_act, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Explain", "as", "s", method_act, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Apply", "as", "s", method_act, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Revert", "as", "s", method_act, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("DumpConfiguration", "", "s", method_dump_configuration, SD_BUS_VTABLE_UNPRIVILEGED),

@@ -62,7 +62,7 @@ def accepted(verb):
     """The options that the verb takes, as it says itself."""
     taken = []
     for option in options():
-        r = run(verb, option + ("off" if option == "--json=" else "x" if option.endswith("=") else ""), *({"list": ["layers"], "capture": ["-"], "show": ["x"], "adopt": ["x.service"], "release": ["x.service"]}.get(verb, [])),
+        r = run(verb, option + ("off" if option == "--json=" else "x" if option.endswith("=") else ""), *({"list": ["layers"], "capture": ["-"], "show": ["x"], "explain": ["x"], "adopt": ["x.service"], "release": ["x.service"]}.get(verb, [])),
                 FAKE_FATE="start exit")
         if b"takes no option" not in r.stderr:
             taken.append(option)

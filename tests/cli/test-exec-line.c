@@ -2,8 +2,8 @@
 #include <errno.h>
 
 #include "cli/exec-line.h"
-#include "cli/unit-name.h"
 #include "common/text.h"
+#include "common/unit-name.h"
 #include "tests/unit/tap.h"
 
 static void becomes(const char *value, const char *wanted) {

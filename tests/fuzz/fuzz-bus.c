@@ -93,6 +93,14 @@ static const char *trouble(void *manager _unused_) {
 
 /* ---- the machine: names as nobody wishes them ---- */
 
+static const Policy *no_policy(void *manager _unused_) {
+        return NULL;
+}
+
+static bool held(void *manager _unused_, const char *id _unused_) {
+        return true;
+}
+
 static void make_graph(void) {
         _cleanup_graph_changes_ GraphChanges c = {};
         NodeFact fs = { .id = strdup("fs:0:40"), .kind = NODE_FILESYSTEM, .type = strdup("fuse.\x1b"), .name = strdup("\xff\n"), .mounts = calloc(2, sizeof(char *)) };
@@ -107,7 +115,7 @@ static void make_graph(void) {
         MUST(factset_add_edge(f, "file:0:40:/a\xff (deleted)", "fs:0:40", ROLE_BACKING, CERTAINTY_PROVEN, 0, "c") >= 0);
         graph = graph_new();
         MUST(graph && graph_replace(graph, 0, f, &c) >= 0 && analysis_update(&analysis, &c) >= 0);
-        MUST(hazard_list_find(&hazards, &analysis, graph) >= 0 && hazards.n > 0);
+        MUST(hazard_list_find(&hazards, &analysis, graph, &(State) {}) >= 0 && hazards.n > 0);
 }
 
 static void end(void) {
@@ -122,6 +130,7 @@ static void begin(void) {
         static const BusRequests requests = {
                 .rescan = nothing, .look = nothing, .settle = settle, .finish = settle, .plan = plan, .actions = actions, .apply = act,
                 .revert = act, .reload = reload, .remarks = remarks, .configuration = configuration, .trouble = trouble,
+                .policy = no_policy, .held = held,
         };
         BusView view;
         int fds[2];
@@ -177,7 +186,7 @@ static int append(sd_bus_message *m, const char *types, FuzzInput *in) {
 
 static bool call(FuzzInput *in) {
         static const char *const members[] = {
-                "Describe", "LookUp", "Plan", "Apply", "Revert", "Refresh", "Reload", "DumpConfiguration", "Subscribe", "Get", "GetAll", "Set",
+                "Describe", "LookUp", "Plan", "Explain", "Apply", "Revert", "Refresh", "Reload", "DumpConfiguration", "Subscribe", "Get", "GetAll", "Set",
                 "GetManagedObjects", "Introspect", "Ping", "GetMachineId",
         };
         static const char *const interfaces[] = {

@@ -155,7 +155,7 @@ static void check_answers(History *h) {
         size_t position = 0;
         Node *n;
 
-        MUST(hazard_list_find(&hazards, &h->analysis, h->graph) >= 0);
+        MUST(hazard_list_find(&hazards, &h->analysis, h->graph, &(State) {}) >= 0);
         while ((n = graph_next(h->graph, &position))) {
                 _cleanup_free_ Node **path = NULL, **cycle = NULL;
                 size_t n_path, n_cycle;

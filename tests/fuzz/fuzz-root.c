@@ -164,7 +164,7 @@ static void read_machine(Sysroot *s) {
                         f = factset_free(f);
                 MUST(graph_replace(g, i, f, &changes) >= 0);
         }
-        MUST(analysis_update(&a, &changes) >= 0 && hazard_list_find(&hazards, &a, g) >= 0);
+        MUST(analysis_update(&a, &changes) >= 0 && hazard_list_find(&hazards, &a, g, &(State) {}) >= 0);
         MUST(describe_view(&view, NULL, NULL, &json) >= 0);
         check_secret(json, strlen(json));
 }

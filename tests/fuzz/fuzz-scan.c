@@ -46,7 +46,7 @@ static void publish(const Sysroot *s, Graph *g, Analysis *a) {
         const BusView view = { .graph = g, .analysis = a, .hazards = &hazards };
         _cleanup_free_ char *json = NULL;
 
-        MUST(hazard_list_find(&hazards, a, g) >= 0);
+        MUST(hazard_list_find(&hazards, a, g, &(State) {}) >= 0);
         MUST(describe_view(&view, NULL, NULL, &json) >= 0);
         check_document(json);
         make_plan(s, g, a);

@@ -6,10 +6,10 @@
 #include "cli/escape.h"
 #include "cli/exec-line.h"
 #include "cli/operand.h"
-#include "cli/unit-name.h"
 #include "common/ini.h"
 #include "common/json-text.h"
 #include "common/text.h"
+#include "common/unit-name.h"
 #include "common/value.h"
 #include "tests/fuzz/fuzz.h"
 

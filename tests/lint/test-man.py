@@ -89,6 +89,16 @@ def hazards_in_code():
         return re.findall(r'^\s*\[HAZARD_\w+\] = \{ "([a-z-]+)"', f.read(), re.MULTILINE)
 
 
+def messages_in_code():
+    with open(os.path.join(SOURCE, "common/log.h"), encoding="utf-8") as f:
+        return re.findall(r'^#define LOG_ID_\w+ "([0-9a-f]{32})"', f.read(), re.MULTILINE)
+
+
+def messages_in_catalog():
+    with open(os.path.join(SOURCE, "conf/stackd.catalog"), encoding="utf-8") as f:
+        return re.findall(r"^-- ([0-9a-f]{32})$", f.read(), re.MULTILINE)
+
+
 def check_hazard_page(name):
     path = os.path.join(SOURCE, "docs/hazards", name + ".md")
     if not os.path.exists(path):
@@ -111,6 +121,7 @@ def main():
         report(f"hazard {name} has its page", check_hazard_page(name))
     pages = [n[:-3] for n in os.listdir(os.path.join(SOURCE, "docs/hazards")) if n.endswith(".md")]
     report("every page is about a hazard", differ(hazards, pages))
+    report("the catalog has every kind of message", differ(messages_in_code(), messages_in_catalog()))
     print(f"1..{number}")
     return failures > 0
 

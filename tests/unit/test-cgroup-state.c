@@ -152,4 +152,45 @@ static void handed_down(void) {
         CHECK(effective(&f, "/", true) == 0 && effective(&f, "/nowhere", true) == 0 && effective(&f, "", true) == 0);
 }
 
-TEST_MAIN(TEST(chain), TEST(swapped), TEST(old_statistics), TEST(what_is_not_there), TEST(in_effect), TEST(handed_down))
+static void limits(void) {
+        _cleanup_fake_root_ FakeRoot f = machine();
+        State s = {};
+
+        fake_file(&f, "sys/fs/cgroup/system.slice/memory.high", "50000\n");
+        CHECK(cgroup_state_read(f.root, "/system.slice/a.service", &s) == 0);
+        CHECK(!state_find_limit(&s, "/system.slice/a.service", 50000));
+        CHECK(streq(state_find_limit(&s, "/system.slice/a.service", 50001)->path, "/system.slice"));
+        CHECK(streq(state_find_limit(&s, "/system.slice/a.service", 100001)->path, "/system.slice/a.service"));
+        CHECK(!state_find_limit(&s, "/gone", 100001) && !state_find_limit(&s, NULL, 100001));
+        state_done(&s);
+}
+
+static void frozen(void) {
+        _cleanup_fake_root_ FakeRoot f = machine();
+        State s = {};
+
+        fake_file(&f, "sys/fs/cgroup/system.slice/cgroup.events", "populated 1\nfrozen 0\n");
+        fake_file(&f, "sys/fs/cgroup/system.slice/a.service/cgroup.events", "populated 1\nfrozen 1\n");
+        CHECK(cgroup_state_read(f.root, "/system.slice/a.service", &s) == 0);
+        CHECK(state_find_cgroup(&s, "/system.slice/a.service")->frozen && !state_find_cgroup(&s, "/system.slice")->frozen);
+        state_done(&s);
+}
+
+static void processes(void) {
+        _cleanup_fake_root_ FakeRoot f = machine();
+        pid_t *pids = NULL;
+        size_t n = 0;
+
+        fake_file(&f, "sys/fs/cgroup/system.slice/cgroup.procs", "");
+        fake_file(&f, "sys/fs/cgroup/system.slice/b.service/cgroup.procs", "30\n");
+        CHECK(cgroup_list_processes(f.root, "/system.slice", 100, &pids, &n) == 0);
+        CHECK(n == 3 && pids[0] == 1 && pids[1] == 2 && pids[2] == 30);
+        free(pids);
+        CHECK(cgroup_list_processes(f.root, "/system.slice", 2, &pids, &n) == 0 && n == 2);
+        free(pids);
+        CHECK(cgroup_list_processes(f.root, "/gone", 2, &pids, &n) == 0 && n == 0);
+        free(pids);
+}
+
+TEST_MAIN(TEST(chain), TEST(limits), TEST(frozen), TEST(processes), TEST(swapped), TEST(old_statistics), TEST(what_is_not_there),
+          TEST(in_effect), TEST(handed_down))

@@ -3,14 +3,45 @@
 #include "daemon/analysis/hazard.h"
 #include "tests/unit/tap.h"
 
+#define SERVER "process:100:7"
+#define MIB (UINT64_C(1) << 20)
+
 typedef struct World {
-        NodeFact process;
+        NodeFact process; /* its texts are copied */
         bool mounted, cycle;
         const char *file; /* path of a backing file below the process */
+        bool swap;        /* on a device that the process serves */
+        bool loop;        /* on a file of fs:8:1 */
+        CgroupState cgroups[2];
+        const Reading *readings;
+        size_t n_readings;
+        const Sight *sights;
+        size_t n_sights;
+        bool suspends;
 } World;
 
+/* A server that is protected in every way. */
 static World world(void) {
-        return (World) { .process = { .pid = 100, .start = 7, .entitled = true, .threads = 3, .uid = 5 }, .mounted = true };
+        return (World) {
+                .process = {
+                        .pid = 100, .start = 7, .entitled = true, .threads = 3, .uid = 5, .oom_score_adj = -900,
+                        .cgroup = (char *) "/a.slice/b.service", .unit = (char *) "b.service",
+                        .memory_min = 40 * MIB, .memory_min_effective = 40 * MIB,
+                },
+                .cgroups = {
+                        { .path = (char *) "/a.slice", .described = true, .min = 40 * MIB, .max = MEMORY_UNLIMITED, .high = MEMORY_UNLIMITED },
+                        { .path = (char *) "/a.slice/b.service", .described = true, .min = 40 * MIB, .max = MEMORY_UNLIMITED,
+                          .high = MEMORY_UNLIMITED, .used = 30 * MIB, .has_swap_max = true, .swap_max = MEMORY_UNLIMITED },
+                },
+                .mounted = true,
+        };
+}
+
+static World marked(void) {
+        World w = world();
+
+        w.process.threads_io_flusher = 3;
+        return w;
 }
 
 static void node(FactSet *facts, const char *id, NodeKind kind, const char *path) {
@@ -19,36 +50,85 @@ static void node(FactSet *facts, const char *id, NodeKind kind, const char *path
         CHECK(factset_add_node(facts, &n) == 0);
 }
 
+static void edge(FactSet *facts, const char *upper, const char *lower) {
+        CHECK(factset_add_edge(facts, upper, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0, "test") == 0);
+}
+
+static char *copy(const char *s) {
+        return s ? strdup(s) : NULL;
+}
+
+static FactSet *facts_of(const World *w) {
+        FactSet *facts = factset_new();
+        NodeFact process = w->process;
+
+        process.id = strdup(SERVER);
+        process.kind = NODE_PROCESS;
+        process.comm = strdup("server");
+        process.refusal = copy(w->process.refusal);
+        process.cgroup = copy(w->process.cgroup);
+        process.unit = copy(w->process.unit);
+        CHECK(factset_add_node(facts, &process) == 0);
+        if (w->mounted) {
+                node(facts, "fs:0:9", NODE_FILESYSTEM, NULL);
+                edge(facts, "fs:0:9", SERVER);
+        }
+        if (w->cycle)
+                edge(facts, SERVER, "fs:0:9");
+        if (w->file) {
+                node(facts, "file:8:1:7", NODE_FILE, w->file);
+                edge(facts, SERVER, "file:8:1:7");
+        }
+        if (w->swap) {
+                node(facts, "swap:43:0", NODE_SWAP, NULL);
+                node(facts, "block:43:0", NODE_BLOCK, NULL);
+                edge(facts, "swap:43:0", "block:43:0");
+                edge(facts, "block:43:0", SERVER);
+        }
+        if (w->loop) {
+                node(facts, "fs:8:1", NODE_FILESYSTEM, NULL);
+                node(facts, "file:8:1:9", NODE_FILE, "/image");
+                node(facts, "block:7:0", NODE_BLOCK, NULL);
+                edge(facts, "block:7:0", "file:8:1:9");
+                edge(facts, "file:8:1:9", "fs:8:1");
+        }
+        return facts;
+}
+
+static void state_of(const World *w, State *s) {
+        *s = (State) { .memory_total = 1000 * MIB, .dirty_limit = 200 * MIB, .suspends = w->suspends };
+        for (size_t i = 0; i < ELEMENTSOF(w->cgroups); i++) {
+                CgroupState c = w->cgroups[i];
+
+                c.path = copy(c.path);
+                if (c.path)
+                        CHECK(state_add_cgroup(s, &c) == 0);
+        }
+        for (size_t i = 0; i < w->n_readings; i++) {
+                const Reading *r = &w->readings[i];
+                Reading mine = { .node = copy(r->node), .target = copy("bdi:0:9:1"), .key = copy(r->key), .value = copy(r->value) };
+
+                CHECK(state_add_reading(s, &mine) == 0);
+        }
+        for (size_t i = 0; i < w->n_sights; i++)
+                CHECK(state_add_sight(s, w->sights[i].kind, w->sights[i].node, w->sights[i].other, w->sights[i].what) == 0);
+}
+
 /* "KIND PROCESS LAYER" of each hazard, separated by blanks. */
 static bool hazards_are(const World *w, const char *expected) {
         _cleanup_graph_changes_ GraphChanges changes = {};
         _cleanup_(graph_freep) Graph *g = graph_new();
-        FactSet *facts = factset_new();
-        NodeFact process = w->process;
+        _cleanup_(state_done) State state = {};
         char text[256] = "";
         Analysis a = {};
         HazardList l = {};
         bool equal;
 
-        process.id = strdup("process:100:7");
-        process.kind = NODE_PROCESS;
-        process.comm = strdup("server");
-        process.refusal = w->process.refusal ? strdup(w->process.refusal) : NULL;
-        CHECK(factset_add_node(facts, &process) == 0);
-        if (w->mounted) {
-                node(facts, "fs:0:9", NODE_FILESYSTEM, NULL);
-                CHECK(factset_add_edge(facts, "fs:0:9", "process:100:7", ROLE_BACKING, CERTAINTY_PROVEN, 0, "test") == 0);
-        }
-        if (w->cycle)
-                CHECK(factset_add_edge(facts, "process:100:7", "fs:0:9", ROLE_BACKING, CERTAINTY_PROVEN, 0, "test") == 0);
-        if (w->file) {
-                node(facts, "file:8:1:7", NODE_FILE, w->file);
-                CHECK(factset_add_edge(facts, "process:100:7", "file:8:1:7", ROLE_BACKING, CERTAINTY_PROVEN, 0, "test") == 0);
-        }
-        CHECK(graph_replace(g, 0, facts, &changes) == 0 && analysis_update(&a, &changes) == 0);
+        state_of(w, &state);
+        CHECK(graph_replace(g, 0, facts_of(w), &changes) == 0 && analysis_update(&a, &changes) == 0);
         graph_changes_done(&changes);
-        CHECK(hazard_list_find(&l, &a, g) == 0);
-        CHECK(hazard_list_find(&l, &a, g) == 0); /* replaces */
+        CHECK(hazard_list_find(&l, &a, g, &state) == 0);
+        CHECK(hazard_list_find(&l, &a, g, &state) == 0); /* replaces */
         for (size_t i = 0; i < l.n; i++) {
                 const Hazard *h = &l.hazards[i];
 
@@ -66,13 +146,16 @@ static bool hazards_are(const World *w, const char *expected) {
 static void flags(void) {
         World w = world();
 
-        CHECK(hazards_are(&w, "nofs-missing process:100:7 fs:0:9"));
+        CHECK(hazards_are(&w, "nofs-missing " SERVER " fs:0:9"));
         w.process.threads_io_flusher = 2;
-        CHECK(hazards_are(&w, "nofs-partial process:100:7 fs:0:9"));
+        CHECK(hazards_are(&w, "nofs-partial " SERVER " fs:0:9"));
         w.process.refusal = (char *) "no capability";
-        CHECK(hazards_are(&w, "nofs-denied process:100:7 fs:0:9"));
+        CHECK(hazards_are(&w, "nofs-denied " SERVER " fs:0:9"));
         w.process.entitled = false;
-        CHECK(hazards_are(&w, "foreign-user process:100:7 fs:0:9"));
+        CHECK(hazards_are(&w, "foreign-user " SERVER " fs:0:9"));
+        w.process.threads_io_flusher = 3;
+        CHECK(hazards_are(&w, ""));
+        w = world();
         w.process.threads_io_flusher = 3;
         CHECK(hazards_are(&w, ""));
         w = world();
@@ -87,7 +170,7 @@ static void cycles(void) {
         w.process.threads_io_flusher = 3;
         CHECK(hazards_are(&w, "cycle - fs:0:9"));
         w.process.threads_io_flusher = 0;
-        CHECK(hazards_are(&w, "nofs-missing process:100:7 fs:0:9 cycle - fs:0:9"));
+        CHECK(hazards_are(&w, "nofs-missing " SERVER " fs:0:9 cycle - fs:0:9"));
 }
 
 static void deleted_files(void) {
@@ -103,4 +186,163 @@ static void deleted_files(void) {
         CHECK(hazards_are(&w, ""));
 }
 
-TEST_MAIN(TEST(flags), TEST(cycles), TEST(deleted_files))
+static void reservations(void) {
+        World w = marked();
+
+        w.process.memory_min = w.process.memory_min_effective = 0;
+        CHECK(hazards_are(&w, "reservation-missing " SERVER " fs:0:9"));
+        w.process.memory_min_effective = 20 * MIB; /* handed down by the slice */
+        CHECK(hazards_are(&w, ""));
+        w.cgroups[1].described = false; /* no memory controller */
+        w.process.memory_min_effective = 0;
+        CHECK(hazards_are(&w, ""));
+        w = marked();
+        w.cgroups[0].min = w.process.memory_min_effective = 0;
+        CHECK(hazards_are(&w, "reservation-ineffective " SERVER " fs:0:9"));
+        w.process.memory_min_effective = 30 * MIB; /* all that it needs */
+        CHECK(hazards_are(&w, ""));
+        w.process.memory_min = UINT64_MAX;
+        CHECK(hazards_are(&w, ""));
+        w.process.memory_min_effective--;
+        CHECK(hazards_are(&w, "reservation-ineffective " SERVER " fs:0:9"));
+        w.process.entitled = false; /* it was marked by someone else: then it is nobody's business */
+        CHECK(hazards_are(&w, ""));
+}
+
+static void swapping(void) {
+        World w = marked();
+
+        w.swap = true;
+        CHECK(hazards_are(&w, "swap-on-self " SERVER " swap:43:0"));
+        w.process.locked = true;
+        CHECK(hazards_are(&w, ""));
+        w.process.locked = false;
+        w.cgroups[1].swap_max = 4096;
+        CHECK(hazards_are(&w, "swap-on-self " SERVER " swap:43:0"));
+        w.cgroups[0].has_swap_max = true; /* 0, of the slice */
+        CHECK(hazards_are(&w, ""));
+        w = marked();
+        w.process.cgroup = NULL;
+        w.swap = true;
+        CHECK(hazards_are(&w, "swap-on-self " SERVER " swap:43:0"));
+}
+
+static void limits(void) {
+        static const Sight writer = { SIGHT_WRITER, (char *) SERVER, (char *) "fs:0:9", (char *) "dd[5]" };
+        World w = marked();
+
+        w.sights = &writer;
+        w.n_sights = 1;
+        CHECK(hazards_are(&w, ""));
+        w.cgroups[0].max = 100 * MIB;
+        CHECK(hazards_are(&w, "limit-in-path " SERVER " fs:0:9"));
+        w.cgroups[0].max = 200 * MIB; /* as much as may be dirty */
+        CHECK(hazards_are(&w, ""));
+        w.cgroups[1].high = 100 * MIB;
+        CHECK(hazards_are(&w, "limit-in-path " SERVER " fs:0:9"));
+        w.n_sights = 0; /* all for itself */
+        CHECK(hazards_are(&w, ""));
+}
+
+static void killing(void) {
+        World w = marked();
+
+        w.process.oom_score_adj = 0;
+        CHECK(hazards_are(&w, "oom-killable " SERVER " fs:0:9"));
+        w.process.oom_score_adj = -1;
+        CHECK(hazards_are(&w, ""));
+}
+
+static void grounds(void) {
+        static const Sight sights[] = {
+                { SIGHT_GROUND, (char *) SERVER, (char *) "fs:0:9", (char *) "/mnt/lib.so" },
+                { SIGHT_GROUND, (char *) SERVER, (char *) "fs:0:9", (char *) "its working directory" },
+        };
+        static const Sight elsewhere = { SIGHT_GROUND, (char *) SERVER, (char *) "fs:8:1", (char *) "/usr/lib.so" };
+        World w = marked();
+
+        w.sights = sights;
+        w.n_sights = 2;
+        CHECK(hazards_are(&w, "self-hosted " SERVER " fs:0:9"));
+        w.sights = &elsewhere;
+        w.n_sights = 1;
+        w.loop = true;
+        CHECK(hazards_are(&w, ""));
+}
+
+static void stopping(void) {
+        static const Sight sight = { SIGHT_UNORDERED, (char *) SERVER, (char *) "fs:0:9", (char *) "mnt.mount" };
+        World w = marked();
+
+        w.sights = &sight;
+        w.n_sights = 1;
+        CHECK(hazards_are(&w, "stop-order " SERVER " fs:0:9"));
+        w.process.threads_io_flusher = 0;
+        CHECK(hazards_are(&w, "nofs-missing " SERVER " fs:0:9 stop-order " SERVER " fs:0:9"));
+}
+
+static void freezing(void) {
+        World w = marked();
+
+        w.cgroups[1].frozen = true;
+        CHECK(hazards_are(&w, "freezable " SERVER " fs:0:9"));
+        w = marked();
+        w.suspends = true;
+        CHECK(hazards_are(&w, ""));
+        w.process.cgroup = w.cgroups[1].path = (char *) "/user.slice/user-0.slice/session-1.scope";
+        CHECK(hazards_are(&w, "freezable " SERVER " fs:0:9"));
+        w.suspends = false;
+        CHECK(hazards_are(&w, ""));
+}
+
+static void writeback(void) {
+        static const Reading unbounded[] = { { .node = (char *) "fs:0:9", .key = (char *) "max_ratio", .value = (char *) "100%" },
+                                             { .node = (char *) "fs:0:9", .key = (char *) "strict_limit", .value = (char *) "0" } };
+        World w = marked();
+
+        w.readings = unbounded;
+        w.n_readings = 2;
+        CHECK(hazards_are(&w, ""));
+        w.process.threads_io_flusher = 2; /* can be marked: that is all the matter */
+        CHECK(hazards_are(&w, "nofs-partial " SERVER " fs:0:9"));
+        w.process.refusal = (char *) "no capability";
+        CHECK(hazards_are(&w, "nofs-denied " SERVER " fs:0:9 unbounded-writeback " SERVER " fs:0:9"));
+        w.n_readings = 1; /* a kernel without strict_limit */
+        CHECK(hazards_are(&w, "nofs-denied " SERVER " fs:0:9"));
+}
+
+static void caching(void) {
+        static const Sight sight = { SIGHT_CACHED, (char *) "block:7:0", (char *) "fs:8:1", (char *) "/image" };
+        World w = marked();
+
+        w.loop = true;
+        CHECK(hazards_are(&w, ""));
+        w.sights = &sight;
+        w.n_sights = 1;
+        CHECK(hazards_are(&w, "double-cache - block:7:0"));
+}
+
+static bool is_about_swap(const Hazard *h, void *userdata) {
+        return h->kind == *(const HazardKind *) userdata;
+}
+
+static void dropping(void) {
+        _cleanup_graph_changes_ GraphChanges changes = {};
+        _cleanup_(graph_freep) Graph *g = graph_new();
+        HazardKind kind = HAZARD_SWAP_ON_SELF;
+        State state = {};
+        Analysis a = {};
+        HazardList l = {};
+        World w = world();
+
+        w.swap = true;
+        w.process.oom_score_adj = 0;
+        CHECK(graph_replace(g, 0, facts_of(&w), &changes) == 0 && analysis_update(&a, &changes) == 0);
+        CHECK(hazard_list_find(&l, &a, g, &state) == 0 && l.n == 3);
+        hazard_list_drop(&l, is_about_swap, &kind);
+        CHECK(l.n == 2 && l.hazards[0].kind == HAZARD_NOFS_MISSING && l.hazards[1].kind == HAZARD_OOM_KILLABLE);
+        hazard_list_done(&l);
+}
+
+TEST_MAIN(TEST(flags), TEST(cycles), TEST(deleted_files), TEST(reservations), TEST(swapping), TEST(limits), TEST(killing), TEST(grounds),
+          TEST(stopping), TEST(freezing), TEST(writeback), TEST(caching), TEST(dropping))

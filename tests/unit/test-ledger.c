@@ -180,6 +180,33 @@ static void hold(void) {
         ledger_done(&l);
 }
 
+/* When it was done outlives us; what was written before there were times has none. */
+static void times(void) {
+        Record mark = {
+                .kind = ACTION_IO_FLUSHER, .target = (char *) "process:10:7", .key = (char *) "", .subject = (char *) "process:10:7",
+                .name = (char *) "server", .pid = 10, .start = 7, .from = (char *) "none", .to = (char *) "all", .when = 1764055801123456,
+        };
+        Record unit = {
+                .kind = ACTION_MEMORY_MIN, .target = (char *) "unit:a.service", .key = (char *) "", .subject = (char *) "process:10:7",
+                .name = (char *) "a.service", .from = (char *) "0", .to = (char *) "4096", .when = 5,
+        };
+        _cleanup_fake_root_ FakeRoot f = machine(BOOT "memory-min unit:b.service \\- 0 4096 4096 - process:1:2 0 0 b.service\n"
+                                                      "memory-min unit:c.service \\- 0 4096 4096 - process:1:2 0 0 c.service soon\n");
+        Ledger l = open_ledger(&f, true, 1);
+
+        CHECK(l.n == 1 && l.records[0].when == 0);
+        CHECK(ledger_put(&l, &mark) == 0 && ledger_put(&l, &unit) == 0);
+        unit.set = (char *) "4096";
+        unit.when = 6;
+        CHECK(ledger_put(&l, &unit) == 0);
+        unit.when = 7; /* nothing else is new: it was done then */
+        CHECK(ledger_put(&l, &unit) == 0);
+        ledger_done(&l);
+        l = open_ledger(&f, true, 0);
+        CHECK(l.n == 3 && l.records[0].when == 0 && l.records[1].when == 1764055801123456 && l.records[2].when == 6);
+        ledger_done(&l);
+}
+
 /* On failure all is as before. */
 static void a_full_disk(void) {
         char a[] = "process:1:1", *ids[] = { a, NULL };
@@ -195,4 +222,4 @@ static void a_full_disk(void) {
         ledger_done(&l);
 }
 
-TEST_MAIN(TEST(round_trip), TEST(texts), TEST(changed_again), TEST(of_the_first_version), TEST(damaged_lines), TEST(another_boot), TEST(one_writer), TEST(hold), TEST(a_full_disk))
+TEST_MAIN(TEST(round_trip), TEST(texts), TEST(changed_again), TEST(of_the_first_version), TEST(damaged_lines), TEST(another_boot), TEST(one_writer), TEST(hold), TEST(times), TEST(a_full_disk))

@@ -131,4 +131,23 @@ static void file(void) {
         fd_close(fd);
 }
 
-TEST_MAIN(TEST(asked_once), TEST(hung), TEST(late_answer), TEST(unwanted_ones_expire), TEST(descriptor), TEST(file))
+/* What was said holds until something else is. */
+static void refreshed(void) {
+        ProbeCache c;
+
+        CHECK(probe_cache_init(&c) == 0);
+        (void) probe_cache_get(&c, Q, NULL);
+        probe_cache_refresh(&c, "dm "); /* not asked yet */
+        take(&c, 1);
+        CHECK(probe_cache_answer(&c, Q, "linear 8:0") == 0);
+        probe_cache_refresh(&c, "loop ");
+        take(&c, 0);
+        probe_cache_refresh(&c, "dm ");
+        CHECK(streq(probe_cache_get(&c, Q, NULL), "linear 8:0"));
+        take(&c, 1);
+        CHECK(streq(probe_cache_get(&c, Q, NULL), "linear 8:0"));
+        CHECK(probe_cache_answer(&c, Q, "linear 8:1") == 0 && streq(probe_cache_get(&c, Q, NULL), "linear 8:1"));
+        probe_cache_done(&c);
+}
+
+TEST_MAIN(TEST(asked_once), TEST(hung), TEST(late_answer), TEST(unwanted_ones_expire), TEST(refreshed), TEST(descriptor), TEST(file))

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/unit-name.h"
+#include "common/unit-name.h"
 
 char *path_unit_name(const char *path, const char *type) {
         const char *s = path + strspn(path, "/");

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What keeps a server from the memory that it needs to go on, although its threads are marked. */
+#include <errno.h>
+#include <string.h>
+
+#include "common/text.h"
+#include "daemon/analysis/hazard-internal.h"
+
+/* Memory as people say it. */
+static char *size_text(uint64_t bytes) {
+        return bytes >= 1 << 20 ? text_format("%llu MiB", (unsigned long long) (bytes >> 20))
+                                : text_format("%llu KiB", (unsigned long long) (bytes >> 10));
+}
+
+static int add_for_process(HazardSearch *s, HazardKind kind, Node *n, HazardText text) {
+        _cleanup_free_ Node **path = NULL;
+        size_t n_path;
+        int r;
+
+        r = analysis_path(s->analysis, s->graph, n, true, &path, &n_path);
+        if (r < 0) {
+                free(text.message);
+                free(text.cure);
+                return r;
+        }
+        return hazard_add(s, kind, n, path[0], path, n_path, text);
+}
+
+/* ---- reservation ---- */
+
+static char *where(const NodeFact *f) {
+        return strdup(f->unit ?: f->cgroup);
+}
+
+static int check_missing(HazardSearch *s, Node *n) {
+        _cleanup_free_ char *place = where(n->fact);
+
+        return add_for_process(s, HAZARD_RESERVATION_MISSING, n, (HazardText) {
+                place ? text_format("%s, in which %s[%d] runs, has no memory reserved (memory.min): when memory is short the server's "
+                                    "is taken too, and has to be read back before it goes on", place, n->fact->comm, n->fact->pid) : NULL,
+                text_format("run it as a service of the system, and 'stackctl apply %s'; 'stackctl explain %s' says what was refused",
+                            n->id, n->id),
+        });
+}
+
+/* Of the cgroups above the one with the smallest reservation, which all below it have to share. */
+static const CgroupState *weakest_ancestor(const State *s, const char *path) {
+        _cleanup_free_ char *p = strdup(path);
+        const CgroupState *weakest = NULL;
+
+        for (char *slash; p && (slash = strrchr(p, '/')) && slash != p;) {
+                const CgroupState *c;
+
+                *slash = 0;
+                c = state_find_cgroup(s, p);
+                if (c && c->described && (!weakest || c->min < weakest->min))
+                        weakest = c;
+        }
+        return weakest;
+}
+
+static int check_ineffective(HazardSearch *s, Node *n, uint64_t needed) {
+        const NodeFact *f = n->fact;
+        const CgroupState *weakest = weakest_ancestor(s->state, f->cgroup);
+        _cleanup_free_ char *reserved = size_text(f->memory_min), *effective = size_text(f->memory_min_effective), *used = size_text(needed);
+
+        if (!reserved || !effective || !used)
+                return -ENOMEM;
+        return add_for_process(s, HAZARD_RESERVATION_INEFFECTIVE, n, (HazardText) {
+                text_format("of the %s that are reserved for %s (%s[%d]) %s are in effect, and it needs %s: %s above it does not carry more",
+                            reserved, f->unit ?: f->cgroup, f->comm, f->pid, effective, used, weakest ? weakest->path : "a control group"),
+                weakest ? text_format("give %s a MemoryMin= of at least the sum of what is reserved below it, or 'stackctl apply %s'",
+                                      weakest->path, n->id)
+                        : text_format("stackctl apply %s", n->id),
+        });
+}
+
+static int check_reservation(HazardSearch *s, Node *n) {
+        const NodeFact *f = n->fact;
+        const CgroupState *c = f->cgroup ? state_find_cgroup(s->state, f->cgroup) : NULL;
+        uint64_t needed;
+
+        if (!c || !c->described)
+                return 0; /* without a memory controller there is nothing to be reserved */
+        if (f->memory_min == 0)
+                return f->memory_min_effective > 0 ? 0 : check_missing(s, n);
+        /* More may be reserved than is used, or even "max". */
+        needed = MIN(f->memory_min, c->used);
+        return f->memory_min_effective >= needed ? 0 : check_ineffective(s, n, needed);
+}
+
+/* ---- swap ---- */
+
+static bool is_kept_off_swap(const State *s, const NodeFact *f) {
+        _cleanup_free_ char *p = f->cgroup ? strdup(f->cgroup) : NULL;
+
+        if (f->locked)
+                return true;
+        for (char *slash; p && (slash = strrchr(p, '/')); *slash = 0) {
+                const CgroupState *c = state_find_cgroup(s, p);
+
+                if (c && c->described && c->has_swap_max && c->swap_max == 0)
+                        return true;
+        }
+        return false;
+}
+
+static int check_swap(HazardSearch *s, Node *n, Node *const *above, size_t n_above) {
+        _cleanup_free_ Node **path = NULL;
+        Node *swap = NULL;
+        size_t n_path;
+        int r;
+
+        for (size_t i = 0; i < n_above; i++)
+                if (node_kind(above[i]) == NODE_SWAP && (!swap || strcmp(above[i]->id, swap->id) < 0))
+                        swap = above[i];
+        if (!swap || is_kept_off_swap(s->state, n->fact))
+                return 0;
+        r = analysis_route(s->analysis, swap, n, &path, &n_path);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        return hazard_add(s, HAZARD_SWAP_ON_SELF, n, swap, path, n_path, (HazardText) {
+                text_format("memory of %s[%d] can be swapped out to the swap area that it serves: to read it back it would have to run",
+                            n->fact->comm, n->fact->pid),
+                text_format("MemorySwapMax=0 for its unit (stackctl apply %s), or a server that locks its memory (mlockall)", n->id),
+        });
+}
+
+/* ---- limits ---- */
+
+static int check_limit(HazardSearch *s, Node *n) {
+        /* Where a group may hold less than what may be dirty on the machine, dirty pages can fill it. */
+        const CgroupState *c = state_find_limit(s->state, n->fact->cgroup, s->state->dirty_limit);
+
+        for (size_t i = 0; c && i < s->state->n_sights; i++) {
+                const Sight *sight = &s->state->sights[i];
+                Node *layer = sight->kind == SIGHT_WRITER && streq(sight->node, n->id) ? graph_find(s->graph, sight->other) : NULL;
+                _cleanup_free_ char *limit = size_text(MIN(c->max, c->high));
+                _cleanup_free_ Node **path = NULL;
+                size_t n_path;
+                int r;
+
+                if (!layer)
+                        continue;
+                r = limit ? analysis_route(s->analysis, layer, n, &path, &n_path) : -ENOMEM;
+                if (r < 0)
+                        return r == -ENOENT ? 0 : r;
+                return hazard_add(s, HAZARD_LIMIT_IN_PATH, n, layer, path, n_path, (HazardText) {
+                        text_format("%s may hold %s only, and %s[%d] shares that with %s, which writes to what it serves: dirty pages can "
+                                    "fill it, and then the server, which alone can clean them, gets no memory", c->path, limit,
+                                    n->fact->comm, n->fact->pid, sight->what),
+                        text_format("run the server outside of %s, in a unit of its own, or lift the limit (%s)", c->path,
+                                    c->max <= c->high ? "memory.max" : "memory.high"),
+                });
+        }
+        return 0;
+}
+
+/* ---- the OOM killer ---- */
+
+static int check_oom(HazardSearch *s, Node *n) {
+        const CgroupState *limit;
+
+        if (n->fact->oom_score_adj < 0)
+                return 0;
+        limit = state_find_limit(s->state, n->fact->cgroup, s->state->memory_total);
+        return add_for_process(s, HAZARD_OOM_KILLABLE, n, (HazardText) {
+                text_format("when memory has run out, %s[%d] is killed as soon as any other process (oom_score_adj %d), and all that is "
+                            "above it fails", n->fact->comm, n->fact->pid, n->fact->oom_score_adj),
+                limit ? text_format("lift the limit of %s, then 'stackctl apply %s': while it may hold less than the machine, a process "
+                                    "that is not to be killed in it is a danger of its own", limit->path, n->id)
+                      : text_format("stackctl apply %s, or OOMScoreAdjust=-900 in its unit", n->id),
+        });
+}
+
+int hazards_of_memory(HazardSearch *s, Node *n) {
+        _cleanup_free_ Node **above = NULL;
+        size_t n_above;
+        int r;
+
+        r = analysis_above(s->analysis, n, true, &above, &n_above);
+        if (r >= 0)
+                r = check_reservation(s, n);
+        if (r >= 0)
+                r = check_swap(s, n, above, n_above);
+        if (r >= 0)
+                r = check_limit(s, n);
+        return r < 0 ? r : check_oom(s, n);
+}
+
+/* ---- dirty pages ---- */
+
+/* A server that cannot be marked is throttled together with those who dirty pages above it, unless these have a limit of
+ * their own (mm/page-writeback.c). A kernel without strict_limit has no cure. */
+static const Reading *unbounded_reading(const State *s, const Node *layer) {
+        for (size_t i = 0; i < s->n_readings; i++) {
+                const Reading *r = &s->readings[i];
+
+                if (streq(r->node, layer->id) && streq(r->key, "strict_limit") && streq(r->value, "0"))
+                        return r;
+        }
+        return NULL;
+}
+
+static int add_unbounded(HazardSearch *s, Node *server, Node *layer) {
+        _cleanup_free_ Node **path = NULL;
+        size_t n_path;
+        int r;
+
+        r = analysis_route(s->analysis, layer, server, &path, &n_path);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        return hazard_add(s, HAZARD_UNBOUNDED_WRITEBACK, server, layer, path, n_path, (HazardText) {
+                text_format("as much may be dirty here as on the whole machine, and %s[%d] below it, which cleans it, cannot be marked: it "
+                            "can be made to wait for its own work", server->fact->comm, server->fact->pid),
+                text_format("MaxRatio=auto and StrictLimit=auto in a policy, then 'stackctl apply %s'; or have the server marked", layer->id),
+        });
+}
+
+int hazards_above_exposed(HazardSearch *s, Node *n) {
+        _cleanup_free_ Node **above = NULL;
+        size_t n_above;
+        int r;
+
+        if (n->fact->threads_io_flusher == n->fact->threads || (!n->fact->refusal && node_is_entitled(n)))
+                return 0;
+        r = analysis_above(s->analysis, n, true, &above, &n_above);
+        for (size_t i = 0; r >= 0 && i < n_above; i++)
+                if (node_kind(above[i]) == NODE_FILESYSTEM && unbounded_reading(s->state, above[i]))
+                        r = add_unbounded(s, n, above[i]);
+        return r;
+}
+
+/* ---- the page cache ---- */
+
+int hazards_of_loop(HazardSearch *s, Node *n) {
+        for (size_t i = 0; i < s->state->n_sights; i++) {
+                const Sight *sight = &s->state->sights[i];
+                Node *lower = sight->kind == SIGHT_CACHED && streq(sight->node, n->id) ? graph_find(s->graph, sight->other) : NULL;
+                _cleanup_free_ Node **path = NULL;
+                size_t n_path;
+                int r;
+
+                if (!lower)
+                        continue;
+                r = analysis_route(s->analysis, n, lower, &path, &n_path);
+                if (r < 0)
+                        return r == -ENOENT ? 0 : r;
+                return hazard_add(s, HAZARD_DOUBLE_CACHE, NULL, n, path, n_path, (HazardText) {
+                        text_format("what is on %s is cached and written back twice, above it and as %s: its file could be used with direct "
+                                    "I/O", n->fact->name ?: n->id, sight->what),
+                        text_format("losetup --direct-io=on /dev/%s, or DirectIO=yes in a policy", n->fact->name ?: n->id),
+                });
+        }
+        return 0;
+}
