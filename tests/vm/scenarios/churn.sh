@@ -5,6 +5,7 @@
 # stackd keeps no descriptor, no memory, no child and no record of what is gone, and what it changed is undone.
 #
 # timeout: 1500
+# by hand: it has not been seen to pass yet
 # disks: 2
 # needs: stackd
 
@@ -37,7 +38,7 @@ each() {
 }
 
 traces() {
-        find /run/systemd/system.control /run/systemd/transient -name '50-*.conf' 2>/dev/null | sort
+        find /run/systemd/system.control /run/systemd/transient -name '50-*.conf' 2>/dev/null | sort || :
 }
 
 memory_min() {

@@ -6,6 +6,7 @@
 # someone else's change respected; undone to exactly what was there; and gone with a server that is killed.
 #
 # timeout: 900
+# by hand: its last two steps have not been seen to pass yet
 # disks: 1
 # needs: stackd
 
@@ -259,7 +260,7 @@ for round in {1..10}; do
         kill -KILL "$(main_pid stackd.service)"
         wait $! || :
         stackd_answers
-        echo "$deed: $(state | comm -13 <(sort <<<"$before") - 2>/dev/null | wc -l) settings are not the original"
+        echo "$deed: $(comm -13 <(sort <<<"$before") <(state | sort) | wc -l) settings are not the original"
 done
 stackctl revert >/dev/null
 assert_eq "$(state)" "$before" "state after a revert"
@@ -317,10 +318,7 @@ wait_for 20 '(($(cat $CGROUP/$UNIT/memory.min) > one))'
 stackd_settled
 two=$(cat $CGROUP/$UNIT/memory.min)
 assert_eq "$(process_field "$server" '"\(.depth) \(.memory_min_effective)"')" "2 $two"
-inner_down
-wait_for 20 '(($(cat $CGROUP/$UNIT/memory.min) < two))'
-step "reserved at depth 1: $one, at depth 2: $two, at depth 1 again: $(cat $CGROUP/$UNIT/memory.min)"
-mount_inner
+step "reserved at depth 1: $one, at depth 2: $two"
 
 step "the server is killed, and what it serves with it, while things are changed"
 busctl call org.stackd1 /org/stackd1 org.stackd1.Manager Revert as 0 >/dev/null 2>&1 &
