@@ -25,7 +25,7 @@ static const Verb verbs[] = {
         { "list", 1, 1, verb_list, "layers|processes|hazards", "One of them as a table" },
         { "show", 1, -1, verb_show, "WHAT...", "Every property of a layer or process" },
         { "explain", 1, -1, verb_explain, "WHAT...", "Why it has its depth, and what was chosen and done" },
-        { "check", 0, 0, verb_check, "", "Hazards, worst first; status 1 if more than notices" },
+        { "check", 0, 0, verb_check, "", "Hazards, worst first; exit status 1 if there are any" },
         { "plan", 0, -1, verb_plan, "[WHAT...]", "What would be changed, and why; changes nothing" },
         { "apply", 0, -1, verb_apply, "[WHAT...]", "Protect what needs it" },
         { "revert", 0, -1, verb_revert, "[WHAT...]", "Take protection off again" },
@@ -121,8 +121,8 @@ static int help(bool pager) {
                       "replaced. Paths, mount points, network addresses and the names of devices, commands\n"
                       "and units stay: read it before you send it. To look at it:\n"
                       "mkdir DIR && tar -xf FILE -C DIR && stackctl --root=DIR\n"
-                      "\nExit status: 0 fine; 1 the answer is no (hazards other than notices, something\n"
-                      "failed to be applied); 2 it could not be done.\n");
+                      "\nExit status: 0 fine; 1 the answer is no (hazards were found, something failed\n"
+                      "to be applied); 2 it could not be done.\n");
         return output_flush(o, pager);
 }
 

@@ -59,6 +59,5 @@ int verb_check(const Invocation *invocation, char **arguments) {
         r = output_flush(o, invocation->pager);
         if (r < 0)
                 return r;
-        /* Worst first; what is only good to know shall not keep a monitoring system from seeing the rest. */
-        return m->n_hazards > 0 && m->hazards[0].severity < SEVERITY_NOTICE ? EXIT_NO : EXIT_FINE;
+        return m->n_hazards > 0 ? EXIT_NO : EXIT_FINE;
 }

@@ -162,7 +162,7 @@ none
 step "limit-in-path: a writer in the same limited slice"
 printf '[Slice]\nMemoryMax=150M\n' >/etc/systemd/system/pod.slice
 server_up Slice=pod.slice
-hazards_are 0 "oom-killable notice bindfs $(fuse_mount single)"
+hazards_are 1 "oom-killable notice bindfs $(fuse_mount single)"
 cure_says oom-killable "lift the limit of /pod.slice"
 systemd-run --quiet --unit=writer --slice=pod.slice --collect sh -c "exec sleep infinity >>$(fuse_mount single)/log"
 wait_for 10 "[[ -e $(fuse_mount single)/log ]]"
@@ -219,7 +219,7 @@ losetup --find "$FUSE_LOWER/large.img"
 device=$(loop_of "$FUSE_LOWER/large.img")
 none
 format_and_mount "$device" /mnt/large
-hazards_are 0 "double-cache notice - ${device#/dev/}"
+hazards_are 1 "double-cache notice - ${device#/dev/}"
 cat /run/check
 cure_says double-cache "losetup --direct-io=on $device"
 losetup --direct-io=on "$device"
