@@ -159,8 +159,14 @@ static int components(NodeList *l, View view, NodeList *order) {
         return 0;
 }
 
-/* At least one edge of a group of alternatives holds: the smallest of them is certain. */
-static unsigned alternatives_value(Edge **edges, size_t n, size_t first, const Node *self) {
+/* Whether a node is of the component that is being computed, whose members carry 'number'. */
+static bool is_member(const Analysis *a, const Node *n, unsigned number) {
+        return n->mark == a->epoch && n->scratch == number;
+}
+
+/* At least one edge of a group of alternatives holds: the smallest of them is certain. One from within the component may
+ * be all that holds, and brings nothing from outside. */
+static unsigned alternatives_value(const Analysis *a, Edge **edges, size_t n, size_t first, unsigned number) {
         unsigned group = edge_claim(edges[first])->alternative, least = UINT_MAX;
 
         for (size_t i = 0; i < n; i++) {
@@ -170,10 +176,11 @@ static unsigned alternatives_value(Edge **edges, size_t n, size_t first, const N
                         continue;
                 if (i < first) /* done with the first of the group */
                         return 0;
-                if (edges[i]->upper != self)
-                        least = MIN(least, value_onward(edges[i]->upper, VIEW_CERTAIN));
+                if (is_member(a, edges[i]->upper, number))
+                        return 0;
+                least = MIN(least, value_onward(edges[i]->upper, VIEW_CERTAIN));
         }
-        return least == UINT_MAX ? 0 : least;
+        return least;
 }
 
 /* The largest value that flows into n from outside its component, whose members carry 'number'. */
@@ -190,10 +197,10 @@ static unsigned value_from_outside(Analysis *a, Node *n, View view, unsigned num
                         continue;
                 if (from == n)
                         *ret_self = true;
-                else if (from->mark == a->epoch && from->scratch == number)
+                else if (is_member(a, from, number))
                         continue;
                 else if (view == VIEW_CERTAIN && c->certainty < CERTAINTY_UNIQUE)
-                        value = MAX(value, alternatives_value(edges, n_edges, i, n));
+                        value = MAX(value, alternatives_value(a, edges, n_edges, i, number));
                 else
                         value = MAX(value, value_onward(from, view));
         }
