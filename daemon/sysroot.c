@@ -153,6 +153,10 @@ void sysroot_set_recorder(Sysroot *s, Recorder *r) {
         s->recorder = r;
 }
 
+bool sysroot_is_recorded(const Sysroot *s) {
+        return s->recorder;
+}
+
 /* Not gone, and no matter of what kind of file it is: it could not be read. */
 static bool is_denied(int r) {
         return r < 0 && !error_is_gone(r) && r != -EINVAL && r != -ENOTDIR && r != -ELOOP && r != -ENOMEM;

@@ -36,6 +36,7 @@ const int *sysroot_descriptors(const Sysroot *s, size_t *ret_n);
 
 /* From now on what is read goes there too; NULL ends it. Not owned. */
 void sysroot_set_recorder(Sysroot *s, Recorder *r);
+bool sysroot_is_recorded(const Sysroot *s);
 
 /* A new descriptor for a path relative to an area. Never recorded. */
 int sysroot_open_at(const Sysroot *s, SysrootArea area, const char *path, int flags);

@@ -102,12 +102,35 @@ static int read_number(const Sysroot *s, const char *name, Block *b) {
         return r < 0 ? r : text_to_devno(number, &b->device);
 }
 
+/* A capture is one for lsblk --sysroot as well, which goes from block/ by holders and partitions, and reads a little more. */
+static int record_for_others(const Sysroot *s, const Block *b) {
+        static const char *const attributes[] = { "dev", "ro", "removable", "start" };
+        static const char *const directories[] = { "holders", "slaves" };
+        int r = 0;
+
+        if (!b->parent)
+                sysroot_record_link(s, AREA_SYS, PATH("block/%s", b->name), PATH("../%s", b->directory));
+        for (size_t i = 0; r != -ENOMEM && i < ELEMENTSOF(attributes); i++) {
+                _cleanup_free_ char *text = NULL;
+
+                r = read_text(s, b, attributes[i], &text);
+        }
+        for (size_t i = 0; r != -ENOMEM && i < ELEMENTSOF(directories); i++) {
+                _cleanup_strv_free_ char **names = NULL;
+
+                r = sysroot_list(s, AREA_SYS, PATH("%s/%s", b->directory, directories[i]), &names);
+        }
+        return r == -ENOMEM ? r : 0;
+}
+
 static int block_read(const Sysroot *s, const char *directory, const char *name, Block *b) {
         int r;
 
         r = read_place(s, PATH("%s/%s", directory, name), b);
         if (r >= 0)
                 r = read_number(s, name, b);
+        if (r >= 0 && sysroot_is_recorded(s))
+                r = record_for_others(s, b);
         if (r < 0)
                 return r;
         if (read_u64(s, b, "size", &b->size) >= 0)

@@ -139,6 +139,8 @@ static int read_namespace(const Sysroot *s, pid_t pid, MountTable *t) {
         r = sysroot_read(s, AREA_PROC, path, &text);
         if (r < 0)
                 return r;
+        if (pid == 1 && sysroot_is_recorded(s)) /* lsblk --sysroot looks for it there */
+                sysroot_record_text(s, AREA_PROC, "self/mountinfo", text);
         if (!text[0])
                 return 0; /* a namespace without mounts exists */
         r = take_text(t, text);

@@ -105,6 +105,10 @@ int sysroot_open(const char *directory _unused_, Sysroot **ret _unused_, const c
         return -ENOENT;
 }
 
+bool sysroot_is_recorded(const Sysroot *s _unused_) {
+        return false;
+}
+
 bool sysroot_is_machine(const Sysroot *s _unused_) {
         return false;
 }

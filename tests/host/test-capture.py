@@ -563,7 +563,10 @@ def real():
         scrubbed = SCRATCH / "scrubbed.tar"
         live = capture_still(scrubbed)
         assert stack.uuid.encode() not in scrubbed.read_bytes(), "a UUID is left"
-        replay = status(f"--root={unpack(scrubbed)}")
+        root = unpack(scrubbed)
+        replay = status(f"--root={root}")
+        devices, _, mounts = compare_with_lsblk(root)
+        assert devices >= 4 and mounts >= 2, (devices, mounts)
         assert UUID.sub("*", replay) == UUID.sub("*", live)
         assert "/sys/fs/btrfs/" in replay
         content = scrubbed.read_bytes()

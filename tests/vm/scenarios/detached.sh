@@ -95,7 +95,7 @@ unmounted:fuse                    fuse~         1  -                            
 $2
 TABLE
 }
-fuse_table bindfs "process:bindfs process 2 file:$LOWER/fuse?,file:$LOWER/fuse/image -
+fuse_table bindfs "process:bindfs process 2 file:$LOWER/fuse?,file:$LOWER/fuse/image,$LOWER? -
 file:$LOWER/fuse file 2 $LOWER -
 file:$LOWER/fuse/image file 2 $LOWER -"
 assert_marked "$(main_pid zoo-fuse)"
