@@ -246,7 +246,7 @@ static int scrub_nvmet(Scrubber *s, char *text) {
 
 /* "lio MAJ:MIN DISKSEQ naa.6001405...=core/HBA_N/NAME path:/dev/disk/by-id/..." */
 static int scrub_probes(Scrubber *s, char *text) {
-        static const char *const places[] = { "naa." NAA_LIO, "path:/dev/disk/by-id/", "=/dev/disk/by-id/" };
+        static const char *const places[] = { ("naa." NAA_LIO), "path:/dev/disk/by-id/", "=/dev/disk/by-id/" };
         int r = 0;
 
         for (char *p = text; r >= 0 && *p; p++) {
