@@ -110,19 +110,21 @@ static int add_file(Scan *s, FactSet *f, const Served *served, const char *proce
 }
 
 /* A server that has nothing open at rest may still be where its files are (Samba goes to the share's directory). */
-static int add_directory(Scan *s, FactSet *f, const char *process, pid_t pid) {
+static int add_directory(Scan *s, FactSet *f, const Served *served, const char *process) {
         _cleanup_free_ char *path = NULL, *own = NULL, *first = NULL, *lower = NULL;
         const Mount *m;
 
-        if (sysroot_readlink(s->root, AREA_PROC, PATH("%d/cwd", pid), &path) < 0 || streq(path, "/") || is_system_place(path) ||
-            sysroot_readlink(s->root, AREA_PROC, PATH("%d/ns/mnt", pid), &own) < 0 ||
+        if (sysroot_readlink(s->root, AREA_PROC, PATH("%d/cwd", served->pid), &path) < 0 || streq(path, "/") || is_system_place(path) ||
+            sysroot_readlink(s->root, AREA_PROC, PATH("%d/ns/mnt", served->pid), &own) < 0 ||
             sysroot_readlink(s->root, AREA_PROC, "1/ns/mnt", &first) < 0 || !streq(own, first))
                 return 0;
         m = mount_table_resolve(&s->mounts, 0, path);
         if (!m || mount_is_pseudo(m) || streq(m->type, "tmpfs"))
                 return 0;
         lower = filesystem_id(m->device);
-        return lower ? factset_add_edge(f, process, lower, ROLE_BACKING, CERTAINTY_INFERRED, 0, PATH("/proc/%d/cwd", pid)) : -ENOMEM;
+        if (lower && strv_contains(served->uppers, lower))
+                return 0; /* that it stands on its own ground is a matter of hazards */
+        return lower ? factset_add_edge(f, process, lower, ROLE_BACKING, CERTAINTY_INFERRED, 0, PATH("/proc/%d/cwd", served->pid)) : -ENOMEM;
 }
 
 static int add_process(Scan *s, FactSet *f, const Served *served, CgroupUses *uses) {
@@ -151,7 +153,7 @@ static int add_process(Scan *s, FactSet *f, const Served *served, CgroupUses *us
         r = factset_add_node(f, &n);
         for (size_t i = 0; r >= 0 && i < files.n; i++)
                 r = add_file(s, f, served, id, &files, &files.files[i]);
-        return r < 0 ? r : add_directory(s, f, id, served->pid);
+        return r < 0 ? r : add_directory(s, f, served, id);
 }
 
 int source_process_scan(Scan *s, FactSet *f) {
