@@ -41,6 +41,8 @@ mount /dev/vg/plain /mnt/plain
 truncate --size=400M /mnt/plain/m{0,1}.img
 mdadm --create --quiet --run --level=1 --assume-clean --metadata=1.2 --bitmap=none --raid-devices=2 /dev/md/zoo \
         "$(loop_up /mnt/plain/m0.img)" "$(loop_up /mnt/plain/m1.img)"
+# It waits for udev, and not long enough for an emulated one.
+wait_for 60 '[[ -b /dev/md/zoo ]]'
 mkfs.xfs -qfK -l logdev=/dev/vg/log,size=64m /dev/md/zoo
 mount -o logdev=/dev/vg/log /dev/md/zoo /mnt/xfs
 
