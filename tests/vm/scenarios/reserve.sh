@@ -244,7 +244,7 @@ if [[ ${FUSE_KINDS[*]} == *clone* ]]; then
 fi
 
 step "in a limited group nothing is made unkillable"
-systemd-run --quiet --unit=limited --collect --property=MemoryMax=200M bindfs -f "$FUSE_LOWER/again" /mnt/again
+systemd-run --quiet --unit=limited --collect --property=MemoryMax=200M --property=OOMPolicy=continue bindfs -f "$FUSE_LOWER/again" /mnt/again
 wait_for 20 'mountpoint --quiet /mnt/again && reserved system.slice/limited.service'
 stackd_settled
 assert_eq "$(score_of "$(main_pid limited.service)")" 0
