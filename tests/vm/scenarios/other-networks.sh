@@ -4,6 +4,7 @@
 # Servers in a container: in network and mount namespaces of their own, reached over a pair of virtual interfaces or a
 # unix socket. And a client there too.
 #
+# by hand: it has not been seen to pass to its end
 # timeout: 300
 # disks: 1
 # needs: stackd
