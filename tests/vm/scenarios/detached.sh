@@ -193,7 +193,8 @@ nbd-client -d /dev/nbd0 >/dev/null
 systemctl stop zoo-nbd
 
 umount "$LOWER"
-modprobe --remove nbd
+# udev may look at the device once more.
+wait_for 20 "modprobe --remove nbd 2>/dev/null"
 assert_no_stack
 oracles
 stackd_quiet

@@ -162,7 +162,8 @@ down() {
 # finish: until nothing is left, neither of the stack nor of it in the graph.
 finish() {
         wait_for 60 again
-        modprobe --remove nbd
+        # udev may look at the device once more.
+        wait_for 20 "modprobe --remove nbd 2>/dev/null"
         assert_no_stack
         oracles
         expect_table </dev/null
