@@ -109,6 +109,13 @@ void output_style_end(Output *o) {
                 fputs("\x1b[0m", o->stream);
 }
 
+void output_heading(Output *o, const char *text) {
+        output_style_begin(o, STYLE_BOLD);
+        output_raw(o, "%s", text);
+        output_style_end(o);
+        output_raw(o, "\n");
+}
+
 void output_styled(Output *o, Style style, const char *untrusted) {
         output_style_begin(o, style);
         output_text(o, untrusted);

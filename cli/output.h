@@ -43,6 +43,8 @@ void output_text(Output *o, const char *untrusted);
 void output_styled(Output *o, Style style, const char *untrusted);
 void output_style_begin(Output *o, Style style);
 void output_style_end(Output *o);
+/* A line in bold; the text is escaped already. */
+void output_heading(Output *o, const char *text);
 /* Untrusted text broken at blanks to the width; continued lines are indented; the cursor stands at 'column'. */
 void output_wrapped(Output *o, unsigned column, unsigned indent, const char *untrusted);
 

@@ -300,10 +300,7 @@ static int explain_one(Output *o, const Model *m, const Reason *r) {
 
         if (!label)
                 return -ENOMEM;
-        output_style_begin(o, STYLE_BOLD);
-        output_raw(o, "%s", label);
-        output_style_end(o);
-        output_raw(o, "\n");
+        output_heading(o, label);
         k = explain_depth(o, m, r);
         if (k >= 0)
                 k = explain_process(o, r->node);

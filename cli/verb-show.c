@@ -168,10 +168,7 @@ static int print_node(Output *o, const Model *m, const Node *n) {
 
         if (!label)
                 return -ENOMEM;
-        output_style_begin(o, STYLE_BOLD);
-        output_raw(o, "%s", label);
-        output_style_end(o);
-        output_raw(o, "\n");
+        output_heading(o, label);
         if (n->kind == NODE_PROCESS) {
                 print_key(o, "state");
                 output_protection(o, n);
