@@ -327,8 +327,8 @@ static bool is_about_swap(const Hazard *h, void *userdata) {
 }
 
 static void dropping(void) {
-        _cleanup_graph_changes_ GraphChanges changes = {};
         _cleanup_(graph_freep) Graph *g = graph_new();
+        _cleanup_graph_changes_ GraphChanges changes = {}; /* goes before the graph */
         HazardKind kind = HAZARD_SWAP_ON_SELF;
         State state = {};
         Analysis a = {};
