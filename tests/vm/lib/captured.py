@@ -15,7 +15,9 @@ import sys
 import tempfile
 
 TRIES = 20
-UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9A-Za-z]{6}(?:-[0-9A-Za-z]{4}){5}-[0-9A-Za-z]{6}")
+# What a capture replaces: UUIDs, LVM's too, and the identities of SCSI disks.
+REPLACED = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9A-Za-z]{6}(?:-[0-9A-Za-z]{4}){5}-[0-9A-Za-z]{6}"
+                      r"|\bnaa\.[0-9a-f]{16,32}")
 # A machine without any of its own.
 EMPTY = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /sys && mount -t tmpfs none /proc && exec "$@"', "sh")
 differences = []
@@ -36,7 +38,7 @@ def output(*argv):
 
 def graph(*options):
     """Layers and processes, and nothing of what changes all the time or was replaced in the capture."""
-    document = json.loads(UUID.sub("*", output("stackctl", "--json=short", *options, "status")))
+    document = json.loads(REPLACED.sub("*", output("stackctl", "--json=short", *options, "status")))
     return {entry["id"]: entry for entry in document["layers"] + document["processes"]}
 
 
@@ -110,7 +112,7 @@ def main():
         os.mkdir(root)
         live = capture(archive)
         subprocess.run(["tar", "-xf", archive, "-C", root], check=True)
-        replay = json.loads(UUID.sub("*", output(*EMPTY, "stackctl", "--json=short", f"--root={root}", "status")))
+        replay = json.loads(REPLACED.sub("*", output(*EMPTY, "stackctl", "--json=short", f"--root={root}", "status")))
         replay = {entry["id"]: entry for entry in replay["layers"] + replay["processes"]}
         compare(live, replay)
         for oracle in lsblk, findmnt, swaps:
