@@ -388,15 +388,16 @@ static int reply_parse(sd_bus_message *reply, json_object **ret) {
         r = sd_bus_message_read(reply, "s", &text);
         if (r < 0)
                 return complain("stackd answered with something other than a text. Do its version and stackctl's differ?");
-        json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
+        /* JSON_TOKENER_STRICT would refuse every letter outside ASCII in json-c 0.18 (its issue 875). */
         object = json_tokener_parse_ex(tokener, text, (int) strlen(text) + 1);
         error = json_tokener_get_error(tokener);
-        if (error == json_tokener_success && json_object_is_type(object, json_type_object)) {
+        if (error == json_tokener_success && json_object_is_type(object, json_type_object) &&
+            json_tokener_get_parse_end(tokener) == strlen(text)) {
                 *ret = TAKE_PTR(object);
                 return 0;
         }
         return complain("stackd's answer is not valid JSON: %s at byte %zu of %zu. Please report it.",
-                        error == json_tokener_success ? "no object" : json_tokener_error_desc(error),
+                        error == json_tokener_success ? "not one object" : json_tokener_error_desc(error),
                         json_tokener_get_parse_end(tokener), strlen(text));
 }
 

@@ -147,9 +147,9 @@ def troubles():
     for name, text, says in (
             ("empty answer", " ", "not valid JSON"),
             ("cut answer", '{ "version": 1, "layers": [', "not valid JSON"),
-            ("trailing garbage", '{ "version": 1, "layers": [], "processes": [], "hazards": [] } }', "not valid JSON"),
-            ("array", "[]", "not valid JSON: no object"),
-            ("null", "null", "not valid JSON: no object"),
+            ("trailing garbage", '{ "version": 1, "layers": [], "processes": [], "hazards": [] } }', "not valid JSON: not one object"),
+            ("array", "[]", "not valid JSON: not one object"),
+            ("null", "null", "not valid JSON: not one object"),
             ("deep", "[" * 5000, "not valid JSON"),
             ("no version", '{ "layers": [], "processes": [], "hazards": [] }', "lacks its version"),
             ("version 2", '{ "version": 2, "layers": [], "processes": [], "hazards": [] }', "version 2"),

@@ -134,7 +134,6 @@ static json_object *parse(const char *text) {
         json_object *o;
 
         MUST(t);
-        json_tokener_set_flags(t, JSON_TOKENER_STRICT);
         o = json_tokener_parse_ex(t, text, (int) strlen(text) + 1);
         if (json_tokener_get_error(t) != json_tokener_success || !json_object_is_type(o, json_type_object)) {
                 json_object_put(o);
