@@ -244,7 +244,13 @@ void sysroot_record_link(const Sysroot *s, SysrootArea area, const char *path, c
 }
 
 void sysroot_record_text(const Sysroot *s, SysrootArea area, const char *path, const char *text) {
-        record(s, area, path, 0, CAPTURED_FILE, text, strlen(text));
+        _cleanup_free_ char *full = NULL;
+
+        if (!s->recorder)
+                return;
+        /* What is not there leads through no link. */
+        (void) record_path(s, area, path, true, &full);
+        recorder_add(s->recorder, CAPTURED_FILE, full ?: PATH("%s/%s", areas[area].captured, path), text, strlen(text));
 }
 
 /* ---- reading ---- */

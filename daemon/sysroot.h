@@ -54,7 +54,7 @@ int sysroot_list_numbers(const Sysroot *s, SysrootArea area, const char *path, i
 /* Reads a link of which there are many and few matter; the caller has those recorded that do. */
 int sysroot_peek_link(const Sysroot *s, SysrootArea area, const char *path, char **ret);
 void sysroot_record_link(const Sysroot *s, SysrootArea area, const char *path, const char *target);
-/* A file that is on no machine, only in captures: what was learnt from elsewhere than files. */
+/* What was learnt from elsewhere than that file, which need not be on the machine. */
 void sysroot_record_text(const Sysroot *s, SysrootArea area, const char *path, const char *text);
 
 /* printf-style path building: sysroot_read(s, AREA_PROC, PATH("%d/stat", pid), &text). The string lives until

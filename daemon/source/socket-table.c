@@ -197,8 +197,11 @@ static int receive_unix(int fd, SocketTable *t) {
 static int record_unix(const Sysroot *s, const SocketTable *t) {
         _cleanup_free_ char *text = NULL;
         size_t size;
-        FILE *f = open_memstream(&text, &size);
+        FILE *f;
 
+        if (!sysroot_is_recorded(s))
+                return 0;
+        f = open_memstream(&text, &size);
         if (!f)
                 return -errno;
         for (size_t i = 0; i < t->n; i++) {

@@ -46,4 +46,20 @@ static void no_more_than_the_limit(void) {
         CHECK(sysroot_read(f.root, AREA_PROC, "swaps", &text) == -EFBIG);
 }
 
-TEST_MAIN(TEST(path_in_a_loop), TEST(no_way_out), TEST(a_fifo_does_not_wait), TEST(no_more_than_the_limit))
+/* What no file tells is in the capture all the same. */
+static void a_text_of_no_file(void) {
+        _cleanup_fake_root_ FakeRoot f = fake_root_make();
+        _cleanup_(recorder_freep) Recorder *r = recorder_new();
+        const Captured *c;
+
+        sysroot_record_text(f.root, AREA_RUN, "stackd/nowhere", "before");
+        sysroot_set_recorder(f.root, r);
+        sysroot_record_text(f.root, AREA_RUN, "stackd/nowhere", "text\n");
+        c = recorder_get(r, "run/stackd/nowhere");
+        CHECK(c && c->kind == CAPTURED_FILE && streq(c->content, "text\n"));
+        c = recorder_get(r, "run/stackd");
+        CHECK(c && c->kind == CAPTURED_DIRECTORY);
+}
+
+TEST_MAIN(TEST(path_in_a_loop), TEST(no_way_out), TEST(a_fifo_does_not_wait), TEST(no_more_than_the_limit),
+          TEST(a_text_of_no_file))
