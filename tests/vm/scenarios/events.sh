@@ -84,6 +84,8 @@ wait_for 20 "mdadm --manage --quiet $md --remove $second"
 told 20 "$(lower "$md") == [\"$(id "$first")\"]"
 wait_for 20 "mdadm --stop --quiet $md"
 told 20 "$(gone "$md")"
+# udev would put it together again from whatever shows that file next.
+wipefs --all --quiet "$first" "$second"
 
 step "swap"
 mkswap -qf "$first"

@@ -143,6 +143,7 @@ file:$LOWER/vduse.img        file          1  /srv/lower                        
 TABLE
 } | expect_table
 oracles
+captured
 
 step "who serves is marked, who only recovers is left alone"
 [[ ! -v HAVE_UBLK ]] || wait_for 20 "is_marked $(pgrep -ox ublk-server)"
