@@ -148,10 +148,11 @@ told 60 '[.layers[] | select(.kind == "filesystem" and .device == $d)] == []' --
 step "events that find no room"
 dmsetup create line --table "0 131072 linear $first 0"
 line=$(basename "$(readlink -f /dev/mapper/line)")
-room=$(sysctl -n net.core.rmem_default)
-sysctl -q net.core.rmem_default=4608
+# libsystemd asks for as much as it may have.
+room=$(sysctl -n net.core.rmem_max)
+sysctl -q net.core.rmem_max=4608
 systemctl restart stackd.service
-sysctl -q "net.core.rmem_default=$room"
+sysctl -q "net.core.rmem_max=$room"
 told 20 "$(lower "$line") == [\"$(id "$first")\"]"
 systemctl kill --signal=STOP stackd.service
 for ((i = 0; i < 10; i++)); do

@@ -5,7 +5,6 @@
 # file system on a block device, CIFS, overlays with awkward names and with hundreds of directories, bcache, and
 # the kernel's NVMe target.
 #
-# by hand: it has not been seen to pass to its end
 # timeout: 500
 # disks: 1
 # needs: stackd

@@ -4,7 +4,6 @@
 # Servers in a container: in network and mount namespaces of their own, reached over a pair of virtual interfaces or a
 # unix socket. And a client there too.
 #
-# by hand: it has not been seen to pass to its end
 # timeout: 300
 # disks: 1
 # needs: stackd
@@ -137,6 +136,7 @@ for i in 0 1 2 3; do
 done
 systemctl stop server-{tcp,netlink,unix,inside,p9,iscsi} client-{tcp,unix,inside} 2>/dev/null || :
 ip netns delete container
+modprobe --remove nbd
 umount "$LOWER"
 wait_for 20 'expect_table </dev/null'
 assert_no_stack

@@ -4,7 +4,6 @@
 # Every handler of tcmu-runner that Debian packages but rbd, which needs a Ceph cluster: a disk from each, all served
 # by the one process, and its file below that.
 #
-# by hand: it has not been seen to pass to its end
 # timeout: 300
 # disks: 1
 # needs: stackd

@@ -7,7 +7,6 @@
 #     TEARDOWN_SEED=N      of the random orders; it is printed
 #     TEARDOWN_ROUNDS=N    how many of them
 #
-# by hand: it passed on Linux 6.12 before its last change, and takes minutes
 # timeout: 500
 # disks: 1
 # needs: stackd
