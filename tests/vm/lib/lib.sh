@@ -106,6 +106,16 @@ assert_unmarked() {
         _assert_flags "$1" 0x0
 }
 
+# capabilities_of PID SET
+capabilities_of() {
+        awk -v set="Cap$2:" '$1 == set { print $2 }' "/proc/$1/status"
+}
+
+# has_sys_resource PID SET
+has_sys_resource() {
+        ((0x$(capabilities_of "$1" "$2") & 1 << 24))
+}
+
 # main_pid UNIT: of a running service.
 main_pid() {
         local pid

@@ -13,16 +13,6 @@
 . /usr/lib/stackd-vm/lib/stackd.sh
 require jq bindfs runuser
 
-# capabilities_of PID SET
-capabilities_of() {
-        awk -v set="Cap$2:" '$1 == set { print $2 }' "/proc/$1/status"
-}
-
-# has_sys_resource PID SET
-has_sys_resource() {
-        ((0x$(capabilities_of "$1" "$2") & 1 << 24))
-}
-
 server=/usr/local/bin/adopt-server
 cat >"$server" <<'END'
 #!/bin/sh
