@@ -148,6 +148,11 @@ loop_of() {
         losetup --noheadings --output=NAME --associated "$1"
 }
 
+# nbd_remove: a client that is just ending and udev still have a disk open for a moment.
+nbd_remove() {
+        wait_for 20 "modprobe --remove nbd 2>/dev/null"
+}
+
 # assert_no_stack: nothing is left but the guest's own disks.
 assert_no_stack() {
         local left

@@ -194,7 +194,7 @@ systemctl stop zoo-nbd
 
 umount "$LOWER"
 # udev may look at the device once more.
-wait_for 20 "modprobe --remove nbd 2>/dev/null"
+nbd_remove
 assert_no_stack
 oracles
 stackd_quiet

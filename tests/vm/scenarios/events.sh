@@ -171,7 +171,7 @@ step "down"
 losetup --detach "$first" "$second"
 told 20 '[.layers[] | select(.type == "loop")] == []'
 umount "$LOWER"
-modprobe --remove nbd
+nbd_remove
 assert_no_stack
 
 step "nothing happens"

@@ -6,7 +6,6 @@
 # someone else's change respected; undone to exactly what was there; and gone with a server that is killed.
 #
 # timeout: 900
-# by hand: its last two steps have not been seen to pass yet
 # disks: 1
 # needs: stackd
 
@@ -346,7 +345,7 @@ inner_down
 umount $UPPER
 nbd-client -d /dev/nbd0 >/dev/null
 systemctl stop server.service
-modprobe --remove nbd
+nbd_remove
 umount $LOWER
 rm /etc/stackd/policy/10-{server,upper,loop}.policy
 assert_no_stack

@@ -136,7 +136,7 @@ for i in 0 1 2 3; do
 done
 systemctl stop server-{tcp,netlink,unix,inside,p9,iscsi} client-{tcp,unix,inside} 2>/dev/null || :
 ip netns delete container
-modprobe --remove nbd
+nbd_remove
 umount "$LOWER"
 wait_for 20 'expect_table </dev/null'
 assert_no_stack

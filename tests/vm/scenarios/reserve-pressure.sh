@@ -79,7 +79,7 @@ stackctl apply >/dev/null
 umount /mnt/nbd
 nbd-client -d /dev/nbd0
 systemctl stop nbdkit.service
-modprobe --remove nbd
+nbd_remove
 swapoff /dev/disk/by-id/virtio-data1
 assert_no_stack
 stackd_settled

@@ -162,7 +162,7 @@ down() {
 finish() {
         wait_for 60 again
         # udev may look at the device once more.
-        wait_for 20 "modprobe --remove nbd 2>/dev/null"
+        nbd_remove
         assert_no_stack
         oracles
         expect_table </dev/null
