@@ -16,7 +16,8 @@
 #define MARK_DEADLINE_TEXT "5000" /* milliseconds: the marker's own, within ours */
 #define MARKER_PIDFD_TEXT "3"     /* where child_start() puts the descriptor that it passes */
 #define DEED_DEADLINE_USEC (25U * 1000 * 1000) /* longer than what the service manager is given to answer */
-#define DEEDS_MAX 16U       /* under way at once, marks aside: each is a process */
+#define MARKS_MAX 32U       /* under way at once: each is a process, and holds others up for a few seconds at most */
+#define DEEDS_MAX 16U       /* of all else */
 #define STUCK_MAX 32U       /* children that will not die: begin no more of what may become one */
 #define RETRY_FIRST_USEC (100U * 1000)
 #define RETRY_MAX 8U        /* with a timer; then when something else makes a plan, but not ... */
@@ -59,8 +60,9 @@ struct Executor {
         ExecutorChanged changed;
         void *userdata;
         Plan history;
-        JobList marks, deeds, waiting; /* under way, but for the last: deeds that wait for their turn */
-        Hashmap *by_object;            /* all of these jobs */
+        JobList marks, deeds;                 /* under way */
+        JobList waiting_marks, waiting_deeds; /* for their turn */
+        Hashmap *by_object;                   /* all of these jobs */
         bool starting;
         Failure *failures;
         size_t n_failures, failures_capacity;
@@ -570,20 +572,23 @@ static bool is_object_free(const Executor *x, const Job *job) {
         return true;
 }
 
+/* Marks are the more urgent ones, and wait for nothing but their number. */
 static Job *next_waiting(const Executor *x) {
-        for (Job *j = x->deeds.n < DEEDS_MAX ? x->waiting.first : NULL; j; j = j->next)
+        if (x->marks.n < MARKS_MAX && x->waiting_marks.first)
+                return x->waiting_marks.first;
+        for (Job *j = x->deeds.n < DEEDS_MAX ? x->waiting_deeds.first : NULL; j; j = j->next)
                 if (is_object_free(x, j))
                         return j;
         return NULL;
 }
 
-/* A job that cannot even be started ends at once, and so comes back here: the list is gone through anew. */
+/* A job that cannot even be started ends at once, and so comes back here: the lists are gone through anew. */
 static void start_waiting_jobs(Executor *x) {
         if (x->starting)
                 return;
         x->starting = true;
         for (Job *j; (j = next_waiting(x));) {
-                job_link(j, &x->deeds);
+                job_link(j, j->action.kind == ACTION_IO_FLUSHER ? &x->marks : &x->deeds);
                 job_start(j);
         }
         x->starting = false;
@@ -611,11 +616,8 @@ static int add_job(Executor *x, const Action *action) {
                 job_free(j);
                 return r;
         }
-        job_link(j, action->kind == ACTION_IO_FLUSHER ? &x->marks : &x->waiting);
-        if (action->kind == ACTION_IO_FLUSHER)
-                job_start(j); /* waits for nothing */
-        else
-                start_waiting_jobs(x);
+        job_link(j, action->kind == ACTION_IO_FLUSHER ? &x->waiting_marks : &x->waiting_deeds);
+        start_waiting_jobs(x);
         return 0;
 }
 
@@ -710,7 +712,8 @@ Executor *executor_free(Executor *x) {
                 return NULL;
         cancel_all(&x->marks);
         cancel_all(&x->deeds);
-        cancel_all(&x->waiting);
+        cancel_all(&x->waiting_marks);
+        cancel_all(&x->waiting_deeds);
         hashmap_free(x->by_object);
         sd_event_source_disable_unref(x->retry_timer);
         for (size_t i = 0; i < x->n_failures; i++)

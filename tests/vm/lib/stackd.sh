@@ -6,7 +6,7 @@
 # stackd_settled: until it has seen everything that happened up to now.
 stackd_settled() {
         udevadm settle
-        busctl call org.stackd1 /org/stackd1 org.stackd1.Manager Refresh >/dev/null
+        busctl --timeout=300 call org.stackd1 /org/stackd1 org.stackd1.Manager Refresh >/dev/null
 }
 
 # told SECONDS FILTER [JQ-OPTION...]: until the graph is so, of events alone: nothing asks stackd to look.

@@ -131,5 +131,7 @@ assert_eq "$stackd" "$first" "stackd"
 assert_eq "$(descriptors)" "$open" "open descriptors"
 (($(resident) <= used + GROWTH_KIB)) || fail "$used KiB after the first round, $(resident) KiB after $ROUNDS"
 assert_eq "$(stackctl --json=short status | jq '[.actions[]] | length')" 0 "actions"
+# Hundreds of markers at once would all be late.
+refute journalctl --quiet --unit=stackd.service --grep='within the time that is allowed' --lines=1
 fuse_lower_down
 assert_no_stack
