@@ -4,7 +4,6 @@
 # What comes, changes and goes reaches the graph by events: nothing asks stackd to look. Then events that are lost, and
 # none at all.
 #
-# by hand: it has been seen as far as the nbd; what follows has not run yet
 # timeout: 400
 # disks: 1
 # needs: stackd

@@ -107,19 +107,6 @@ done
 wait_for 20 '[[ -b /dev/bcache0 ]] && (($(ls -d /sys/block/bcache0/slaves/* | wc -l) == 2))'
 format_and_mount /dev/bcache0 /mnt/bcache
 
-step "the kernel's NVMe target, a file and a device"
-modprobe --all nvmet nvme-loop
-nvmet=/sys/kernel/config/nvmet
-# The names of subsystems are as free as those of files.
-subsystem="$nvmet/subsystems/zoo: all of it"
-mkdir -p "$subsystem"/namespaces/{1,2} "$nvmet/ports/1"
-echo 1 >"$subsystem/attr_allow_any_host"
-printf '%s' "$LOWER/nvme1" >"$subsystem/namespaces/1/device_path"
-on nvme2 | tr -d '\n' >"$subsystem/namespaces/2/device_path"
-echo 1 | tee "$subsystem"/namespaces/{1,2}/enable >/dev/null
-echo loop >"$nvmet/ports/1/addr_trtype"
-ln -s "$subsystem" "$nvmet/ports/1/subsystems/"
-echo "transport=loop,nqn=${subsystem##*/}" >/dev/nvme-fabrics
 # nvme_disk NSID
 nvme_disk() {
         local disk
@@ -127,9 +114,27 @@ nvme_disk() {
                 [[ $(cat "$disk/nsid") != "$1" ]] || echo "/dev/${disk##*/}"
         done
 }
-wait_for 20 '[[ -b $(nvme_disk 1) && -b $(nvme_disk 2) ]]'
-format_and_mount "$(nvme_disk 1)" /mnt/nvme1
-format_and_mount "$(nvme_disk 2)" /mnt/nvme2
+
+# Debian 12 has built no nvme-loop.
+if [[ $(uname -r) != 6.1.* ]]; then
+        HAVE_NVME=1
+        step "the kernel's NVMe target, a file and a device"
+        modprobe --all nvmet nvme-loop
+        nvmet=/sys/kernel/config/nvmet
+        # The names of subsystems are as free as those of files.
+        subsystem="$nvmet/subsystems/zoo: all of it"
+        mkdir -p "$subsystem"/namespaces/{1,2} "$nvmet/ports/1"
+        echo 1 >"$subsystem/attr_allow_any_host"
+        printf '%s' "$LOWER/nvme1" >"$subsystem/namespaces/1/device_path"
+        on nvme2 | tr -d '\n' >"$subsystem/namespaces/2/device_path"
+        echo 1 | tee "$subsystem"/namespaces/{1,2}/enable >/dev/null
+        echo loop >"$nvmet/ports/1/addr_trtype"
+        ln -s "$subsystem" "$nvmet/ports/1/subsystems/"
+        echo "transport=loop,nqn=${subsystem##*/}" >/dev/nvme-fabrics
+        wait_for 20 '[[ -b $(nvme_disk 1) && -b $(nvme_disk 2) ]]'
+        format_and_mount "$(nvme_disk 1)" /mnt/nvme1
+        format_and_mount "$(nvme_disk 2)" /mnt/nvme2
+fi
 
 step "all of it, by hand and by tools"
 # Linux 6.1 does not tell of the second device.
@@ -144,7 +149,7 @@ row() {
 AWKWARD="/srv/awkward/a%2C1?,/srv/awkward/b:2?,/srv/awkward/c%5C3?,/srv/awkward/d%204?,/srv/awkward/e%0A5?,/srv/awkward/é?"
 UPPER=/srv/awkward/u%2C:%5C%20%0A6
 {
-        for image in jfs gfs2 xfs rt fuseblk cached cache nvme2 f2fs0; do
+        for image in jfs gfs2 xfs rt fuseblk cached cache f2fs0; do
                 row "$image" 1
         done
         row f2fs1 "$F2FS_DEPTH"
@@ -152,6 +157,16 @@ UPPER=/srv/awkward/u%2C:%5C%20%0A6
                 printf '%s tmpfs 1 - -\n' "/srv/awkward/$name"
         done
         [[ ! -v HAVE_PLAIN ]] || printf '/mnt/plain overlay 0 %s -\n' "$AWKWARD"
+        if [[ -v HAVE_NVME ]]; then
+                row nvme2 1
+                cat <<TABLE
+/mnt/nvme1            ext4          0  $(nvme_disk 1)                              -
+$(nvme_disk 1)        disk          1  path:$LOWER/nvme1                           -
+path:$LOWER/nvme1     file          1  /srv/lower=                                 -
+/mnt/nvme2            ext4          0  $(nvme_disk 2)                              -
+$(nvme_disk 2)        disk          1  loop:$LOWER/nvme2                           -
+TABLE
+        fi
         cat <<TABLE
 # name                type          depth  stands on                               processes
 /srv/lower            ext4          1  /dev/disk/by-id/virtio-data1                -
@@ -186,12 +201,6 @@ $UPPER                tmpfs         1  -                                        
 
 /mnt/bcache           ext4          0  /dev/bcache0                                -
 /dev/bcache0          bcache        1  loop:$LOWER/cached,loop:$LOWER/cache        -
-
-/mnt/nvme1            ext4          0  $(nvme_disk 1)                              -
-$(nvme_disk 1)        disk          1  path:$LOWER/nvme1                           -
-path:$LOWER/nvme1     file          1  /srv/lower=                                 -
-/mnt/nvme2            ext4          0  $(nvme_disk 2)                              -
-$(nvme_disk 2)        disk          1  loop:$LOWER/nvme2                           -
 TABLE
 } | expect_table
 oracles
@@ -204,23 +213,27 @@ assert_unmarked "$(main_pid zoo-samba)"
 verify_io /mnt/cifs 4
 
 step "down"
-umount /mnt/{nvme1,nvme2,bcache,names,many,fuseblk,in-memory,in-ram,xfs,gfs2,jfs,f2fs}
+umount /mnt/{bcache,names,many,fuseblk,in-memory,in-ram,xfs,gfs2,jfs,f2fs}
 [[ ! -v HAVE_PLAIN ]] || umount /mnt/plain
 umount /srv/awkward/* /srv/a /srv/b
 exec 9>&-
 umount /mnt/cifs
 systemctl stop zoo-samba
 wait_for 20 '! systemctl --quiet is-active zoo-fuseblk'
-for controller in /sys/class/nvme/nvme*; do
-        echo 1 >"$controller/delete_controller"
-done
-rm "$nvmet/ports/1/subsystems/${subsystem##*/}"
-rmdir "$nvmet/ports/1" "$subsystem"/namespaces/* "$subsystem"
+if [[ -v HAVE_NVME ]]; then
+        umount /mnt/nvme1 /mnt/nvme2
+        for controller in /sys/class/nvme/nvme*; do
+                echo 1 >"$controller/delete_controller"
+        done
+        rm "$nvmet/ports/1/subsystems/${subsystem##*/}"
+        rmdir "$nvmet/ports/1" "$subsystem"/namespaces/* "$subsystem"
+        loop_down "$LOWER/nvme2"
+fi
 echo 1 >/sys/block/bcache0/bcache/detach
 wait_for 20 '[[ $(cat /sys/block/bcache0/bcache/state) == "no cache" ]]'
 echo 1 | tee /sys/fs/bcache/*-*/stop /sys/block/bcache0/bcache/stop >/dev/null
 wait_for 20 '[[ ! -e /sys/block/bcache0 ]] && ! compgen -G "/sys/fs/bcache/*-*" >/dev/null'
-for file in /mnt/{memory,ram}/image "$LOWER"/{jfs,gfs2,xfs,rt,fuseblk,cached,cache,nvme2,f2fs0,f2fs1}; do
+for file in /mnt/{memory,ram}/image "$LOWER"/{jfs,gfs2,xfs,rt,fuseblk,cached,cache,f2fs0,f2fs1}; do
         loop_down "$file"
 done
 umount /mnt/memory /mnt/ram "$LOWER"
