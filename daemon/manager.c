@@ -78,6 +78,7 @@ struct Manager {
 };
 
 static void manager_request_pass(Manager *m, unsigned tables);
+static int manager_look(Manager *m, unsigned tables);
 static int manager_make_plan(Manager *m);
 static void manager_carry_out(Manager *m);
 static void manager_answer_waiters(Manager *m);
@@ -271,8 +272,7 @@ static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, vo
         Manager *m = userdata;
 
         (void) probe_cache_want_hung(&m->probes);
-        manager_request_pass(m, m->scan.incomplete ? TABLE_ALL : TABLE_PROCESSES);
-        return 0;
+        return manager_look(m, m->scan.incomplete ? TABLE_ALL : TABLE_PROCESSES);
 }
 
 /* Something must be served by a process, and nobody holds its device: the descriptor is on its way from one
@@ -335,6 +335,12 @@ static void manager_request_pass(Manager *m, unsigned tables) {
                 at = MAX(at, m->last_pass_end + m->last_pass_duration);
         if (arm(m, &m->pass_timer, at, on_pass) >= 0)
                 m->pass_pending = true;
+}
+
+/* A timer has asked, no event: there is no swarm to wait for, and to be woken up twice for one pass is once too often. */
+static int manager_look(Manager *m, unsigned tables) {
+        m->dirty |= tables;
+        return m->pass_pending ? 0 : on_pass(NULL, 0, m);
 }
 
 /* ---- doing ---- */
@@ -421,8 +427,7 @@ static int on_reconcile(sd_event_source *source _unused_, uint64_t usec _unused_
         Manager *m = userdata;
 
         sights_refresh(&m->probes);
-        manager_request_pass(m, 0);
-        return 0;
+        return manager_look(m, 0);
 }
 
 static int manager_make_plan(Manager *m) {

@@ -42,7 +42,8 @@ def enter():
     mount(None, "/", None, MS_REC | MS_PRIVATE)
     mount("run", "/run", "tmpfs")
     mount("mnt", "/mnt", "tmpfs")
-    os.environ.update(STACKD_BINARY=STACKD, LC_ALL="C.UTF-8", SYSTEMD_BUS_TIMEOUT="600", DBUS_SYSTEM_BUS_ADDRESS="unix:path=/run/bus")
+    os.environ.update(STACKD_BINARY=STACKD, LC_ALL="C.UTF-8", SYSTEMD_BUS_TIMEOUT="600", DBUS_SYSTEM_BUS_ADDRESS="unix:path=/run/bus",
+                      STACKD_MARK_BINARY=os.path.join(os.path.dirname(STACKD), "actuator/mark/stackd-mark"))
 
 
 def skip(reason):
