@@ -52,121 +52,253 @@ static unsigned *value_of(Node *n, View view) {
                                        : &n->analysis.height;
 }
 
-/* What a node passes on to the next outside its own component. */
-static unsigned value_onward(Node *n, View view) {
-        return *value_of(n, view) + node_is_reclaim(n);
+/* ---- the region: all nodes that a change can influence, by numbers ---- */
+
+typedef enum LinkKind {
+        LINK_GUESS,       /* does not count for the certain depth */
+        LINK_ALTERNATIVE, /* one of several of which one is certain */
+        LINK_CERTAIN,
+} LinkKind;
+
+/* Small, all of these: to touch new memory is most of what it costs. */
+typedef struct Link {
+        unsigned to : 30;
+        LinkKind kind : 2;
+} Link;
+
+#define REGION_MAX (1U << 30)
+
+typedef struct Member {
+        Node *node;
+        unsigned first; /* of its links, which end where those of the next member begin */
+        unsigned n_back; /* links that lead to it */
+        unsigned n_all;  /* the same, and edges from outside the region */
+        bool reclaim;
+        bool chosen; /* an alternative leads to it */
+} Member;
+
+/* The nodes are numbered (scratch), and their edges onward lie side by side: to follow the pointers of a large graph costs
+ * far more than all that is computed. It is closed onward, so that every component that touches it lies in it wholly. */
+typedef struct Region {
+        Member *members; /* one more, for the end of the links */
+        size_t n, capacity;
+        Link *links;
+        size_t n_links, links_capacity;
+        bool closed;  /* against the direction, too */
+        bool guesses; /* some link is not certain */
+} Region;
+
+static void region_done(Region *r) {
+        free(r->members);
+        free(r->links);
+}
+#define _cleanup_region_ _cleanup_(region_done)
+
+static int region_enter(Analysis *a, Region *r, Node *n) {
+        if (n->mark == a->epoch)
+                return 0;
+        if (r->n >= REGION_MAX)
+                return -ENOMEM;
+        n->mark = a->epoch;
+        n->scratch = (unsigned) r->n;
+        return ARRAY_APPEND(r->members, r->n, r->capacity, ((Member) { .node = n }));
 }
 
-/* All nodes that a change of 'seeds' can influence. */
-static int closure(Analysis *a, Node **seeds, size_t n_seeds, View view, NodeList *l) {
-        int r;
+static LinkKind link_kind(const Edge *e) {
+        const Claim *c = edge_claim(e);
+
+        return c->certainty >= CERTAINTY_UNIQUE ? LINK_CERTAIN : c->alternative > 0 ? LINK_ALTERNATIVE : LINK_GUESS;
+}
+
+/* Every edge, also those that do not count now: they may have counted before. */
+static int region_follow(Analysis *a, Region *r, size_t i, View view) {
+        Node *n = r->members[i].node;
+        size_t n_onward, n_all;
+        Edge **edges = edges_onward(n, view, &n_onward);
+        int k;
+
+        if (r->n_links + n_onward > UINT_MAX)
+                return -ENOMEM;
+        k = array_reserve((void **) &r->links, &r->links_capacity, r->n_links + n_onward, sizeof(Link));
+        (void) edges_back(n, view, &n_all);
+        r->members[i].first = (unsigned) r->n_links;
+        r->members[i].n_all = (unsigned) n_all;
+        r->members[i].reclaim = node_is_reclaim(n);
+        for (size_t e = 0; k >= 0 && e < n_onward; e++) {
+                Node *next = edge_end(edges[e], view);
+
+                k = region_enter(a, r, next);
+                r->links[r->n_links++] = (Link) { .to = next->scratch, .kind = link_kind(edges[e]) };
+        }
+        return k;
+}
+
+static int region_build(Analysis *a, Node **seeds, size_t n_seeds, View view, Region *r) {
+        int k;
 
         a->epoch++;
-        for (size_t i = 0; i < n_seeds; i++) {
-                if (seeds[i]->mark == a->epoch)
-                        continue;
-                seeds[i]->mark = a->epoch;
-                r = ARRAY_APPEND(l->nodes, l->n, l->capacity, seeds[i]);
-                if (r < 0)
-                        return r;
-        }
-        for (size_t done = 0; done < l->n; done++) {
-                size_t n;
-                /* Every edge, also those that do not count now: they may have counted before. */
-                Edge **edges = edges_onward(l->nodes[done], view, &n);
+        k = array_reserve((void **) &r->members, &r->capacity, n_seeds + 1, sizeof(Member));
+        for (size_t i = 0; k >= 0 && i < n_seeds; i++)
+                k = region_enter(a, r, seeds[i]);
+        for (size_t done = 0; k >= 0 && done < r->n; done++)
+                k = region_follow(a, r, done, view);
+        if (k >= 0)
+                k = array_reserve((void **) &r->members, &r->capacity, r->n + 1, sizeof(Member));
+        if (k < 0)
+                return k;
+        r->members[r->n] = (Member) { .first = (unsigned) r->n_links };
+        for (size_t i = 0; i < r->n_links; i++) {
+                const Link *l = &r->links[i];
 
-                for (size_t i = 0; i < n; i++) {
-                        Node *next = edge_end(edges[i], view);
-
-                        if (next->mark == a->epoch)
-                                continue;
-                        next->mark = a->epoch;
-                        r = ARRAY_APPEND(l->nodes, l->n, l->capacity, next);
-                        if (r < 0)
-                                return r;
-                }
+                r->members[l->to].n_back++;
+                r->members[l->to].chosen |= l->kind == LINK_ALTERNATIVE;
+                r->guesses |= l->kind != LINK_CERTAIN;
         }
+        r->closed = true;
+        for (size_t i = 0; i < r->n; i++)
+                r->closed &= r->members[i].n_back == r->members[i].n_all;
         return 0;
+}
+
+/* The same nodes, with all links the other way. */
+static int region_turn(Region *r) {
+        Link *links = malloc((r->n_links + 1) * sizeof(Link));
+        unsigned *next = calloc(r->n + 1, sizeof(unsigned));
+
+        if (!links || !next) {
+                free(links);
+                free(next);
+                return -ENOMEM;
+        }
+        for (size_t i = 0; i < r->n; i++)
+                next[i + 1] = next[i] + r->members[i].n_back;
+        for (size_t i = 0; i < r->n; i++)
+                for (size_t k = r->members[i].first; k < r->members[i + 1].first; k++)
+                        links[next[r->links[k].to]++] = (Link) { .to = (unsigned) i, .kind = r->links[k].kind };
+        for (unsigned i = 0, first = 0; i < r->n; i++) {
+                Member *m = &r->members[i];
+                unsigned n = r->members[i + 1].first - m->first;
+
+                m->first = first;
+                first += m->n_back;
+                m->n_back = m->n_all = n;
+        }
+        free(next);
+        free(r->links);
+        r->links = links;
+        return 0;
+}
+
+/* ---- components ---- */
+
+/* The numbers of the nodes, component by component: the one into which others flow comes first. */
+typedef struct Order {
+        unsigned *nodes;
+        unsigned *component; /* of each node, from 1 on in this order */
+        bool cycles;
+} Order;
+
+static void order_done(Order *o) {
+        free(o->nodes);
+        free(o->component);
+}
+#define _cleanup_order_ _cleanup_(order_done)
+
+static bool link_counts(const Link *l, View view) {
+        return view != VIEW_CERTAIN || l->kind != LINK_GUESS;
 }
 
 typedef struct Frame {
-        Node *node;
-        size_t edge;
+        unsigned node, link;
 } Frame;
 
-/* Tarjan's strongly connected components without recursion (stacks are as deep as users make them). All
- * nodes of 'l' come out in 'order', component by component, the one into which others flow first; the
- * components' ends are marked by link == 1 on the last node of each. The closure of changed nodes is closed
- * onward, so every component that touches it lies in it wholly. */
-static int components(NodeList *l, View view, NodeList *order) {
-        _cleanup_free_ Frame *frames = NULL;
-        _cleanup_free_ Node **open = NULL;
-        size_t n_frames = 0, n_open = 0;
-        unsigned counter = 0;
+/* Tarjan's strongly connected components without recursion (stacks are as deep as users make them). */
+static int order_find(const Region *r, View view, Order *o) {
+        _cleanup_free_ Frame *frames = malloc((r->n + 1) * sizeof(Frame));
+        _cleanup_free_ unsigned *open = malloc((r->n + 1) * sizeof(unsigned)), *low = malloc((r->n + 1) * sizeof(unsigned));
+        _cleanup_free_ unsigned *visited = calloc(r->n + 1, sizeof(unsigned)); /* 0 = unseen, else the visiting number */
+        size_t n_frames = 0, n_open = 0, n_ordered = 0;
+        unsigned counter = 0, components = 0;
 
-        /* scratch: 0 = unseen, UINT_MAX = component done, else the visiting number */
-        frames = calloc(l->n, sizeof(Frame));
-        open = calloc(l->n, sizeof(Node *));
-        order->nodes = calloc(l->n, sizeof(Node *));
-        if (!frames || !open || !order->nodes)
-                return l->n > 0 ? -ENOMEM : 0;
-        for (size_t i = 0; i < l->n; i++)
-                l->nodes[i]->scratch = 0;
-        for (size_t i = 0; i < l->n; i++) {
-                if (l->nodes[i]->scratch != 0)
+        o->nodes = malloc((r->n + 1) * sizeof(unsigned));
+        o->component = calloc(r->n + 1, sizeof(unsigned));
+        if (!frames || !open || !low || !visited || !o->nodes || !o->component)
+                return -ENOMEM;
+        for (size_t i = 0; i < r->n; i++) {
+                if (visited[i] != 0)
                         continue;
-                frames[n_frames++] = (Frame) { .node = l->nodes[i] };
+                frames[n_frames++] = (Frame) { .node = (unsigned) i, .link = r->members[i].first };
                 while (n_frames > 0) {
                         Frame *f = &frames[n_frames - 1];
-                        Node *n = f->node;
-                        size_t n_edges;
-                        Edge **edges = edges_onward(n, view, &n_edges);
+                        unsigned n = f->node, m;
 
-                        if (n->scratch == 0) {
-                                n->scratch = n->link = ++counter;
+                        if (visited[n] == 0) {
+                                visited[n] = low[n] = ++counter;
                                 open[n_open++] = n;
                         }
-                        if (f->edge < n_edges) {
-                                Edge *e = edges[f->edge++];
-                                Node *next = edge_end(e, view);
+                        if (f->link < r->members[n + 1].first) {
+                                const Link *l = &r->links[f->link++];
 
-                                if (!edge_counts(e, view) || next->scratch == UINT_MAX)
+                                if (!link_counts(l, view) || o->component[l->to] != 0)
                                         continue;
-                                if (next->scratch == 0)
-                                        frames[n_frames++] = (Frame) { .node = next };
+                                o->cycles |= l->to == n;
+                                if (visited[l->to] == 0)
+                                        frames[n_frames++] = (Frame) { .node = l->to, .link = r->members[l->to].first };
                                 else
-                                        n->link = MIN(n->link, next->scratch);
+                                        low[n] = MIN(low[n], visited[l->to]);
                                 continue;
                         }
                         n_frames--;
-                        if (n_frames > 0) {
-                                Node *parent = frames[n_frames - 1].node;
-
-                                parent->link = MIN(parent->link, n->link);
-                        }
-                        if (n->link == n->scratch) {
-                                Node *m;
-
-                                do {
-                                        m = open[--n_open];
-                                        m->scratch = UINT_MAX;
-                                        m->link = m == n;
-                                        order->nodes[order->n++] = m;
-                                } while (m != n);
-                        }
+                        if (n_frames > 0)
+                                low[frames[n_frames - 1].node] = MIN(low[frames[n_frames - 1].node], low[n]);
+                        if (low[n] != visited[n])
+                                continue;
+                        components++;
+                        o->cycles |= open[n_open - 1] != n;
+                        do {
+                                m = open[--n_open];
+                                o->component[m] = components;
+                                o->nodes[n_ordered++] = m;
+                        } while (m != n);
                 }
         }
         return 0;
 }
 
-/* Whether a node is of the component that is being computed, whose members carry 'number'. */
-static bool is_member(const Analysis *a, const Node *n, unsigned number) {
-        return n->mark == a->epoch && n->scratch == number;
+/* Of a region that has been turned: cycles are the same, and what flows flows the other way. */
+static void order_turn(const Region *r, Order *o) {
+        for (size_t i = 0; i < r->n / 2; i++) {
+                unsigned t = o->nodes[i];
+
+                o->nodes[i] = o->nodes[r->n - 1 - i];
+                o->nodes[r->n - 1 - i] = t;
+        }
+}
+
+/* ---- values ---- */
+
+typedef struct Flow {
+        Analysis *a;
+        const Region *region;
+        const Order *order;
+        View view;
+        unsigned *values; /* of each node: what has flowed into it by now, and in the end its result */
+        unsigned *cycles; /* the number of each node's cycle, or 0; NULL where there is none */
+} Flow;
+
+/* What a node passes on to the next outside its own component. */
+static unsigned value_onward(const Flow *f, Node *n) {
+        return (n->mark == f->a->epoch ? f->values[n->scratch] : *value_of(n, f->view)) + node_is_reclaim(n);
+}
+
+/* Whether a node is of the component that is being computed. */
+static bool is_member(const Flow *f, const Node *n, unsigned component) {
+        return n->mark == f->a->epoch && f->order->component[n->scratch] == component;
 }
 
 /* At least one edge of a group of alternatives holds: the smallest of them is certain. One from within the component may
  * be all that holds, and brings nothing from outside. */
-static unsigned alternatives_value(const Analysis *a, Edge **edges, size_t n, size_t first, unsigned number) {
+static unsigned alternatives_value(const Flow *f, Edge **edges, size_t n, size_t first, unsigned component) {
         unsigned group = edge_claim(edges[first])->alternative, least = UINT_MAX;
 
         for (size_t i = 0; i < n; i++) {
@@ -176,97 +308,144 @@ static unsigned alternatives_value(const Analysis *a, Edge **edges, size_t n, si
                         continue;
                 if (i < first) /* done with the first of the group */
                         return 0;
-                if (is_member(a, edges[i]->upper, number))
+                if (is_member(f, edges[i]->upper, component))
                         return 0;
-                least = MIN(least, value_onward(edges[i]->upper, VIEW_CERTAIN));
+                least = MIN(least, value_onward(f, edges[i]->upper));
         }
         return least;
 }
 
-/* The largest value that flows into n from outside its component, whose members carry 'number'. */
-static unsigned value_from_outside(Analysis *a, Node *n, View view, unsigned number, bool *ret_self) {
+/* The largest value that flows into n from outside its component, by all of its edges: also those from outside the region. */
+static unsigned value_from_all(const Flow *f, Node *n) {
+        unsigned component = f->order->component[n->scratch], value = 0;
         size_t n_edges;
-        Edge **edges = edges_back(n, view, &n_edges);
-        unsigned value = 0;
+        Edge **edges = edges_back(n, f->view, &n_edges);
 
         for (size_t i = 0; i < n_edges; i++) {
-                Node *from = edge_start(edges[i], view);
+                Node *from = edge_start(edges[i], f->view);
                 const Claim *c = edge_claim(edges[i]);
 
-                if (!edge_counts(edges[i], view))
+                if (!edge_counts(edges[i], f->view) || is_member(f, from, component))
                         continue;
-                if (from == n)
-                        *ret_self = true;
-                else if (is_member(a, from, number))
-                        continue;
-                else if (view == VIEW_CERTAIN && c->certainty < CERTAINTY_UNIQUE)
-                        value = MAX(value, alternatives_value(a, edges, n_edges, i, number));
+                if (f->view == VIEW_CERTAIN && c->certainty < CERTAINTY_UNIQUE)
+                        value = MAX(value, alternatives_value(f, edges, n_edges, i, component));
                 else
-                        value = MAX(value, value_onward(from, view));
+                        value = MAX(value, value_onward(f, from));
         }
         return value;
 }
 
-static int component_compute(Analysis *a, Node **members, size_t n, View view, unsigned number, GraphChanges *changes) {
-        unsigned outside = 0, reclaim = 0, component = 0;
-        bool self = false;
-        int r;
+static unsigned value_from_outside(const Flow *f, unsigned i) {
+        const Member *m = &f->region->members[i];
 
-        for (size_t i = 0; i < n; i++)
-                members[i]->scratch = number;
-        for (size_t i = 0; i < n; i++) {
-                outside = MAX(outside, value_from_outside(a, members[i], view, number, &self));
-                reclaim += node_is_reclaim(members[i]);
+        return m->n_all > m->n_back || (f->view == VIEW_CERTAIN && m->chosen) ? value_from_all(f, m->node) : f->values[i];
+}
+
+static bool leads_to_itself(const Region *r, unsigned i) {
+        for (size_t k = r->members[i].first; k < r->members[i + 1].first; k++)
+                if (r->links[k].to == i)
+                        return true;
+        return false;
+}
+
+/* Hands on what the node has; the alternatives are compared when all of them are known. */
+static void pass_on(const Flow *f, unsigned i, unsigned value) {
+        const Region *r = f->region;
+
+        for (size_t k = r->members[i].first; k < r->members[i + 1].first; k++) {
+                const Link *l = &r->links[k];
+
+                if (link_counts(l, f->view) && f->order->component[l->to] != f->order->component[i])
+                        f->values[l->to] = MAX(f->values[l->to], value);
         }
-        if (view == VIEW_DEPTH && (n > 1 || self))
-                component = ++a->next_component;
-        for (size_t i = 0; i < n; i++) {
-                Node *m = members[i];
-                unsigned value = n == 1 ? outside : outside + reclaim - node_is_reclaim(m);
-                bool cycle_changed = view == VIEW_DEPTH && (m->analysis.component > 0) != (component > 0);
+}
 
-                if (*value_of(m, view) != value || cycle_changed) {
-                        r = graph_changes_touch(changes, m);
-                        if (r < 0)
-                                return r;
+static void compute_component(const Flow *f, const unsigned *nodes, size_t n) {
+        const Member *members = f->region->members;
+        unsigned outside = 0, reclaim = 0, cycle = 0;
+
+        for (size_t i = 0; i < n; i++) {
+                outside = MAX(outside, value_from_outside(f, nodes[i]));
+                reclaim += members[nodes[i]].reclaim;
+        }
+        if (f->cycles && (n > 1 || leads_to_itself(f->region, nodes[0])))
+                cycle = ++f->a->next_component;
+        for (size_t i = 0; i < n; i++) {
+                bool own = members[nodes[i]].reclaim;
+
+                f->values[nodes[i]] = n == 1 ? outside : outside + reclaim - own;
+                if (f->cycles)
+                        f->cycles[nodes[i]] = cycle;
+                pass_on(f, nodes[i], f->values[nodes[i]] + own);
+        }
+}
+
+/* All at once, in the order in which they probably lie in memory. */
+static int keep_results(const Flow *f, GraphChanges *changes) {
+        for (size_t i = 0; i < f->region->n; i++) {
+                Node *n = f->region->members[i].node;
+                unsigned *value = value_of(n, f->view), cycle = f->view != VIEW_DEPTH ? n->analysis.component : f->cycles ? f->cycles[i] : 0;
+                int k;
+
+                if (*value != f->values[i] || (cycle > 0) != (n->analysis.component > 0)) {
+                        k = graph_changes_touch(changes, n);
+                        if (k < 0)
+                                return k;
                 }
-                *value_of(m, view) = value;
-                if (view == VIEW_DEPTH)
-                        m->analysis.component = component;
+                *value = f->values[i];
+                n->analysis.component = cycle;
         }
         return 0;
 }
 
-static int update_view(Analysis *a, Node **seeds, size_t n_seeds, View view, GraphChanges *changes) {
-        _cleanup_node_list_ NodeList affected = {}, order = {};
-        unsigned number = 0;
-        int r;
+static int compute(Analysis *a, const Region *r, const Order *o, View view, GraphChanges *changes) {
+        _cleanup_free_ unsigned *values = calloc(r->n + 1, sizeof(unsigned));
+        _cleanup_free_ unsigned *cycles = o->cycles && view == VIEW_DEPTH ? calloc(r->n + 1, sizeof(unsigned)) : NULL;
+        Flow f = { .a = a, .region = r, .order = o, .view = view, .values = values, .cycles = cycles };
 
-        r = closure(a, seeds, n_seeds, view, &affected);
-        if (r < 0)
-                return r;
-        r = components(&affected, view, &order);
-        if (r < 0)
-                return r;
+        if (!values || (o->cycles && view == VIEW_DEPTH && !cycles))
+                return -ENOMEM;
         /* Backwards: what others get their value from comes first. */
-        for (size_t end = order.n; end > 0;) {
-                size_t begin = end - 1;
+        for (size_t end = r->n, begin; end > 0; end = begin) {
+                unsigned component = o->component[o->nodes[end - 1]];
 
-                while (begin > 0 && order.nodes[begin - 1]->link != 1)
-                        begin--;
-                r = component_compute(a, order.nodes + begin, end - begin, view, ++number, changes);
-                if (r < 0)
-                        return r;
-                end = begin;
+                for (begin = end - 1; begin > 0 && o->component[o->nodes[begin - 1]] == component; begin--)
+                        ;
+                compute_component(&f, o->nodes + begin, end - begin);
         }
-        return 0;
+        return keep_results(&f, changes);
+}
+
+/* What is above decides about depth, downwards. A certain edge is an edge: without cycles both have the same order. */
+static int update_depth(Analysis *a, const Region *r, const Order *o, GraphChanges *changes) {
+        _cleanup_order_ Order certain = {};
+        bool same = !o->cycles || !r->guesses;
+        int k;
+
+        k = compute(a, r, o, VIEW_DEPTH, changes);
+        if (k >= 0 && !same)
+                k = order_find(r, VIEW_CERTAIN, &certain);
+        return k < 0 ? k : compute(a, r, same ? o : &certain, VIEW_CERTAIN, changes);
+}
+
+/* What is below decides about height, upwards. */
+static int update_height(Analysis *a, Node **seeds, size_t n_seeds, GraphChanges *changes) {
+        _cleanup_region_ Region r = {};
+        _cleanup_order_ Order o = {};
+        int k;
+
+        k = region_build(a, seeds, n_seeds, VIEW_HEIGHT, &r);
+        if (k >= 0)
+                k = order_find(&r, VIEW_HEIGHT, &o);
+        return k < 0 ? k : compute(a, &r, &o, VIEW_HEIGHT, changes);
 }
 
 int analysis_update(Analysis *a, GraphChanges *changes) {
-        static const View views[] = { VIEW_DEPTH, VIEW_CERTAIN, VIEW_HEIGHT };
+        _cleanup_region_ Region r = {};
+        _cleanup_order_ Order o = {};
         _cleanup_free_ Node **seeds = NULL;
         size_t n = changes->n_touched;
-        int r;
+        int k;
 
         if (n == 0)
                 return 0;
@@ -275,12 +454,25 @@ int analysis_update(Analysis *a, GraphChanges *changes) {
         if (!seeds)
                 return -ENOMEM;
         memcpy(seeds, changes->touched, n * sizeof(Node *));
-        for (size_t i = 0; i < ELEMENTSOF(views); i++) {
-                r = update_view(a, seeds, n, views[i], changes);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+        k = region_build(a, seeds, n, VIEW_DEPTH, &r);
+        if (k >= 0)
+                k = order_find(&r, VIEW_DEPTH, &o);
+        if (k >= 0)
+                k = update_depth(a, &r, &o, changes);
+        if (k < 0)
+                return k;
+        if (!r.closed)
+                return update_height(a, seeds, n, changes);
+        /* Nothing above it is outside: so is all that the change can influence upwards. */
+        k = region_turn(&r);
+        if (k < 0)
+                return k;
+        order_turn(&r, &o);
+        return compute(a, &r, &o, VIEW_HEIGHT, changes);
+}
+
+static unsigned value_below(Node *n, View view) {
+        return *value_of(n, view) + node_is_reclaim(n);
 }
 
 /* The edge from above that gives n its value, not leading to nodes already on the path. */
@@ -292,8 +484,8 @@ static Node *path_step(Analysis *a, Node *n, View view) {
 
                 if (!edge_counts(n->upper[i], view) || u->mark == a->epoch)
                         continue;
-                if (!best || value_onward(u, view) > value_onward(best, view) ||
-                    (value_onward(u, view) == value_onward(best, view) && strcmp(u->id, best->id) < 0))
+                if (!best || value_below(u, view) > value_below(best, view) ||
+                    (value_below(u, view) == value_below(best, view) && strcmp(u->id, best->id) < 0))
                         best = u;
         }
         return best;
