@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "common/array.h"
@@ -16,7 +17,7 @@ int fd_close(int fd) {
         return -1;
 }
 
-int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size) {
+int file_read_sized(int fd, size_t size, size_t max, char **ret, size_t *ret_size) {
         _cleanup_free_ char *buffer = NULL;
         size_t n = 0, capacity = 0;
 
@@ -34,9 +35,9 @@ int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size) {
                         continue;
                 if (k < 0)
                         return -errno;
-                if (k == 0)
-                        break;
                 n += k;
+                if (k == 0 || (n == size && n < capacity - 1))
+                        break;
         }
         if (n > max)
                 return -EFBIG;
@@ -45,6 +46,10 @@ int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size) {
                 *ret_size = n;
         *ret = TAKE_PTR(buffer);
         return 0;
+}
+
+int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size) {
+        return file_read_sized(fd, SIZE_MAX, max, ret, ret_size);
 }
 
 int file_readlink(int dir_fd, const char *path, char **ret) {

@@ -13,6 +13,10 @@
  * owned by the caller; its length (it may contain NUL bytes) goes to ret_size, which may be NULL. */
 int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size);
 
+/* The same of a file that is said to be of this size: where a read that asks for more ends just there, no other one is needed
+ * to see that it has ended. */
+int file_read_sized(int fd, size_t size, size_t max, char **ret, size_t *ret_size);
+
 /* The target of a symbolic link, owned by the caller. */
 int file_readlink(int dir_fd, const char *path, char **ret);
 

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -18,6 +19,7 @@
 
 struct Sysroot {
         bool machine;
+        bool without_devices; /* it is seen through a mount on which no device can be opened */
         int fds[_AREA_MAX];
         Recorder *recorder;
 };
@@ -42,40 +44,72 @@ static int open_beneath(int dir_fd, const char *path, int flags) {
         return fd < 0 ? -errno : fd;
 }
 
-/* A capture may hold anything. It is looked at before it is opened, for to open a device node is to touch the
- * device. What could not be read when the capture was made is a file without permissions: that holds for
- * whoever reads it, root too. */
-static int open_captured(int dir_fd, const char *path, int flags) {
+/* Only directories and regular files are read. What could not be read when the capture was made is a file without
+ * permissions: that holds for whoever reads it, root too. */
+static int check_captured(const struct stat *st, int flags) {
+        if (S_ISREG(st->st_mode) && (st->st_mode & 0444) == 0)
+                return -EACCES;
+        if (flags & O_DIRECTORY)
+                return S_ISDIR(st->st_mode) ? 0 : -ENOTDIR;
+        return flags & O_PATH || S_ISREG(st->st_mode) ? 0 : -EINVAL;
+}
+
+static int open_checked(int dir_fd, const char *path, int flags, struct stat *ret) {
+        _cleanup_close_ int fd = open_beneath(dir_fd, path, flags & O_PATH ? flags : flags | O_NOCTTY | O_NONBLOCK);
+        int r;
+
+        if (fd < 0)
+                return fd;
+        r = fstat(fd, ret) < 0 ? -errno : check_captured(ret, flags);
+        return r < 0 ? r : TAKE_FD(fd);
+}
+
+static int open_looked_at(int dir_fd, const char *path, int flags, struct stat *ret) {
         _cleanup_close_ int looked = open_beneath(dir_fd, path, O_PATH | (flags & O_NOFOLLOW)), fd = -1;
-        struct stat st, now;
+        struct stat st;
+        int r;
 
         if (looked < 0)
                 return looked;
-        if (fstat(looked, &st) < 0)
-                return -errno;
-        if (S_ISREG(st.st_mode) && (st.st_mode & 0444) == 0)
-                return -EACCES;
-        if (flags & O_DIRECTORY && !S_ISDIR(st.st_mode))
-                return -ENOTDIR;
-        if (flags & O_PATH)
-                return TAKE_FD(looked);
-        if (S_ISDIR(st.st_mode) != !!(flags & O_DIRECTORY) || !(S_ISDIR(st.st_mode) || S_ISREG(st.st_mode)))
-                return -EINVAL;
-        fd = open_beneath(dir_fd, path, flags | O_NOCTTY | O_NONBLOCK);
+        r = fstat(looked, &st) < 0 ? -errno : check_captured(&st, flags);
+        if (r < 0)
+                return r;
+        fd = open_checked(dir_fd, path, flags, ret);
         if (fd < 0)
                 return fd;
-        if (fstat(fd, &now) < 0)
-                return -errno;
-        return now.st_dev == st.st_dev && now.st_ino == st.st_ino ? TAKE_FD(fd) : -EINVAL;
+        return ret->st_dev == st.st_dev && ret->st_ino == st.st_ino ? TAKE_FD(fd) : -EINVAL;
 }
 
-static int open_in(int dir_fd, const char *path, int flags, bool machine) {
+/* A capture may hold anything, and to open a device node is to touch the device. It is looked at before, unless the kernel
+ * refuses to open any; and also to tell why it did not open something. */
+static int open_captured(int dir_fd, const char *path, int flags, bool without_devices, struct stat *ret) {
+        if (without_devices || flags & (O_PATH | O_DIRECTORY)) {
+                int fd = open_checked(dir_fd, path, flags, ret);
+
+                if (fd != -EACCES && fd != -ENOTDIR)
+                        return fd;
+        }
+        return open_looked_at(dir_fd, path, flags, ret);
+}
+
+/* 'ret' is told only of what is captured. */
+static int open_in(const Sysroot *s, int dir_fd, const char *path, int flags, struct stat *ret) {
         int fd;
 
-        if (!machine)
-                return open_captured(dir_fd, path, flags);
+        if (!s->machine)
+                return open_captured(dir_fd, path, flags, s->without_devices, ret);
         fd = openat(dir_fd, path, flags | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
+}
+
+/* The same directory, and all that is mounted below, through mounts of our own that nobody else sees. Needs privileges. */
+static int clone_without_devices(int root_fd) {
+        struct mount_attr attributes = { .attr_set = MOUNT_ATTR_NODEV };
+        _cleanup_close_ int fd = open_tree(root_fd, "", AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+        if (fd < 0 || mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof(attributes)) < 0)
+                return -errno;
+        return TAKE_FD(fd);
 }
 
 Sysroot *sysroot_free(Sysroot *s) {
@@ -89,7 +123,8 @@ Sysroot *sysroot_free(Sysroot *s) {
 
 int sysroot_open(const char *directory, Sysroot **ret, const char **ret_missing) {
         _cleanup_(sysroot_freep) Sysroot *s = malloc(sizeof(Sysroot));
-        _cleanup_close_ int root_fd = -1;
+        _cleanup_close_ int root_fd = -1, cloned_fd = -1;
+        struct stat st;
 
         if (!s)
                 return -ENOMEM;
@@ -101,10 +136,13 @@ int sysroot_open(const char *directory, Sysroot **ret, const char **ret_missing)
                                 *ret_missing = "";
                         return -errno;
                 }
+                cloned_fd = clone_without_devices(root_fd);
+                s->without_devices = cloned_fd >= 0;
         }
         for (int i = 0; i < _AREA_MAX; i++) {
                 const char *path = directory ? areas[i].captured : areas[i].machine;
-                int fd = path ? open_in(directory ? root_fd : AT_FDCWD, path, O_PATH | O_DIRECTORY, s->machine) : -ENOENT;
+                int dir_fd = !directory ? AT_FDCWD : s->without_devices ? cloned_fd : root_fd;
+                int fd = path ? open_in(s, dir_fd, path, O_PATH | O_DIRECTORY, &st) : -ENOENT;
 
                 if (fd < 0 && areas[i].required) {
                         if (ret_missing)
@@ -121,25 +159,33 @@ bool sysroot_is_machine(const Sysroot *s) {
         return s->machine;
 }
 
+static int open_at(const Sysroot *s, SysrootArea area, const char *path, int flags, struct stat *ret) {
+        return s->fds[area] < 0 ? -ENOENT : open_in(s, s->fds[area], path, flags, ret);
+}
+
 int sysroot_open_at(const Sysroot *s, SysrootArea area, const char *path, int flags) {
-        if (s->fds[area] < 0)
-                return -ENOENT;
-        return open_in(s->fds[area], path, flags, s->machine);
+        struct stat st;
+
+        return open_at(s, area, path, flags, &st);
 }
 
 static int read_link(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
         _cleanup_close_ int fd = -1;
+        struct stat st;
         int r;
 
         if (s->fds[area] < 0)
                 return -ENOENT;
         if (s->machine)
                 return file_readlink(s->fds[area], path, ret);
-        fd = open_in(s->fds[area], path, O_PATH | O_NOFOLLOW, false);
+        fd = open_beneath(s->fds[area], path, O_PATH | O_NOFOLLOW);
         if (fd < 0)
                 return fd;
         r = file_readlink(fd, "", ret);
-        return r == -ENOENT ? -EINVAL : r; /* so says the kernel of a descriptor that is no link */
+        if (r != -ENOENT) /* so says the kernel of a descriptor that is no link */
+                return r;
+        r = fstat(fd, &st) < 0 ? -errno : check_captured(&st, O_PATH);
+        return r < 0 ? r : -EINVAL;
 }
 
 /* ---- recording ---- */
@@ -256,13 +302,14 @@ void sysroot_record_text(const Sysroot *s, SysrootArea area, const char *path, c
 /* ---- reading ---- */
 
 int sysroot_read(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
-        _cleanup_close_ int fd = sysroot_open_at(s, area, path, O_RDONLY);
+        struct stat st = { .st_size = -1 };
+        _cleanup_close_ int fd = open_at(s, area, path, O_RDONLY, &st);
         char *text = NULL;
         size_t size = 0;
         int r = fd;
 
         if (fd >= 0)
-                r = file_read_fd(fd, FILE_SIZE_MAX, &text, &size);
+                r = file_read_sized(fd, (size_t) st.st_size, FILE_SIZE_MAX, &text, &size);
         record(s, area, path, r, CAPTURED_FILE, text ?: "", size);
         if (r < 0)
                 return r;
