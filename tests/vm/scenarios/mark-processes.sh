@@ -5,7 +5,6 @@
 # tests/mark/test-mark-processes.py.
 #
 # timeout: 500
-# by hand: it has not been seen to pass as a whole yet
 # needs: stackd
 
 . /usr/lib/stackd-vm/lib/lib.sh

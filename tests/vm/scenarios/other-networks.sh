@@ -137,7 +137,8 @@ done
 systemctl stop server-{tcp,netlink,unix,inside,p9,iscsi} client-{tcp,unix,inside} 2>/dev/null || :
 ip netns delete container
 nbd_remove
-umount "$LOWER"
+# A server that was told to stop may still have its file open.
+wait_for 20 'umount "$LOWER"'
 wait_for 20 'expect_table </dev/null'
 assert_no_stack
 stackd_quiet

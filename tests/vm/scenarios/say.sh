@@ -5,7 +5,6 @@
 # that the timer writes, and the picture's text.
 #
 # timeout: 300
-# by hand: it has not been seen to pass since it asks for explanations and the journal
 # disks: 2
 # needs: stackd
 

@@ -70,7 +70,9 @@ wait_for 60 '[[ -b /dev/md/ddf ]]'
 mdadm --create --quiet --run --level=1 --raid-devices=2 --assume-clean /dev/md/volume /dev/md/ddf
 wait_for 60 '[[ -b /dev/md/volume ]]'
 wait_for 20 'pgrep -x mdmon'
-format_and_mount /dev/md/volume /mnt/md
+# udev may take the names away while somebody has them open.
+volume=$(readlink -f /dev/md/volume) container=$(readlink -f /dev/md/ddf)
+format_and_mount "$volume" /mnt/md
 
 step "a target's block backstore, over iSCSI, on two paths"
 vgcreate -q vg "$(loop_up "$LOWER/pv.img")"
@@ -170,8 +172,8 @@ rm "$tpg/lun/lun_0/x"
 rmdir "$tpg/lun/lun_0" "$tpg"/np/* "$tpg" "${tpg%/*}" "$core" "${core%/*}"
 vgremove -qq -y -f vg
 loop_down "$LOWER/pv.img"
-wait_for 20 'mdadm --stop --quiet /dev/md/volume'
-wait_for 20 'mdadm --stop --quiet /dev/md/ddf'
+wait_for 20 'mdadm --stop --quiet "$volume"'
+wait_for 20 'mdadm --stop --quiet "$container"'
 loop_down "$LOWER/md0.img"
 loop_down "$LOWER/md1.img"
 oracles
