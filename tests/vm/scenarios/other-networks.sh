@@ -31,9 +31,10 @@ ip -n container link set lo up
 systemctl start stackd.service
 zoo_base
 
-# inside UNIT COMMAND...: as a service in the container.
+# inside UNIT COMMAND...: as a service in the container. tgtd does not end when it is told to.
 inside() {
-        systemd-run --quiet --unit="$1" --property=NetworkNamespacePath=/run/netns/container --property=PrivateMounts=yes "${@:2}"
+        systemd-run --quiet --unit="$1" --property=NetworkNamespacePath=/run/netns/container --property=PrivateMounts=yes \
+                --property=TimeoutStopSec=5 "${@:2}"
 }
 
 outside() {
