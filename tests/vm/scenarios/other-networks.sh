@@ -135,7 +135,8 @@ iscsiadm -m node -T iqn.2026-01.org.stackd:container --logout >/dev/null
 for i in 0 1 2 3; do
         nbd-client -d "/dev/nbd$i" >/dev/null
 done
-# The clients have ended with their disks.
+# The clients have ended with their disks. Whoever is being unmarked is not to end meanwhile.
+stackd_settled
 systemctl stop server-{tcp,netlink,unix,inside,p9,iscsi}
 ip netns delete container
 nbd_remove
