@@ -19,6 +19,7 @@ typedef enum ChildKind {
         CHILD_OTHER,
         CHILD_PROBE,
         CHILD_DEED,
+        CHILD_MARK,
         _CHILD_KIND_MAX,
 } ChildKind;
 

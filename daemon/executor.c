@@ -397,6 +397,7 @@ static int mark_start(Job *j) {
                 "--deadline-ms", MARK_DEADLINE_TEXT, NULL,
         };
         ChildSpec spec = {
+                .kind = CHILD_MARK,
                 .argv = argv,
                 .pass_fd = pidfd,
                 .deadline_usec = MARK_DEADLINE_USEC,
@@ -407,6 +408,8 @@ static int mark_start(Job *j) {
 
         if (pidfd < 0)
                 return pidfd;
+        if (child_count_stuck(CHILD_MARK) >= STUCK_MAX)
+                return -EBUSY;
         if (!a->undo) {
                 r = put_record(j, NULL);
                 if (r < 0)

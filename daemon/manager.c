@@ -337,10 +337,15 @@ static void manager_request_pass(Manager *m, unsigned tables) {
                 m->pass_pending = true;
 }
 
-/* A timer has asked, no event: there is no swarm to wait for, and to be woken up twice for one pass is once too often. */
+/* A timer has asked, no event: there is no swarm to wait for, and to be woken up twice for one pass is once too often.
+ * But where passes take long it has its turn as an event has. */
 static int manager_look(Manager *m, unsigned tables) {
+        if (m->pass_pending || (m->passed && now_usec(m) < m->last_pass_end + m->last_pass_duration)) {
+                manager_request_pass(m, tables);
+                return 0;
+        }
         m->dirty |= tables;
-        return m->pass_pending ? 0 : on_pass(NULL, 0, m);
+        return on_pass(NULL, 0, m);
 }
 
 /* ---- doing ---- */

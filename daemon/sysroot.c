@@ -81,12 +81,12 @@ static int open_looked_at(int dir_fd, const char *path, int flags, struct stat *
 }
 
 /* A capture may hold anything, and to open a device node is to touch the device. It is looked at before, unless the kernel
- * refuses to open any; and also to tell why it did not open something. */
+ * refuses to open any; and also to tell why it did not open something. A FIFO may be opened, but is not waited for. */
 static int open_captured(int dir_fd, const char *path, int flags, bool without_devices, struct stat *ret) {
         if (without_devices || flags & (O_PATH | O_DIRECTORY)) {
                 int fd = open_checked(dir_fd, path, flags, ret);
 
-                if (fd != -EACCES && fd != -ENOTDIR)
+                if (fd != -EACCES && fd != -ENOTDIR && fd != -ENXIO)
                         return fd;
         }
         return open_looked_at(dir_fd, path, flags, ret);
@@ -104,7 +104,7 @@ static int open_in(const Sysroot *s, int dir_fd, const char *path, int flags, st
 
 /* The same directory, and all that is mounted below, through mounts of our own that nobody else sees. Needs privileges. */
 static int clone_without_devices(int root_fd) {
-        struct mount_attr attributes = { .attr_set = MOUNT_ATTR_NODEV };
+        struct mount_attr attributes = { .attr_set = MOUNT_ATTR_NODEV, .propagation = MS_PRIVATE };
         _cleanup_close_ int fd = open_tree(root_fd, "", AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 
         if (fd < 0 || mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof(attributes)) < 0)
@@ -291,12 +291,13 @@ void sysroot_record_link(const Sysroot *s, SysrootArea area, const char *path, c
 
 void sysroot_record_text(const Sysroot *s, SysrootArea area, const char *path, const char *text) {
         _cleanup_free_ char *full = NULL;
+        int r;
 
-        if (!s->recorder)
+        if (!s->recorder || !areas[area].captured)
                 return;
-        /* What is not there leads through no link. */
-        (void) record_path(s, area, path, true, &full);
-        recorder_add(s->recorder, CAPTURED_FILE, full ?: PATH("%s/%s", areas[area].captured, path), text, strlen(text));
+        r = record_path(s, area, path, true, &full);
+        if (r >= 0 || r == -ENOENT)
+                recorder_add(s->recorder, CAPTURED_FILE, full ?: PATH("%s/%s", areas[area].captured, path), text, strlen(text));
 }
 
 /* ---- reading ---- */
