@@ -52,6 +52,11 @@ static unsigned *value_of(Node *n, View view) {
                                        : &n->analysis.height;
 }
 
+/* What a node passes on to the next outside its own component. */
+static unsigned value_onward(Node *n, View view) {
+        return *value_of(n, view) + node_is_reclaim(n);
+}
+
 /* ---- the region: all nodes that a change can influence, by numbers ---- */
 
 typedef enum LinkKind {
@@ -286,9 +291,9 @@ typedef struct Flow {
         unsigned *cycles; /* the number of each node's cycle, or 0; NULL where there is none */
 } Flow;
 
-/* What a node passes on to the next outside its own component. */
-static unsigned value_onward(const Flow *f, Node *n) {
-        return (n->mark == f->a->epoch ? f->values[n->scratch] : *value_of(n, f->view)) + node_is_reclaim(n);
+/* The same while it is computed: of a node within the region the result is not kept yet. */
+static unsigned flow_onward(const Flow *f, Node *n) {
+        return n->mark == f->a->epoch ? f->values[n->scratch] + node_is_reclaim(n) : value_onward(n, f->view);
 }
 
 /* Whether a node is of the component that is being computed. */
@@ -310,7 +315,7 @@ static unsigned alternatives_value(const Flow *f, Edge **edges, size_t n, size_t
                         return 0;
                 if (is_member(f, edges[i]->upper, component))
                         return 0;
-                least = MIN(least, value_onward(f, edges[i]->upper));
+                least = MIN(least, flow_onward(f, edges[i]->upper));
         }
         return least;
 }
@@ -330,7 +335,7 @@ static unsigned value_from_all(const Flow *f, Node *n) {
                 if (f->view == VIEW_CERTAIN && c->certainty < CERTAINTY_UNIQUE)
                         value = MAX(value, alternatives_value(f, edges, n_edges, i, component));
                 else
-                        value = MAX(value, value_onward(f, from));
+                        value = MAX(value, flow_onward(f, from));
         }
         return value;
 }
@@ -471,10 +476,6 @@ int analysis_update(Analysis *a, GraphChanges *changes) {
         return compute(a, &r, &o, VIEW_HEIGHT, changes);
 }
 
-static unsigned value_below(Node *n, View view) {
-        return *value_of(n, view) + node_is_reclaim(n);
-}
-
 /* The edge from above that gives n its value, not leading to nodes already on the path. */
 static Node *path_step(Analysis *a, Node *n, View view) {
         Node *best = NULL;
@@ -484,8 +485,8 @@ static Node *path_step(Analysis *a, Node *n, View view) {
 
                 if (!edge_counts(n->upper[i], view) || u->mark == a->epoch)
                         continue;
-                if (!best || value_below(u, view) > value_below(best, view) ||
-                    (value_below(u, view) == value_below(best, view) && strcmp(u->id, best->id) < 0))
+                if (!best || value_onward(u, view) > value_onward(best, view) ||
+                    (value_onward(u, view) == value_onward(best, view) && strcmp(u->id, best->id) < 0))
                         best = u;
         }
         return best;
