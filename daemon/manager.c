@@ -323,24 +323,25 @@ static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, voi
         return 0;
 }
 
-/* Events are hints, and come in swarms: the first one of a swarm starts a short timer, the others are part of
- * the same pass. Under a storm passes take at most half of the time. */
-static void manager_request_pass(Manager *m, unsigned tables) {
-        uint64_t now = now_usec(m), at = now + DEBOUNCE_USEC;
+/* Passes take at most half of the time. */
+static uint64_t pass_earliest(const Manager *m) {
+        return m->passed ? m->last_pass_end + m->last_pass_duration : 0;
+}
 
+/* Events are hints, and come in swarms: the first one of a swarm starts a short timer, the others are part of
+ * the same pass. */
+static void manager_request_pass(Manager *m, unsigned tables) {
         m->dirty |= tables;
         if (m->pass_pending)
                 return;
-        if (m->passed)
-                at = MAX(at, m->last_pass_end + m->last_pass_duration);
-        if (arm(m, &m->pass_timer, at, on_pass) >= 0)
+        if (arm(m, &m->pass_timer, MAX(now_usec(m) + DEBOUNCE_USEC, pass_earliest(m)), on_pass) >= 0)
                 m->pass_pending = true;
 }
 
 /* A timer has asked, no event: there is no swarm to wait for, and to be woken up twice for one pass is once too often.
  * But where passes take long it has its turn as an event has. */
 static int manager_look(Manager *m, unsigned tables) {
-        if (m->pass_pending || (m->passed && now_usec(m) < m->last_pass_end + m->last_pass_duration)) {
+        if (m->pass_pending || now_usec(m) < pass_earliest(m)) {
                 manager_request_pass(m, tables);
                 return 0;
         }
