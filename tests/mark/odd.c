@@ -404,8 +404,9 @@ static void exec_self(void) {
                 printf("executed, effective user %d\n", (int) geteuid());
                 exit(0);
         }
-        thread_start(executor_main);
+        /* the executor last: no thread can be created while another one executes (EAGAIN) */
         thread_start(end_main);
+        thread_start(executor_main);
         for (;;)
                 usleep(100);
 }
