@@ -105,10 +105,8 @@ static int run_survey(Run *run, pid_t **ret, size_t *ret_n) {
                 ThreadStat stat;
 
                 r = thread_stat_read(&run->target, tids[i], &stat);
-                if (r >= 0 && stat.state != 'Z' && stat.state != 'X')
-                        r = action_is_in_state(&run->target, tids[i], &stat, run->set);
-                else if (r >= 0)
-                        r = -ESRCH;
+                if (r >= 0)
+                        r = stat.flags & TASK_EXITING ? -ESRCH : action_is_in_state(&run->target, tids[i], &stat, run->set);
                 if (r == -ESRCH)
                         continue;
                 if (r < 0)
@@ -182,7 +180,7 @@ static MarkState run_why_none(const Run *run) {
                 unsupported += result == MARK_UNSUPPORTED || result == MARK_USER_WORKER;
         }
         if (all == 0)
-                return MARK_STATE_NONE;
+                return MARK_STATE_GONE;
         return denied == all      ? MARK_STATE_DENIED
                 : busy == all     ? MARK_STATE_BUSY
                 : unsupported == all ? MARK_STATE_UNSUPPORTED

@@ -11,6 +11,7 @@
 
 #include "common/cleanup.h"
 
+#define TASK_EXITING 0x4U /* also of one that has ended, and is a zombie */
 #define TASK_IO_WORKER 0x10U
 #define TASK_USER_WORKER 0x4000U
 #define TASK_KERNEL_THREAD 0x200000U

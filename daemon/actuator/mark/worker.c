@@ -45,6 +45,18 @@ static void report_unprepared(pid_t tid, int error, ThreadReport *ret) {
         }
 }
 
+/* A thread that ends loses its memory first, then more, and is gone last: what was met on the way says nothing of it. */
+static void report_settle(const MarkJob *job, ThreadReport *report) {
+        ThreadStat stat;
+        int r;
+
+        if (report->result == MARK_DONE || report->result == MARK_GONE)
+                return;
+        r = thread_stat_read(job->target, report->tid, &stat);
+        if (r == -ESRCH || (r >= 0 && stat.flags & TASK_EXITING))
+                *report = (ThreadReport) { .tid = report->tid, .result = MARK_GONE, .stopped_ns = report->stopped_ns };
+}
+
 _Noreturn static void worker_main(const WorkerTask *task, size_t first, int fd, pid_t parent) {
         MarkJob job = { .target = task->target, .set = task->set, .late = task->late };
         sigset_t all;
@@ -68,6 +80,7 @@ _Noreturn static void worker_main(const WorkerTask *task, size_t first, int fd, 
                         report_unprepared(task->tids[i], prepared, &report);
                 else
                         held = thread_mark(&job, task->tids[i], &report);
+                report_settle(&job, &report);
                 if (write(fd, &report, sizeof(report)) != sizeof(report) || held)
                         _exit(EXIT_FAILURE);
         }
