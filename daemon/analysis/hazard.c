@@ -122,6 +122,12 @@ static int check_flags(HazardSearch *s, Node *n, Node **path, size_t n_path) {
         });
 }
 
+/* A user's file system on which nothing else stands is the user's own affair, and every desktop has some: the kernel lets
+ * a FUSE file system have few dirty pages (fs/fuse/inode.c: 1 %, of its own), so that no more than it hangs with it. */
+static bool serves_itself_only(const Node *n, Node *const *path, size_t n_path) {
+        return n->analysis.depth == 1 && n_path == 2 && node_kind(path[0]) == NODE_FILESYSTEM && startswith(path[0]->fact->type ?: "", "fuse");
+}
+
 static int check_mark(HazardSearch *s, Node *n) {
         const NodeFact *f = n->fact;
         bool certain = n->analysis.depth_certain > 0;
@@ -136,11 +142,13 @@ static int check_mark(HazardSearch *s, Node *n) {
                 return r;
         if (node_is_entitled(n))
                 return check_flags(s, n, path, n_path);
+        if (serves_itself_only(n, path, n_path))
+                return 0;
         return hazard_add(s, HAZARD_FOREIGN_USER, n, path[0], path, n_path, (HazardText) {
                 text_format("%s[%d] of user %u is at depth %u; processes of ordinary users are not marked", f->comm, f->pid, f->uid,
                             n->analysis.depth),
-                strdup("nothing, if the user may hang his own storage; else run the server as a system service, or name the user in a "
-                       "policy with Entitled=yes"),
+                strdup("nothing, if the user may hang what stands on his storage; else run the server as a system service, or name the "
+                       "user in a policy with Entitled=yes"),
         });
 }
 

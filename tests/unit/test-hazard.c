@@ -9,6 +9,8 @@
 typedef struct World {
         NodeFact process; /* its texts are copied */
         bool mounted, cycle;
+        const char *type; /* of what is mounted */
+        bool above;       /* a file system on a file of it */
         const char *file; /* path of a backing file below the process */
         bool swap;        /* on a device that the process serves */
         bool loop;        /* on a file of fs:8:1 */
@@ -70,8 +72,16 @@ static FactSet *facts_of(const World *w) {
         process.unit = copy(w->process.unit);
         CHECK(factset_add_node(facts, &process) == 0);
         if (w->mounted) {
-                node(facts, "fs:0:9", NODE_FILESYSTEM, NULL);
+                NodeFact mounted = { .id = strdup("fs:0:9"), .kind = NODE_FILESYSTEM, .type = copy(w->type) };
+
+                CHECK(factset_add_node(facts, &mounted) == 0);
                 edge(facts, "fs:0:9", SERVER);
+        }
+        if (w->above) {
+                node(facts, "fs:7:5", NODE_FILESYSTEM, NULL);
+                node(facts, "file:0:9:3", NODE_FILE, "/image");
+                edge(facts, "fs:7:5", "file:0:9:3");
+                edge(facts, "file:0:9:3", "fs:0:9");
         }
         if (w->cycle)
                 edge(facts, SERVER, "fs:0:9");
@@ -155,6 +165,12 @@ static void flags(void) {
         CHECK(hazards_are(&w, "foreign-user " SERVER " fs:0:9"));
         w.process.threads_io_flusher = 3;
         CHECK(hazards_are(&w, ""));
+        /* a portal of a desktop, say: what it serves is its user's own affair, until something stands on it */
+        w.process.threads_io_flusher = 0;
+        w.type = "fuse.portal";
+        CHECK(hazards_are(&w, ""));
+        w.above = true;
+        CHECK(hazards_are(&w, "foreign-user " SERVER " fs:7:5"));
         w = world();
         w.process.threads_io_flusher = 3;
         CHECK(hazards_are(&w, ""));
