@@ -37,11 +37,9 @@ static int find_node(sd_bus *bus _unused_, const char *path, const char *interfa
         return 1;
 }
 
-static int enumerate(sd_bus *bus _unused_, const char *prefix, void *userdata, char ***ret, sd_bus_error *error _unused_) {
+static int enumerate(const BusServer *b, bool processes, char ***ret) {
         _cleanup_strv_free_ char **paths = NULL;
-        bool processes = streq(prefix, PROCESS_PREFIX);
         size_t n = 0, position = 0;
-        BusServer *b = userdata;
         Node *node;
 
         while ((node = graph_next(b->view.graph, &position))) {
@@ -58,6 +56,15 @@ static int enumerate(sd_bus *bus _unused_, const char *prefix, void *userdata, c
         }
         *ret = TAKE_PTR(paths);
         return 0;
+}
+
+/* 'prefix' is what the caller looks below, and may be above ours (GetManagedObjects()). */
+static int enumerate_layers(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret, sd_bus_error *error _unused_) {
+        return enumerate(userdata, false, ret);
+}
+
+static int enumerate_processes(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret, sd_bus_error *error _unused_) {
+        return enumerate(userdata, true, ret);
 }
 
 static int append_text(sd_bus_message *reply, const char *s) {
@@ -181,9 +188,9 @@ int bus_objects_register(BusServer *b) {
         if (r >= 0)
                 r = sd_bus_add_fallback_vtable(b->bus, NULL, PROCESS_PREFIX, PROCESS_INTERFACE, process_vtable, find_node, b);
         if (r >= 0)
-                r = sd_bus_add_node_enumerator(b->bus, NULL, LAYER_PREFIX, enumerate, b);
+                r = sd_bus_add_node_enumerator(b->bus, NULL, LAYER_PREFIX, enumerate_layers, b);
         if (r >= 0)
-                r = sd_bus_add_node_enumerator(b->bus, NULL, PROCESS_PREFIX, enumerate, b);
+                r = sd_bus_add_node_enumerator(b->bus, NULL, PROCESS_PREFIX, enumerate_processes, b);
         if (r >= 0)
                 r = sd_bus_add_object_manager(b->bus, NULL, BUS_PATH);
         return r;
