@@ -184,7 +184,7 @@ static int check_cycle(HazardSearch *s, Node *n) {
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
         return hazard_add(s, HAZARD_CYCLE, NULL, n, path, n_path, (HazardText) {
-                text_format("%s needs itself to complete I/O", n->id),
+                text_format("%s needs itself to complete I/O", n->fact->name ?: n->fact->comm ?: n->fact->path ?: n->id),
                 strdup("move what the process keeps there to a file system that it does not serve"),
         });
 }
