@@ -12,7 +12,7 @@
 . /usr/lib/stackd-vm/lib/lib.sh
 . /usr/lib/stackd-vm/lib/fuse.sh
 . /usr/lib/stackd-vm/lib/stackd.sh
-require jq bindfs mksquashfs
+require jq bindfs mksquashfs strace
 
 # hazards: a line "ID SEVERITY COMM LAYER" each, by names; "-" for none.
 hazards() {
@@ -227,6 +227,49 @@ none
 umount /mnt/large
 losetup --detach "$device"
 rm "$FUSE_LOWER/large.img"
+
+step "nofs-partial: one of its threads is being debugged"
+fuse_up pool
+fuse_inner_up pool
+inner=$(fuse_inner pool)
+server=$(main_pid "$(fuse_unit pool)")
+on_it="$inner > $(basename "$(loop_of "$(fuse_mount pool)/inner.img")") > $(fuse_mount pool)/inner.img > $(fuse_mount pool) > bindfs"
+hazards_are 1 "stop-order warning bindfs $inner"
+stackctl revert "$server" >/dev/null
+for _ in {1..4}; do
+        cat "$(fuse_mount pool)/inner.img" >/dev/null &
+done
+wait
+thread=$(find "/proc/$server/task" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort -n | tail -n 1)
+strace -o /dev/null -p "$thread" &
+debugger=$!
+wait_for 10 "grep -q '^TracerPid:.*[1-9]' /proc/$server/task/$thread/status"
+refute stackctl apply "$server" 2>/run/stderr
+grep -F "thread $thread: a debugger traces it" /run/stderr
+hazards_are 1 "nofs-partial error bindfs $inner" "stop-order warning bindfs $inner"
+cat /run/check
+assert_eq "$(path_of nofs-partial)" "$on_it"
+kill "$debugger"
+wait "$debugger" || :
+cure_says nofs-partial "stackctl apply process:$server:"
+stackctl apply "$server" >/dev/null
+hazards_are 1 "stop-order warning bindfs $inner"
+
+step "cycle: a server keeps a file on what stands on it"
+mkdir -p "$FUSE_LOWER/pool/sub"
+mount --bind "$inner" "$FUSE_LOWER/pool/sub"
+systemd-run --quiet --unit=holder --collect sh -c "exec sleep infinity >>$(fuse_mount pool)/sub/log"
+wait_for 10 "[[ -e $inner/log ]]"
+device=$(basename "$(loop_of "$(fuse_mount pool)/inner.img")")
+hazards_are 1 "cycle warning - $device" "stop-order warning bindfs $inner"
+cat /run/check
+assert_eq "$(path_of cycle)" "$device > $(fuse_mount pool)/inner.img > $(fuse_mount pool) > bindfs > $FUSE_LOWER/pool/sub/log > $inner > $device"
+cure_says cycle "move what the process keeps there"
+systemctl stop holder.service
+hazards_are 1 "stop-order warning bindfs $inner"
+umount "$FUSE_LOWER/pool/sub"
+fuse_inner_down pool
+fuse_down pool
 
 step "all down: none again"
 rm -f /etc/systemd/system/server.service
