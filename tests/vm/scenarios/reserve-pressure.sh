@@ -5,7 +5,6 @@
 # and could be swapped out, and a hog that takes what it can get. With stackd
 # the server keeps its memory, without it loses it.
 #
-# by hand: it passes, and make test has no time for all
 # timeout: 400
 # memory: 512
 # disks: 1

@@ -4,7 +4,6 @@
 # What stackctl tells while something happens: events as they come, over a restart of the daemon too, the metrics
 # that the timer writes, and the picture's text.
 #
-# by hand: it passes, and make test has no time for all
 # timeout: 300
 # disks: 2
 # needs: stackd
