@@ -151,6 +151,7 @@ def parse_arguments():
     parser.add_argument("--extra", type=pathlib.Path, action="append", default=[], metavar="PATH",
                         help="a program, or a directory with some, that scenarios find in /usr/lib/stackd-vm/extra")
     parser.add_argument("--list", action="store_true", help="list the scenarios")
+    parser.add_argument("--prepare", action="store_true", help="make the image and the saved boots, and run nothing")
     parser.add_argument("--exec", metavar="COMMAND", help="run one command in a guest instead")
     parser.add_argument("--shell", action="store_true", help="run commands from standard input in a guest instead")
     parser.add_argument("--keep", action="store_true", help="after a failure, offer a shell in the guest")
@@ -178,6 +179,10 @@ def main():
             return runner.execute(arguments.exec)
         if arguments.shell:
             return runner.shell()
+        if arguments.prepare:
+            for memory in sorted({each.memory for each in wanted}, reverse=True):
+                runner.boot(memory)
+            return 0
         outcomes = [runner.scenario(each) for each in wanted]
     print(", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in ("passed", "failed", "skipped")))
     return 1 if "failed" in outcomes else 0
