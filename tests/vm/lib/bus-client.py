@@ -186,8 +186,8 @@ def change(client, path, process):
     def flushers(wanted):
         return lambda p, _i, member, a: p == path and member == "PropertiesChanged" and wanted(a[1].get("ThreadsIOFlusher", -1))
 
-    def about(kind, **expected):
-        return lambda _p, interface, member, a: interface == MANAGER and member == kind and \
+    def about(signal, **expected):
+        return lambda _p, interface, member, a: interface == MANAGER and member == signal and \
             expected.items() <= json.loads(a[0]).items()
 
     pid = int(process.split(":")[1])

@@ -120,6 +120,7 @@ losetup --detach "$device"
 healthy
 
 swapoff /dev/zram0
+modprobe --remove zram
 fuse_down pool
 for i in {1..12}; do
         umount "/mnt/snap-$i"
