@@ -81,11 +81,21 @@ stackd_settled
 protected
 stackctl --json=short status | jq -e '[.actions[] | select(.state == "applied")] | length > 0' >/dev/null
 
-step "removed: what is in use stays as safe as it was"
+step "removed: what is in use stays as safe as it was, and what was adopted still starts"
+printf '[Service]\nExecStart=sleep infinity\n' >/etc/systemd/system/adopted.service
+systemctl daemon-reload
+stackctl adopt adopted.service
+systemctl start adopted.service
+assert_marked "$(main_pid adopted.service)"
 dpkg --remove stackd 2>&1
 protected
 [[ ! -e /usr/bin/stackctl ]] || fail "stackctl is there"
 assert_eq "$(systemctl is-active stackd.service || :)" inactive
+systemctl restart adopted.service
+wait_for 10 '[[ $(cat /proc/$(main_pid adopted.service)/comm) == sleep ]]'
+systemctl stop adopted.service
+rm /etc/systemd/system/adopted.service
+systemctl daemon-reload
 [[ -s /run/stackd/ledger ]] || fail "the record of what was done went with the package"
 
 step "installed again: it knows what it had done, and undoes it when nothing stands on it any more"
