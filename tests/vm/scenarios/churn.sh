@@ -6,6 +6,7 @@
 #
 # In the environment, where --exec can say more: CHURN_SERVICES, CHURN_ROUNDS; with 100 of them a round takes three minutes.
 #
+# by hand: its last check is mended, and not seen to pass since
 # timeout: 1200
 # disks: 2
 # needs: stackd
@@ -156,7 +157,7 @@ assert_eq "$(descriptors)" "$open" "open descriptors"
 ((in_use <= used + GROWTH)) || fail "$used bytes in use after the first round, $in_use after $ROUNDS"
 assert_eq "$(stackctl --json=short status | jq '[.actions[]] | length')" 0 "actions"
 # Hundreds of markers at once would all be late. One may be, on a busy machine, and is tried again.
-late=$(journalctl --quiet --unit=stackd.service --grep='within the time that is allowed' | wc -l)
+late=$({ journalctl --quiet --unit=stackd.service --grep='within the time that is allowed' || :; } | wc -l)
 ((late <= SERVICES / 10)) || fail "$late marks were not made in time"
 fuse_lower_down
 assert_no_stack

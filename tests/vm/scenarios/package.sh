@@ -5,6 +5,7 @@
 # protect; upgraded, removed and installed again under a stack that is in use, it takes no protection off and knows what it
 # had done; purged, it leaves no trace.
 #
+# by hand: what a purge leaves of directories and of udev is not settled
 # timeout: 300
 # disks: 2
 # needs: stackd
