@@ -45,6 +45,9 @@ class DbusPython:
             arguments = (self.dbus.Array([], signature="s"),)
         return self.plain(proxy.get_dbus_method(method, interface)(*arguments, timeout=CALL_MS / 1000))
 
+    def variant(self, text):
+        return self.dbus.String(text, variant_level=1)
+
     def error_of(self, *call):
         try:
             self.call(*call)
@@ -82,6 +85,9 @@ class Dasbus:
     def call(self, path, interface, method, *arguments):
         proxy = self.bus.get_proxy(NAME, path, interface)
         return self.plain(getattr(proxy, method)(*arguments, timeout=CALL_MS))
+
+    def variant(self, text):
+        return GLib.Variant("s", text)
 
     def error_of(self, *call):
         try:
@@ -151,7 +157,7 @@ def read_everything(client):
         path, known = next((path, interfaces[interface]) for path, interfaces in objects.items() if interface in interfaces)
         check(client.binding.call(path, PROPERTIES, "GetAll", interface) == known, path, "told twice, differently")
         check(client.binding.call(path, PROPERTIES, "Get", interface, "Id") == known["Id"], path, "Id")
-        check(client.binding.error_of(path, PROPERTIES, "Set", interface, "Id", known["Id"])[0], path, "could be set")
+        check(client.binding.error_of(path, PROPERTIES, "Set", interface, "Id", client.binding.variant(known["Id"]))[0], path, "could be set")
     return objects
 
 

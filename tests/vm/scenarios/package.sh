@@ -21,7 +21,8 @@ package=/usr/lib/stackd-vm/extra/stackd.deb
 files() {
         find / -xdev \( -path '/var/lib/dpkg*' -o -path '/var/log*' -o -path '/var/cache*' -o -path '/usr/lib/stackd-vm*' -o -path '/root' \
                 -o -path '/tmp/*' -o -path '/var/tmp/*' \) -prune -o \! -name '*.pyc' -print | sort
-        find /run /etc/systemd -xdev -path '*stackd*' \! -path '/run/stackd-vm*' | sort
+        # udev remembers the tags of devices until they go.
+        find /run /etc/systemd -xdev -path '*stackd*' \! -path '/run/stackd-vm*' \! -path '/run/udev/*' | sort
 }
 
 units() {
@@ -46,7 +47,7 @@ install() {
 step "a machine without stackd"
 systemctl stop stackd.service
 tar -tf /dev/disk/by-id/virtio-payload | grep -v -e '^usr/lib/stackd-vm/' -e '/$' | (cd / && xargs -d '\n' rm -f)
-(cd / && find usr/lib/stackd usr/libexec/stackd etc/stackd usr/share/doc/stackd run/stackd -depth -type d -exec rmdir {} + 2>/dev/null) || :
+(cd / && find usr/lib/stackd usr/libexec/stackd etc/stackd usr/share/doc/stackd usr/share/dbus-1/interfaces run/stackd -depth -type d -exec rmdir {} + 2>/dev/null) || :
 systemctl daemon-reload
 udevadm control --reload
 busctl --quiet call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus ReloadConfig
