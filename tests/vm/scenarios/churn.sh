@@ -6,7 +6,6 @@
 #
 # In the environment, where --exec can say more: CHURN_SERVICES, CHURN_ROUNDS; with 100 of them a round takes three minutes.
 #
-# by hand: its last check is mended, and not seen to pass since
 # timeout: 1200
 # disks: 2
 # needs: stackd
