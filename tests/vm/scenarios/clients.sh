@@ -4,7 +4,6 @@
 # Clients of the bus that are not ours drive the whole interface: busctl, gdbus, and programs with python3-dbus and
 # python3-dasbus (lib/bus-client.py).
 #
-# by hand: python3-dasbus is not seen to its end
 # timeout: 300
 # disks: 2
 # needs: stackd

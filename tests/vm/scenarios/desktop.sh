@@ -5,7 +5,6 @@
 # users is touched: portals and other FUSE file systems of a user's session, squashfs images on loop devices, overlays
 # in namespaces of their own, one by a user's fuse-overlayfs, zram. It is one as soon as root mounts what lies on a user's.
 #
-# by hand: its end is mended, and not seen to pass since
 # timeout: 300
 # disks: 2
 # needs: stackd
