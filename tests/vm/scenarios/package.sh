@@ -5,7 +5,6 @@
 # protect; upgraded, removed and installed again under a stack that is in use, it takes no protection off and knows what it
 # had done; purged, it leaves no trace.
 #
-# by hand: what a purge leaves of directories and of udev is not settled
 # timeout: 300
 # disks: 2
 # needs: stackd
@@ -108,6 +107,7 @@ protected
 refute journalctl --quiet --unit=stackd.service --grep='changed by someone else' --lines=1
 fuse_inner_down single
 fuse_down single
+rmdir "$(fuse_inner single)" "$(fuse_mount single)"
 wait_for 30 '(($(grep -c . /run/stackd/ledger) == 1))'
 
 step "purged: no trace"
