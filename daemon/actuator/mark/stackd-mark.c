@@ -106,7 +106,7 @@ static int run_survey(Run *run, pid_t **ret, size_t *ret_n) {
 
                 r = thread_stat_read(&run->target, tids[i], &stat);
                 if (r >= 0)
-                        r = stat.flags & TASK_EXITING ? -ESRCH : action_is_in_state(&run->target, tids[i], &stat, run->set);
+                        r = action_is_in_state(&run->target, tids[i], &stat, run->set);
                 if (r == -ESRCH)
                         continue;
                 if (r < 0)

@@ -149,8 +149,9 @@ int target_threads(const Target *t, pid_t **ret, size_t *ret_n) {
 
 int thread_stat_read(const Target *t, pid_t tid, ThreadStat *ret) {
         char path[64];
+        int r = stat_read(t, thread_path(tid, "stat", path), ret);
 
-        return stat_read(t, thread_path(tid, "stat", path), ret);
+        return r >= 0 && ret->flags & TASK_EXITING ? -ESRCH : r;
 }
 
 /* The value of a line "Key:\tvalue"; keys stand at the beginning of a line, and names cannot hold a newline

@@ -11,7 +11,7 @@
 
 #include "common/cleanup.h"
 
-#define TASK_EXITING 0x4U /* also of one that has ended, and is a zombie */
+#define TASK_EXITING 0x4U /* of zombies too */
 #define TASK_IO_WORKER 0x10U
 #define TASK_USER_WORKER 0x4000U
 #define TASK_KERNEL_THREAD 0x200000U
@@ -54,7 +54,8 @@ int target_threads(const Target *t, pid_t **ret, size_t *ret_n);
 /* An upper bound of the whole file. */
 int target_read(const Target *t, const char *path, size_t max, char **ret);
 
-/* All of these return -ESRCH for a thread that is gone. */
+/* All of these return -ESRCH for a thread that is gone. For the first one a thread that is ending is: it loses its memory first,
+ * then more, and its entry in procfs last, and what is met on the way says nothing of it. */
 int thread_stat_read(const Target *t, pid_t tid, ThreadStat *ret);
 int thread_status_read(const Target *t, pid_t tid, ThreadStatus *ret);
 int thread_call_read(const Target *t, pid_t tid, ThreadCall *ret);

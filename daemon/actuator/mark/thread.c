@@ -189,8 +189,6 @@ static Next visit_examine(Visit *v, ThreadCall *ret_call) {
         r = thread_stat_read(t, v->tid, &stat);
         if (r < 0)
                 return report_error(v, r);
-        if (stat.flags & TASK_EXITING)
-                return report_as(v, MARK_GONE, false);
         r = action_is_in_state(t, v->tid, &stat, v->job->set);
         if (r != 0)
                 return r < 0 ? report_error(v, r) : report_as(v, MARK_DONE, false);

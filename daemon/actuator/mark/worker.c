@@ -45,15 +45,11 @@ static void report_unprepared(pid_t tid, int error, ThreadReport *ret) {
         }
 }
 
-/* A thread that ends loses its memory first, then more, and is gone last: what was met on the way says nothing of it. */
+/* Of a thread that has begun to end meanwhile nothing else is told. */
 static void report_settle(const MarkJob *job, ThreadReport *report) {
         ThreadStat stat;
-        int r;
 
-        if (report->result == MARK_DONE || report->result == MARK_GONE)
-                return;
-        r = thread_stat_read(job->target, report->tid, &stat);
-        if (r == -ESRCH || (r >= 0 && stat.flags & TASK_EXITING))
+        if (report->result != MARK_DONE && thread_stat_read(job->target, report->tid, &stat) == -ESRCH)
                 *report = (ThreadReport) { .tid = report->tid, .result = MARK_GONE, .stopped_ns = report->stopped_ns };
 }
 
