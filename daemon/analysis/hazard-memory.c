@@ -248,8 +248,8 @@ int hazards_of_loop(HazardSearch *s, Node *n) {
                         return r == -ENOENT ? 0 : r;
                 return hazard_add(s, HAZARD_DOUBLE_CACHE, NULL, n, path, n_path, (HazardText) {
                         text_format("what is on %s is cached and written back twice, above it and as %s: its file could be used with direct "
-                                    "I/O", n->fact->name ?: n->id, sight->what),
-                        text_format("losetup --direct-io=on /dev/%s, or DirectIO=yes in a policy", n->fact->name ?: n->id),
+                                    "I/O", node_label(n), sight->what),
+                        text_format("losetup --direct-io=on /dev/%s, or DirectIO=yes in a policy", node_label(n)),
                 });
         }
         return 0;

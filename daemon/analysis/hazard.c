@@ -176,8 +176,6 @@ static int check_file(HazardSearch *s, Node *n) {
 }
 
 static int check_cycle(HazardSearch *s, Node *n) {
-        const NodeFact *f = n->fact; /* NULL where no source describes it */
-        const char *name = f ? f->name ?: f->comm ?: f->path : NULL;
         _cleanup_free_ Node **path = NULL;
         size_t n_path;
         int r;
@@ -186,7 +184,7 @@ static int check_cycle(HazardSearch *s, Node *n) {
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
         return hazard_add(s, HAZARD_CYCLE, NULL, n, path, n_path, (HazardText) {
-                text_format("%s needs itself to complete I/O", name ?: n->id),
+                text_format("%s needs itself to complete I/O", node_label(n)),
                 strdup("move what the process keeps there to a file system that it does not serve"),
         });
 }

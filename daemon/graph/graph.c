@@ -91,6 +91,14 @@ int graph_changes_touch(GraphChanges *c, Node *n) {
         return 0;
 }
 
+const char *node_label(const Node *n) {
+        const NodeFact *f = n->fact;
+
+        if (!f)
+                return n->id;
+        return f->mounts && f->mounts[0] ? f->mounts[0] : f->name ?: f->comm ?: f->path ?: n->id;
+}
+
 bool node_is_backing(const Node *n) {
         for (size_t i = 0; i < n->n_upper; i++)
                 if (edge_claim(n->upper[i])->role == ROLE_BACKING)

@@ -86,6 +86,8 @@ Node *graph_next(const Graph *g, size_t *position);
 static inline NodeKind node_kind(const Node *n) {
         return n->fact ? n->fact->kind : NODE_UNKNOWN;
 }
+/* What people call it, borrowed from the node. */
+const char *node_label(const Node *n);
 static inline bool node_is_reclaim(const Node *n) {
         return node_kind_is_reclaim(node_kind(n));
 }

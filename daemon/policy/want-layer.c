@@ -57,17 +57,13 @@ static char *layer_reason(const Node *n) {
                                              : strdup("it stands on a stack");
 }
 
-static char *layer_name(const Node *n) {
-        return strdup(n->fact->mounts && n->fact->mounts[0] ? n->fact->mounts[0] : n->fact->name ?: n->id);
-}
-
 static Want layer_want(Node *n, ActionKind kind, const char *target, const char *key, const Setting *setting) {
         return (Want) {
                 .kind = kind,
                 .target = strdup(target),
                 .key = strdup(key),
                 .subject = n,
-                .name = layer_name(n),
+                .name = strdup(node_label(n)),
                 .setting = setting,
                 .reason = layer_reason(n),
                 .only_keep = layer_standing(n) != STANDING_CERTAIN,
