@@ -38,6 +38,11 @@ fuse_lower_down() {
         umount "$FUSE_LOWER"
 }
 
+# fuse_allow_other: users' file systems may be for others too (bindfs asks for it by itself).
+fuse_allow_other() {
+        grep -qx user_allow_other /etc/fuse.conf || echo user_allow_other >>/etc/fuse.conf
+}
+
 fuse_up() {
         local kind=$1 below=$FUSE_LOWER/$1 above run=() server=()
         above=$(fuse_mount "$kind")
@@ -50,7 +55,7 @@ fuse_up() {
                 server=(bindfs -f --multithreaded "$below" "$above")
                 ;;
         clone)
-                grep -qx user_allow_other /etc/fuse.conf || echo user_allow_other >>/etc/fuse.conf
+                fuse_allow_other
                 truncate --size=1G "$below/fuse2fs.img"
                 mkfs.ext4 -qF -E nodiscard,lazy_itable_init=1 "$below/fuse2fs.img"
                 chown -R user: "$below" "$above"

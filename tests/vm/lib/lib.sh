@@ -143,6 +143,11 @@ format_and_mount() {
         mount -o noatime "$1" "$2"
 }
 
+# memory_min CGROUP: as the kernel has it.
+memory_min() {
+        cat "/sys/fs/cgroup/$1/memory.min"
+}
+
 # loop_of FILE: the loop device that is bound to it.
 loop_of() {
         losetup --noheadings --output=NAME --associated "$1"

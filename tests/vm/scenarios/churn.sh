@@ -32,10 +32,10 @@ ExecStopPost=-umount --lazy /mnt/churn-%i
 UNIT
 systemctl daemon-reload
 
-# each COMMAND: for every service, '%' being its number, in one go.
+# each COMMAND NAME [FIRST STEP]: for every service, or every STEPth, '%' in NAME being its number, in one go.
 each() {
         local i names=()
-        for ((i = 0; i < SERVICES; i++)); do
+        for ((i = ${3:-0}; i < SERVICES; i += ${4:-1})); do
                 names+=("${2//%/$i}")
         done
         $1 "${names[@]}"
@@ -43,10 +43,6 @@ each() {
 
 traces() {
         find /run/systemd/system.control /run/systemd/transient -name '50-*.conf' 2>/dev/null | sort || :
-}
-
-memory_min() {
-        cat "/sys/fs/cgroup/$1/memory.min"
 }
 
 descriptors() {
@@ -76,14 +72,6 @@ reload_often() {
                 stackctl reload || echo "reload $i: $?"
         done
         echo "$i reloads"
-}
-
-restart_third() {
-        local i names=()
-        for ((i = 1; i < SERVICES; i += 3)); do
-                names+=("churn@$i")
-        done
-        systemctl restart "${names[@]}"
 }
 
 stop_reloading() {
@@ -122,7 +110,7 @@ for ((round = 1; round <= ROUNDS; round++)); do
                 mount -o remount,bind,ro "/mnt/bind-$i"
                 umount "/mnt/bind-$i"
         done
-        restart_third
+        each "systemctl restart" churn@% 1 3
         stop_reloading
         step "what is asked for at the end is done"
         rm -f "$policy"/10-*.policy

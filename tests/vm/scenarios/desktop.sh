@@ -42,7 +42,7 @@ nothing_of_users() {
                   ($all.actions | all(.target as $t | $theirs | all(.id != $t)))' >/dev/null
 }
 
-grep -qx user_allow_other /etc/fuse.conf || echo user_allow_other >>/etc/fuse.conf
+fuse_allow_other
 fuse_lower_up
 systemctl start stackd.service
 step "a session of a user, with portals"
@@ -99,11 +99,9 @@ stackctl --no-pager status
 step "foreign-user: root mounts an image that lies on a portal"
 image=$session/doc/image
 truncate --size=64M /home/user/doc/image
-mkfs.ext4 -qF -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 /home/user/doc/image
 losetup --find "$image"
 device=$(loop_of "$image")
-mkdir -p /mnt/image
-mount "$device" /mnt/image
+format_and_mount "$device" /mnt/image
 stackd_settled
 status=0
 stackctl --no-pager check | tee /run/check || status=$?

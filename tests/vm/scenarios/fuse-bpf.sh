@@ -109,8 +109,7 @@ for name in "${ALIKE[@]}"; do
         alike_up "$name" &
 done
 wait
-# Else bindfs is refused, which asks for allow_other by itself.
-echo user_allow_other >>/etc/fuse.conf
+fuse_allow_other
 mkdir -p /mnt/user
 chown user: /mnt/user
 alike_up user --uid=user

@@ -233,7 +233,8 @@ fuse_up pool
 fuse_inner_up pool
 inner=$(fuse_inner pool)
 server=$(main_pid "$(fuse_unit pool)")
-on_it="$inner > $(basename "$(loop_of "$(fuse_mount pool)/inner.img")") > $(fuse_mount pool)/inner.img > $(fuse_mount pool) > bindfs"
+device=$(basename "$(loop_of "$(fuse_mount pool)/inner.img")")
+on_it="$device > $(fuse_mount pool)/inner.img > $(fuse_mount pool) > bindfs"
 hazards_are 1 "stop-order warning bindfs $inner"
 stackctl revert "$server" >/dev/null
 for _ in {1..4}; do
@@ -248,7 +249,7 @@ refute stackctl apply "$server" 2>/run/stderr
 grep -F "thread $thread: a debugger traces it" /run/stderr
 hazards_are 1 "nofs-partial error bindfs $inner" "stop-order warning bindfs $inner"
 cat /run/check
-assert_eq "$(path_of nofs-partial)" "$on_it"
+assert_eq "$(path_of nofs-partial)" "$inner > $on_it"
 kill "$debugger"
 wait "$debugger" || :
 cure_says nofs-partial "stackctl apply process:$server:"
@@ -260,10 +261,9 @@ mkdir -p "$FUSE_LOWER/pool/sub"
 mount --bind "$inner" "$FUSE_LOWER/pool/sub"
 systemd-run --quiet --unit=holder --collect sh -c "exec sleep infinity >>$(fuse_mount pool)/sub/log"
 wait_for 10 "[[ -e $inner/log ]]"
-device=$(basename "$(loop_of "$(fuse_mount pool)/inner.img")")
 hazards_are 1 "cycle warning - $device" "stop-order warning bindfs $inner"
 cat /run/check
-assert_eq "$(path_of cycle)" "$device > $(fuse_mount pool)/inner.img > $(fuse_mount pool) > bindfs > $FUSE_LOWER/pool/sub/log > $inner > $device"
+assert_eq "$(path_of cycle)" "$on_it > $FUSE_LOWER/pool/sub/log > $inner > $device"
 cure_says cycle "move what the process keeps there"
 systemctl stop holder.service
 hazards_are 1 "stop-order warning bindfs $inner"

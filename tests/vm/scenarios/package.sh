@@ -31,11 +31,7 @@ units() {
 
 protected() {
         assert_marked "$server"
-        assert_eq "$(memory_min)" "$reserved" "reservation"
-}
-
-memory_min() {
-        cat "/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$server/cgroup")/memory.min"
+        assert_eq "$(memory_min "$group")" "$reserved" "reservation"
 }
 
 install() {
@@ -64,10 +60,11 @@ systemd-analyze verify stackd.service stackd-metrics.service stackd-metrics.time
 fuse_up single
 fuse_inner_up single
 server=$(main_pid "$(fuse_unit single)")
+group=system.slice/$(fuse_unit single)
 stopwatch 'is_marked "$server"'
-wait_for 30 '(($(memory_min) > 0))'
+wait_for 30 '(($(memory_min "$group") > 0))'
 stackd_settled
-reserved=$(memory_min)
+reserved=$(memory_min "$group")
 stackctl --no-pager status
 stackctl --no-pager check || :
 

@@ -217,7 +217,7 @@ refute runuser -u user -- stackctl reload
 refute runuser -u user -- busctl call org.stackd1 /org/stackd1 org.stackd1.Manager Reload
 
 step "whom a policy entitles"
-grep -qx user_allow_other /etc/fuse.conf || echo user_allow_other >>/etc/fuse.conf
+fuse_allow_other
 mkdir -p /run/foreign/a /run/foreign/b
 chown -R user: /run/foreign
 systemd-run --quiet --scope --slice=user-1000.slice --unit=foreign.scope --uid=user bindfs -f /run/foreign/a /run/foreign/b &

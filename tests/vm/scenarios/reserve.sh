@@ -17,10 +17,6 @@ require jq bindfs choom
 CGROUP=/sys/fs/cgroup
 DEEP=system.slice/system-deep.slice
 
-memory_min() {
-        cat "$CGROUP/$1/memory.min"
-}
-
 # carried PATH: each ancestor has at least what its children have together.
 carried() {
         local parent=$1 sum value
