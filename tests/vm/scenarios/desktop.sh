@@ -98,7 +98,7 @@ stackctl --no-pager status
 
 step "foreign-user: root mounts an image that lies on a portal"
 image=$session/doc/image
-truncate --size=64M /home/user/doc/image
+as_user truncate --size=64M /home/user/doc/image       # what its server may not write becomes a disk that cannot be written
 losetup --find "$image"
 device=$(loop_of "$image")
 format_and_mount "$device" /mnt/image
