@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Puts the load of a proof on a mounted file system, and watches whether it makes progress.
 
-Usage: drive.py --mount DIRECTORY --progress block:NAME|nfs:DIRECTORY --server UNIT [--mib N] [--seed N] [--limit S] [--stall S] [--join]
+Usage: drive.py --mount DIRECTORY --progress block:NAME|nfs:DIRECTORY --server UNIT [--writers N] [--mib N] [--seed N] [--limit S]
+                [--stall S] [--join]
 
-One writer does plain buffered writes of 1 MiB, then fsync(2); then the data is read back from below the page cache
-and compared. Meanwhile another process, which is locked in memory and touches no file system, prints a line of JSON a
+Each writer does plain buffered writes of 1 MiB to a file of its own, then fsync(2); then the data is read back from below
+the page cache and compared. Meanwhile another process, which is locked in memory and touches no file system, prints a line of JSON a
 second; the last line is the verdict:
     completed   written, synchronised, read back, equal
-    failed      the writer got an error, or the data is not what was written
+    failed      a writer got an error, or the data is not what was written
     hang        no request completed for --stall seconds although some are in flight
     starved     fewer than one request a second completed for as long
     unfinished  progressing still after --limit seconds
@@ -16,6 +17,7 @@ With all but the first two come the kernel stacks of all threads that wait in th
 """
 
 import argparse
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -53,9 +55,8 @@ def blocks(seed, count):
         yield number.to_bytes(8, "little") + source[8:]
 
 
-def write(directory, mib, seed):
+def write(path, mib, seed):
     """The exit status tells: 0 fine, 2 an error, 3 other data came back than were written."""
-    path = f"{directory}/proof"
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         for block in blocks(seed, mib):
@@ -99,6 +100,16 @@ def nfs_progress(directory):
             fields = line.split()       # xprt: tcp port bind connect connect_time idle sends receives ...
             sent = int(fields[8]) - int(fields[9])
     return done, sent
+
+
+def ended():
+    """Children that have ended, each with its exit status."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            yield pid, os.waitstatus_to_exitcode(status)
 
 
 def threads_of(pids):
@@ -148,16 +159,17 @@ def parse_arguments():
     parser.add_argument("--mount", required=True)
     parser.add_argument("--progress", required=True)
     parser.add_argument("--server", required=True)
-    parser.add_argument("--mib", type=int, default=300)
+    parser.add_argument("--writers", type=int, default=4)
+    parser.add_argument("--mib", type=int, default=150, help="of each writer")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit", type=int, default=240)
     parser.add_argument("--stall", type=int, default=60)
-    parser.add_argument("--join", action="store_true", help="the writer goes into the server's cgroup")
+    parser.add_argument("--join", action="store_true", help="the writers go into the server's cgroup")
     return parser.parse_args()
 
 
-def watch(arguments, writer, progress):
-    """Returns the verdict; the writer runs on where it hangs."""
+def watch(arguments, writers, progress):
+    """Returns the verdict; the writers run on where they hang."""
     begin = time.monotonic()
     moved, last, history = begin, None, []
     while True:
@@ -165,10 +177,12 @@ def watch(arguments, writer, progress):
         now = time.monotonic()
         done, flying = progress()
         say(event="sample", t=round(now - begin, 2), done=done, in_flight=flying, marks=marks(arguments.server), memory=pressure())
-        pid, status = os.waitpid(writer, os.WNOHANG)
-        if pid:
-            code = os.waitstatus_to_exitcode(status)
-            return {0: "completed", 3: "failed"}.get(code, "failed"), now - begin
+        for pid, status in ended():
+            writers.discard(pid)
+            if status != 0:
+                return "failed", now - begin
+        if not writers:
+            return "completed", now - begin
         if done != last:
             moved, last = now, done
         if now - moved >= arguments.stall and flying > 0:
@@ -186,13 +200,16 @@ def main():
     arguments = parse_arguments()
     kind, _, name = arguments.progress.partition(":")
     progress = (lambda: block_progress(name)) if kind == "block" else (lambda: nfs_progress(name))
-    writer = os.fork()
-    if writer == 0:
-        if arguments.join:
-            pathlib.Path(f"/sys/fs/cgroup/system.slice/{arguments.server}/cgroup.procs").write_text(str(os.getpid()))
-        os._exit(write(arguments.mount, arguments.mib, arguments.seed))
+    writers = set()
+    for number in range(arguments.writers):
+        writer = os.fork()
+        if writer == 0:
+            if arguments.join:
+                pathlib.Path(f"/sys/fs/cgroup/system.slice/{arguments.server}/cgroup.procs").write_text(str(os.getpid()))
+            os._exit(write(f"{arguments.mount}/proof-{number}", arguments.mib, f"{arguments.seed}-{number}"))
+        writers.add(writer)
     ctypes.CDLL(None).mlockall(MCL_CURRENT | MCL_FUTURE)
-    verdict, seconds = watch(arguments, writer, progress)
+    verdict, seconds = watch(arguments, writers, progress)
     stuck = waiting(arguments.server) if verdict in ("hang", "starved", "unfinished") else []
     for thread in stuck:
         say(event="waiting", **thread)
