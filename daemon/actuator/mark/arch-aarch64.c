@@ -291,6 +291,8 @@ static int call_settle(pid_t tid, const State *previous, State *s) {
         if (s->at_call && s->number == SYS_restart_syscall && previous->at_call &&
             is_same_but_number(&s->registers, &previous->registers))
                 s->number = previous->number;
+        if (s->at_call && s->number == SYS_restart_syscall) /* has begun since it was looked at */
+                return -EAGAIN;
         s->settled = !s->at_call || !call_may_continue(tid, &s->registers);
         return 0;
 }

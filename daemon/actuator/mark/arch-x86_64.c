@@ -196,13 +196,23 @@ static int vector_read(pid_t tid, ArchState *s) {
         return 0;
 }
 
-/* A call that ended with EINTR only because we stopped the thread: -ERESTARTNOHAND makes the kernel decide the way
- * it does for ppoll(): EINTR if a handler runs after all, else once more. Written back at once, so that it holds
- * whatever becomes of us. */
-static int state_repeat(pid_t tid, struct user_regs_struct *r) {
+/* Whether the call is over, or would be continued as restart_syscall(), only because we stopped the thread, and may
+ * as well begin again. poll() without a time-out has nothing to be continued, and as restart_syscall() the thread
+ * could not be marked, or unmarked, again before something happens. */
+static bool call_may_repeat(pid_t tid, const struct user_regs_struct *r) {
         const uint64_t args[6] = { r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9 };
 
-        if ((long) r->orig_rax < 0 || (long) r->rax != -EINTR || !call_can_repeat(tid, (long) r->orig_rax, args))
+        if ((long) r->orig_rax < 0)
+                return false;
+        if ((long) r->rax == -ERESTART_RESTARTBLOCK)
+                return (long) r->orig_rax == SYS_poll && (int) args[2] < 0;
+        return (long) r->rax == -EINTR && call_can_repeat(tid, (long) r->orig_rax, args);
+}
+
+/* -ERESTARTNOHAND makes the kernel decide the way it does for ppoll(): EINTR if a handler runs after all, else once
+ * more. Written back at once, so that it holds whatever becomes of us. */
+static int state_repeat(pid_t tid, struct user_regs_struct *r) {
+        if (!call_may_repeat(tid, r))
                 return 0;
         r->rax = (unsigned long) -ERESTARTNOHAND;
         return registers_write(tid, r);
@@ -243,6 +253,8 @@ int arch_state_read(pid_t tid, const ThreadCall *seen _unused_, ArchState *ret) 
         if (k < 0)
                 return k;
         if (r->eflags & FLAG_TRAP) /* steps through itself */
+                return -EAGAIN;
+        if ((long) r->orig_rax == SYS_restart_syscall && state_will_restart(r)) /* has begun since it was looked at */
                 return -EAGAIN;
         k = vector_read(tid, ret);
         if (k < 0)
@@ -291,14 +303,10 @@ void arch_state_avoid_restart_call(ArchState *s) {
 
 /* What the kernel does to the registers when no handler runs, for a thread that is left to itself. The exception
  * is -ERESTART_RESTARTBLOCK: rt_sigreturn forgets what is left of the time-out, so the call begins again with all
- * of it, and a call that is a restart already ends with EINTR. */
+ * of it. A call that is a restart already could not go on at all: see arch_state_read(). */
 static void frame_restart(struct user_regs_struct *r) {
         if (!state_will_restart(r))
                 return;
-        if ((long) r->orig_rax == SYS_restart_syscall && (long) r->rax == -ERESTART_RESTARTBLOCK) {
-                r->rax = (unsigned long) -EINTR;
-                return;
-        }
         r->rax = r->orig_rax;
         r->rip -= 2;
 }

@@ -65,14 +65,13 @@ CallCare call_care(const ThreadCall *call) {
         case SYS_tee:
         case SYS_copy_file_range:
         case SYS_connect:
+        case SYS_restart_syscall: /* left alone on the path, it could only end: no return from a signal restarts it */
                 return CALL_NEVER;
         case SYS_recvfrom:
         case SYS_recvmmsg:
                 return call->args[3] & WAIT_FOR_ALL ? CALL_NEVER : CALL_PLAIN;
         case SYS_recvmsg:
                 return call->args[2] & WAIT_FOR_ALL ? CALL_NEVER : CALL_PLAIN;
-        case SYS_restart_syscall: /* on the path, and left alone there, it would have to end */
-                return CALL_VISIBLE;
 #ifdef SYS_epoll_wait
         case SYS_epoll_wait:
 #endif

@@ -9,7 +9,7 @@
 typedef enum CallCare {
         CALL_PLAIN,   /* carries on, or is restarted, unnoticed */
         CALL_VISIBLE, /* would end with EINTR, as after SIGSTOP and SIGCONT: rather wait a while for its end */
-        CALL_NEVER,   /* would lose something: a partial transfer, an NBD connection */
+        CALL_NEVER,   /* would lose something: a partial transfer, an NBD connection, what is left of a time-out */
 } CallCare;
 
 CallCare call_care(const ThreadCall *call);
