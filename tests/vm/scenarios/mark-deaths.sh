@@ -23,7 +23,7 @@ require dmzadm tcmu-runner bindfs
 helper=/usr/libexec/stackd/stackd-mark
 driver=/usr/lib/stackd-vm/extra/mark-deaths
 [[ -x $driver ]] || skip "no mark-deaths in the payload: run.py --extra"
-seconds=${MARK_SECONDS:-45} timed=${MARK_TIMED:-150} servers=${MARK_SERVERS:-bindfs tcmu} seed=${MARK_SEED:-11}
+seconds=${MARK_SECONDS:-15} timed=${MARK_TIMED:-50} servers=${MARK_SERVERS:-bindfs tcmu} seed=${MARK_SEED:-11}
 timed_seconds=${MARK_TIMED_SECONDS:-300}
 # Only we mark.
 systemctl mask --quiet --runtime stackd.service
