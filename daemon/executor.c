@@ -463,8 +463,10 @@ static void deed_finish(Job *j, const DeedResult *result) {
                 deed_succeed(j, result);
         else if (gone && a->undo)
                 (void) ledger_remove(x->ledger, a->kind, a->target, a->key);
+        else if (gone && result->value)
+                /* It has gone after it was changed, and may leave a trace: that is for an undo to find out. */
+                (void) put_record(j, result->value);
         else if (gone)
-                /* It may have gone after it was changed, and leave a trace: that is for an undo to find out. */
                 (void) (j->before ? ledger_put(x->ledger, j->before) : 0);
         else {
                 a->state = ACTION_FAILED;

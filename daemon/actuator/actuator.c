@@ -79,13 +79,20 @@ static DeedStatus fail(Deed *d, int r) {
         return is_refusal(r) ? DEED_REFUSED : DEED_FAILED;
 }
 
+/* A service manager remembers for a unit that just ended, and gives it to the next one of that name. */
+static DeedStatus go_after_change(const Deed *d, const Actuator *x, char **value) {
+        free(*value);
+        *value = x->slow ? strdup(d->action->to) : NULL;
+        return DEED_GONE;
+}
+
 static DeedStatus change(Deed *d, const Actuator *x, char **value) {
         const Action *a = d->action;
         int r;
 
         r = x->write(d, a->to);
         if (is_gone(r))
-                return DEED_GONE;
+                return go_after_change(d, x, value);
         if (r < 0) {
                 /* A service manager that did not answer may get to it later: it is not known what will be there. */
                 if (x->slow && !is_refusal(r)) {
@@ -98,7 +105,7 @@ static DeedStatus change(Deed *d, const Actuator *x, char **value) {
         *value = NULL;
         r = read_back(d, x, value);
         if (is_gone(r))
-                return DEED_GONE;
+                return go_after_change(d, x, value);
         if (r < 0)
                 return fail(d, r);
         if (is_wanted(a, *value))

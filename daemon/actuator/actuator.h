@@ -51,7 +51,7 @@ typedef enum DeedStatus {
 
 typedef struct DeedResult {
         DeedStatus status;
-        char *value;   /* read back; NULL: not known */
+        char *value;   /* read back; of what is gone, what its service manager was told; NULL: not known */
         char *trouble; /* a sentence, or NULL */
 } DeedResult;
 
