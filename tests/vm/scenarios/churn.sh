@@ -143,8 +143,8 @@ assert_eq "$stackd" "$first" "stackd"
 assert_eq "$(descriptors)" "$open" "open descriptors"
 ((in_use <= used + GROWTH)) || fail "$used bytes in use after the first round, $in_use after $ROUNDS"
 assert_eq "$(stackctl --json=short status | jq '[.actions[]] | length')" 0 "actions"
-# How many are late depends on how busy the machine is; above, all were marked in the end.
+# Hundreds of markers at once would all be late. One may be, on a busy machine, and is tried again.
 late=$({ journalctl --quiet --unit=stackd.service --grep='within the time that is allowed' || :; } | wc -l)
-step "$late marks were not made in time, and tried again"
+((late <= SERVICES / 10)) || fail "$late marks were not made in time"
 fuse_lower_down
 assert_no_stack
