@@ -343,7 +343,7 @@ def case_long_timeout(o):
     check(state_of(out) == "all", out)
     rounds, deviations, text = v.finish()
     check(rounds > 0 and deviations == 0, rounds, text)
-    check(set(results) <= {"done", "busy"} and "done" in results, results)
+    check(set(results) <= {"done", "busy"} and results.count("done") > len(results) / 2, results)
     return f"rounds {rounds}, {results.count('done')} of {len(results)} done"
 
 
