@@ -23,7 +23,7 @@ sys.path.insert(0, str(HERE.parent / "vm"))
 # pylint: disable=wrong-import-position
 from harness import boot, image, payload
 from harness.common import HarnessError
-from harness.machine import GuestDied
+from harness.machine import EmulatorFault, GuestDied
 
 import report
 
@@ -112,6 +112,8 @@ class Laboratory:
                     done = guest.run(["env", f"PROOF_SEED={seed}", f"PROOF_BEFORE={self.before}", "bash", f"/usr/lib/stackd-vm/extra/{proof.name}.sh"], TIME_LIMIT, output)
                     if done.status != 0:
                         result["errors"].append(done.stderr.decode(errors="replace")[-2000:])
+            except EmulatorFault:
+                raise
             except GuestDied as error:
                 result["errors"].append(str(error))
             result["serial"] = (place / "serial.log").read_text(errors="replace")[-4000:] if (place / "serial.log").exists() else ""
@@ -152,7 +154,11 @@ def parse_arguments():
 def attempt(laboratory, proof, arm, seed, arguments, results):
     """One run, kept; returns whether it went as claimed, and a line that says so."""
     start = time.monotonic()
-    result = laboratory.run(proof, arm, seed)
+    try:
+        result = laboratory.run(proof, arm, seed)
+    except EmulatorFault as fault:
+        print(f"once more, for the emulator is at fault: {fault}", flush=True)
+        result = laboratory.run(proof, arm, seed)
     results.append(result)
     if arguments.output:
         report.keep(arguments.output, result)
@@ -208,6 +214,6 @@ def main():
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (HarnessError, OSError, subprocess.SubprocessError) as trouble:
+    except (HarnessError, GuestDied, OSError, subprocess.SubprocessError) as trouble:
         print(f"proof: {trouble}", file=sys.stderr)
         sys.exit(2)

@@ -13,7 +13,7 @@ import time
 
 from harness import boot, cache, image, payload, scenario, virtiofs
 from harness.common import HarnessError, say
-from harness.machine import GuestDied
+from harness.machine import EmulatorFault, GuestDied
 
 # For commands that ask about a guest whose scenario has failed.
 LOOK_TIME_LIMIT = 60
@@ -81,7 +81,7 @@ class Runner:
         logs = cache.root() / "logs" / f"{self.arguments.suite}-{wanted.name}"
         shutil.rmtree(logs, ignore_errors=True)
         logs.mkdir(parents=True)
-        problem, skipped = self.attempt(wanted, logs)
+        problem, skipped = self.outcome(wanted, logs)
         if problem:
             return report("not ok", wanted.name, f"{problem} (logs: {logs})")
         shutil.rmtree(logs)
@@ -90,8 +90,18 @@ class Runner:
         print(f"ok {wanted.name} {time.monotonic() - start:.1f}s", flush=True)
         return "passed"
 
-    def attempt(self, wanted, logs):
+    def outcome(self, wanted, logs):
         """Returns what went wrong and why it was skipped, either of them None."""
+        try:
+            try:
+                return self.attempt(wanted, logs)
+            except EmulatorFault as fault:
+                print(f"once more, for the emulator is at fault: {wanted.name}: {fault}", flush=True)
+                return self.attempt(wanted, logs)
+        except GuestDied as error:
+            return f"the guest is lost: {error}", None
+
+    def attempt(self, wanted, logs):
         timeout = self.arguments.timeout or wanted.timeout
         with open(logs / "output.log", "wb", buffering=0) as log, self.guest(wanted.memory, wanted.virtiofs) as guest:
             def output(stream, data):
@@ -107,8 +117,6 @@ class Runner:
                     return None, None
                 problem = f"no end after {timeout}s" if result.status is None else scenario.failure(result.stderr)
                 look(guest, logs)
-            except GuestDied as error:
-                problem = f"the guest is lost: {error}"
             finally:
                 shutil.copy(guest.serial_log, logs / "serial.log")
             if self.arguments.keep:

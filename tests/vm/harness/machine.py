@@ -6,6 +6,7 @@ import ctypes
 import dataclasses
 import json
 import os
+import re
 import secrets
 import select
 import signal
@@ -25,6 +26,18 @@ GRACE = 20
 
 class GuestDied(Exception):
     """QEMU is gone, or the agent no longer answers."""
+
+
+class EmulatorFault(GuestDied):
+    """The guest's kernel met a breakpoint of its own that was no longer there.
+
+    Linux changes its code while it runs (static keys, kprobes) with int3 as a
+    placeholder, and waits until every processor has seen each step. QEMU, with
+    a thread for each processor, may translate an instruction that another one
+    is just replacing, and does not notice when it misses that: the int3 stays
+    in the translated code, and is executed when nobody waits for it any more.
+    No program in the guest can cause it, and no processor does it.
+    """
 
 
 @dataclasses.dataclass
@@ -163,7 +176,7 @@ class Machine:
         token = secrets.token_hex(8)
         deadline = time.monotonic() + timeout
         self.agent.send({"sync": token, "time": time.time()})
-        while self.agent.receive(deadline).get("sync") != token:
+        while self._answer(deadline).get("sync") != token:
             pass
 
     def run(self, argv, timeout, output=None):
@@ -172,7 +185,7 @@ class Machine:
         self.agent.send({"run": [str(word) for word in argv], "timeout": timeout})
         streams = {"stdout": bytearray(), "stderr": bytearray()}
         while True:
-            answer = self.agent.receive(deadline)
+            answer = self._answer(deadline)
             if "exit" in answer:
                 return Result(answer["exit"], bytes(streams["stdout"]), bytes(streams["stderr"]))
             for name in streams.keys() & answer.keys():
@@ -181,6 +194,12 @@ class Machine:
                 if output:
                     output(name, data)
 
+    def _answer(self, deadline):
+        try:
+            return self.agent.receive(deadline)
+        except GuestDied as error:
+            raise last_words(self.serial_log.read_text(errors="replace"), error) from error
+
     def check(self, argv, timeout):
         """Runs a command that must succeed."""
         result = self.run(argv, timeout)
@@ -188,6 +207,17 @@ class Machine:
             how = "did not end in time" if result.status is None else f"exit status {result.status}"
             raise HarnessError(f"in the guest: {' '.join(argv)[:60]}: {how}: {result.stderr.decode(errors='replace').strip()}")
         return result
+
+
+def last_words(console, error):
+    """What is to be said of a guest that is lost, by what its kernel has said."""
+    oops = re.search(r"\] (?:Oops: )?(\w[^\n]*: [0-9a-f]{4} \[#1\])", console)
+    panic = re.search(r"(Kernel panic - [^\n\r]*)", console)
+    if not oops and not panic:
+        return error
+    where = re.search(r"RIP: 0010:(\S+)", console)
+    said = ", ".join(match[1] for match in (oops, where, panic) if match)
+    return (EmulatorFault if oops and oops[1].startswith("int3:") else GuestDied)(f"{error}: {said}")
 
 
 def _drive(name, path, form, *options):
