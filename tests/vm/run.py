@@ -29,21 +29,25 @@ class Runner:
         self.stack = stack
         self.image = stack.enter_context(image.image(arguments.suite))
         self.payload = payload.pack(directory / "payload", arguments.destdir, arguments.extra)
-        self.boots = {}
+        self.savings = {}
 
-    def boot(self, memory):
-        if memory not in self.boots:
-            self.boots[memory] = self.stack.enter_context(boot.boot(self.image, memory))
-        return self.boots[memory]
+    def saved(self, memory):
+        """What guests with so much memory begin as: booted, with the payload installed."""
+        if memory not in self.savings:
+            directory = self.directory / f"saved-{memory}"
+            directory.mkdir()
+            booted = self.stack.enter_context(boot.boot(self.image, memory))
+            boot.with_payload(self.image, booted, memory, self.payload, directory)
+            self.savings[memory] = directory
+        return self.savings[memory]
 
     @contextlib.contextmanager
     def guest(self, memory, with_virtiofs=False):
         """Yields a guest with the payload installed."""
-        saved = self.boot(memory)
+        saved = self.saved(memory)
         with tempfile.TemporaryDirectory(dir=self.directory) as name:
             directory = pathlib.Path(name)
-            with boot.restored(self.image, saved, memory, self.payload, directory) as guest:
-                payload.install(guest)
+            with boot.restored(self.image, saved, memory, self.payload, directory, shared=with_virtiofs) as guest:
                 with virtiofs.attached(guest, directory) if with_virtiofs else contextlib.nullcontext():
                     yield guest
 
@@ -76,7 +80,7 @@ class Runner:
         """Runs one scenario; returns "passed", "failed" or "skipped" after printing its line."""
         if reason := wanted.missing(self.arguments.destdir):
             return report("skip", wanted.name, reason)
-        self.boot(wanted.memory)        # before the clock starts
+        self.saved(wanted.memory)        # before the clock starts
         start = time.monotonic()
         logs = cache.root() / "logs" / f"{self.arguments.suite}-{wanted.name}"
         shutil.rmtree(logs, ignore_errors=True)
@@ -189,7 +193,7 @@ def main():
             return runner.shell()
         if arguments.prepare:
             for memory in sorted({each.memory for each in wanted}, reverse=True):
-                runner.boot(memory)
+                stack.enter_context(boot.boot(runner.image, memory))
             return 0
         outcomes = [runner.scenario(each) for each in wanted]
     print(", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in ("passed", "failed", "skipped")))

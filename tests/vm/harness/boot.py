@@ -2,7 +2,8 @@
 """A saved boot of an image, and guests restored from it.
 
 Booting under emulation takes half a minute, restoring two seconds; and all
-guests start out the same.
+guests start out the same. What is saved is a directory with the disk
+(disk.qcow2) and the rest of the machine (state).
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import pathlib
 
 from . import cache, machine
 from .common import fingerprint, progress, say
-from .payload import PAYLOAD_SIZE
+from .payload import PAYLOAD_SIZE, install
 
 DATA_DISKS = 2
 DATA_DISK_SIZE = "8G"
@@ -21,7 +22,7 @@ KEEP = 4
 
 @contextlib.contextmanager
 def boot(image, memory):
-    """Yields a directory with disk.qcow2 and state, of a machine that has come up."""
+    """Yields what is saved of a machine that has come up."""
     key = fingerprint(machine.version(), machine.ACCELERATOR, memory, PAYLOAD_SIZE, DATA_DISKS, DATA_DISK_SIZE,
                       pathlib.Path(machine.__file__), pathlib.Path(__file__))
     # Inside the image's own directory, for its disk means nothing without it.
@@ -31,14 +32,21 @@ def boot(image, memory):
 
 
 @contextlib.contextmanager
-def restored(image, saved, memory, payload, directory):
+def restored(image, saved, memory, payload, directory, shared=False):
     """Yields a running guest whose files lie in directory."""
-    disk = machine.create_disk(directory / "root.qcow2", backing=saved / "disk.qcow2")
+    disk = machine.create_disk(directory / "disk.qcow2", backing=saved / "disk.qcow2")
     with machine.Machine(image, memory, disk, payload, _data_disks(directory), directory / "serial.log",
-                         incoming=saved / "state") as guest:
+                         incoming=saved / "state", shared=shared) as guest:
         guest.resume()
         guest.synchronise(timeout=60)
         yield guest
+
+
+def with_payload(image, saved, memory, payload, directory):
+    """Saves in directory a guest that has the payload installed."""
+    with restored(image, saved, memory, payload, directory) as guest:
+        install(guest)
+        guest.save(directory / "state")
 
 
 def _build(image, memory, directory):

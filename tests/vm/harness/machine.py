@@ -86,14 +86,15 @@ class Lines:
 class Machine:
     """A guest. Everything that is fixed here is part of a saved boot's identity."""
 
-    def __init__(self, image, memory, disk, payload, data_disks, serial_log, incoming=None):
+    def __init__(self, image, memory, disk, payload, data_disks, serial_log, incoming=None, shared=False):
+        """shared: its memory can be shared with a server outside. It is slower then, without huge pages."""
         monitor, monitor_far = socket.socketpair()
         agent, agent_far = socket.socketpair()
         argv = [
             QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none",
             "-machine", "q35", "-accel", ACCELERATOR, "-cpu", "max", "-smp", str(PROCESSORS), "-m", str(memory),
-            # Memory that a server outside of the guest can share, and a slot for it: see attach_virtiofs().
-            "-object", f"memory-backend-memfd,id=memory,size={memory}M,share=on", "-numa", "node,memdev=memory",
+            "-object", f"memory-backend-{'memfd,share=on' if shared else 'ram'},id=memory,size={memory}M", "-numa", "node,memdev=memory",
+            # A slot for what a server outside of the guest provides: see virtiofs.py.
             "-device", "pcie-root-port,id=port1,chassis=1",
             "-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd.img"),
             "-append", "root=/dev/vda rootfstype=ext4 rw console=ttyS0 panic=-1 quiet loglevel=4 "
