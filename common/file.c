@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "common/array.h"
 #include "common/file.h"
 #include "common/text.h"
+
+#define IN_ROOT_TRIES 1000U
 
 int fd_close(int fd) {
         int saved = errno;
@@ -50,6 +54,18 @@ int file_read_sized(int fd, size_t size, size_t max, char **ret, size_t *ret_siz
 
 int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size) {
         return file_read_sized(fd, SIZE_MAX, max, ret, ret_size);
+}
+
+int file_open_in_root(int root_fd, const char *path, int flags, uint64_t resolve) {
+        struct open_how how = { .flags = (uint64_t) (flags | O_CLOEXEC), .resolve = resolve | RESOLVE_IN_ROOT };
+        int fd;
+
+        for (unsigned tries = 0; tries < IN_ROOT_TRIES; tries++) {
+                fd = (int) syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
+                if (fd >= 0 || errno != EAGAIN)
+                        break;
+        }
+        return fd < 0 ? -errno : fd;
 }
 
 int file_readlink(int dir_fd, const char *path, char **ret) {

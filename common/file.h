@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/cleanup.h"
 
@@ -16,6 +17,10 @@ int file_read_fd(int fd, size_t max, char **ret, size_t *ret_size);
 /* The same of a file that is said to be of this size: where a read that asks for more ends just there, no other one is needed
  * to see that it has ended. */
 int file_read_sized(int fd, size_t size, size_t max, char **ret, size_t *ret_size);
+
+/* Opens below the root and nowhere else (openat2(2), RESOLVE_IN_ROOT and whatever else is given). Where ".." is on the way,
+ * the kernel gives up when anything is renamed or mounted meanwhile, anywhere on the machine: it is asked again. */
+int file_open_in_root(int root_fd, const char *path, int flags, uint64_t resolve);
 
 /* The target of a symbolic link, owned by the caller. */
 int file_readlink(int dir_fd, const char *path, char **ret);

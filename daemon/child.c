@@ -22,6 +22,7 @@ struct Child {
         sd_event_source *exit_source, *output_source, *deadline_source;
         char *output;
         size_t n_output, capacity;
+        int error; /* not all of it could be taken */
         ChildDone done;
         void *userdata;
 };
@@ -58,7 +59,9 @@ static void read_output(Child *c) {
         for (;;) {
                 ssize_t n;
 
-                if (c->n_output >= OUTPUT_MAX || array_reserve((void **) &c->output, &c->capacity, c->n_output + 4097, 1) < 0)
+                c->error = c->n_output >= OUTPUT_MAX ? -EFBIG
+                                                     : array_reserve((void **) &c->output, &c->capacity, c->n_output + 4097, 1);
+                if (c->error < 0)
                         break; /* no more is taken; the deadline ends a child that goes on */
                 n = read(c->output_fd, c->output + c->n_output, c->capacity - c->n_output - 1);
                 if (n < 0 && errno == EINTR)
@@ -88,7 +91,7 @@ static int on_exit_event(sd_event_source *source _unused_, int fd _unused_, uint
                 read_output(c);
         if (!c->done && !c->deadline_source)
                 stuck[c->kind]--;
-        finish(c, info.si_code == CLD_EXITED ? info.si_status : -EIO);
+        finish(c, c->error < 0 ? c->error : info.si_code == CLD_EXITED ? info.si_status : -EIO);
         child_free(c);
         return 0;
 }

@@ -10,8 +10,9 @@
 
 typedef struct Child Child;
 
-/* status: as waitid(2) gives si_status for a normal exit, -ETIME when killed for its deadline, -EIO when it
- * died otherwise. The output is NUL-terminated and belongs to the child. */
+/* status: as waitid(2) gives si_status for a normal exit, -ETIME when killed for its deadline, -ENOMEM or
+ * -EFBIG when not all that it said could be taken, -EIO when it died otherwise. The output is NUL-terminated and
+ * belongs to the child. */
 typedef void (*ChildDone)(int status, const char *output, void *userdata);
 
 /* What it may wait for: those that are stuck in one kind of thing hold back no other. */

@@ -9,6 +9,7 @@
 #include <sys/sysmacros.h>
 #include <systemd/sd-daemon.h>
 
+#include "common/file.h"
 #include "common/log.h"
 #include "common/text.h"
 #include "daemon/actuator/ledger.h"
@@ -71,7 +72,7 @@ struct Manager {
 
         unsigned dirty; /* tables to read in the next pass */
         GraphChanges changes; /* made by passes that failed half-way: not analysed and published yet */
-        bool pass_pending, passed;
+        bool pass_pending, passed, damage_told;
         uint64_t last_pass_end, last_pass_duration;
         unsigned unserved_tries, capture_passes;
         Waiter *waiters;
@@ -170,6 +171,23 @@ static void manager_start_probes(Manager *m) {
 
 /* ---- a pass ---- */
 
+/* What is missing for want of memory or of descriptors is not known to be gone: nothing is made of such a reading. Where
+ * one file is damaged, the rest holds. */
+static int manager_check_reading(Manager *m) {
+        const char *path;
+        int r;
+
+        r = sysroot_trouble(m->root, &path);
+        if (r == -EIO || r == -EAGAIN) {
+                if (!m->damage_told)
+                        log_warning("Cannot read everything: %s: %s", path, strerror(-r));
+                m->damage_told = true;
+                m->scan.incomplete = true;
+                return 0;
+        }
+        return r;
+}
+
 static int manager_observe(Manager *m) {
         State state;
         int r;
@@ -178,6 +196,8 @@ static int manager_observe(Manager *m) {
         if (r < 0)
                 return r;
         r = sights_add(&m->scan, &m->analysis, m->graph, &state);
+        if (r >= 0)
+                r = manager_check_reading(m);
         if (r < 0) {
                 state_done(&state);
                 return r;
@@ -209,10 +229,36 @@ static int manager_find_hazards(Manager *m) {
         return r;
 }
 
+/* All of them, before any of it is believed. */
+static int manager_read_sources(Manager *m) {
+        FactSet *facts[GRAPH_ORIGINS_MAX] = {};
+        int r = 0;
+
+        for (unsigned i = 0; r >= 0 && sources[i].name; i++) {
+                facts[i] = factset_new();
+                r = facts[i] ? sources[i].scan(&m->scan, facts[i]) : -ENOMEM;
+                if (r >= 0 || r == -ENOMEM)
+                        continue;
+                /* What it has found so far holds; the rest is not known. */
+                m->scan.incomplete = true;
+                log_warning("Cannot read everything about %s: %s", sources[i].name, strerror(-r));
+                r = 0;
+        }
+        if (r >= 0)
+                r = manager_check_reading(m);
+        for (unsigned i = 0; sources[i].name; i++)
+                if (r >= 0)
+                        r = graph_replace(m->graph, i, TAKE_PTR(facts[i]), &m->changes);
+                else
+                        factset_free(facts[i]);
+        return r;
+}
+
 static int manager_pass(Manager *m) {
         unsigned tables;
         int r;
 
+        sysroot_forget_trouble(m->root);
         if (m->devices && device_watch_has_lost(m->devices)) {
                 log_info("There were more events of devices than could be received: everything is read again");
                 probe_cache_forget(&m->probes, "");
@@ -226,22 +272,9 @@ static int manager_pass(Manager *m) {
                 m->dirty = tables;
                 return r;
         }
-        for (unsigned i = 0; sources[i].name; i++) {
-                _cleanup_(factset_freep) FactSet *facts = factset_new();
-
-                if (!facts)
-                        return -ENOMEM;
-                r = sources[i].scan(&m->scan, facts);
-                if (r == -ENOMEM)
-                        return r;
-                /* What it has found so far holds; the rest is not known. */
-                m->scan.incomplete |= r < 0;
-                if (r < 0)
-                        log_warning("Cannot read everything about %s: %s", sources[i].name, strerror(-r));
-                r = graph_replace(m->graph, i, TAKE_PTR(facts), &m->changes);
-                if (r < 0)
-                        return r;
-        }
+        r = manager_read_sources(m);
+        if (r < 0)
+                return r;
         r = analysis_update(&m->analysis, &m->changes);
         if (r >= 0)
                 r = policy_grant(m->configuration.policy, m->graph, &m->changes);
@@ -724,13 +757,22 @@ static int request_configuration(void *manager, bool secrets, char **ret) {
 
 static void on_capture_settled(int result, const Plan *actions, void *userdata);
 
+/* Captures may be without it, but not silently with something of that name that cannot be read. */
+static int optional(const char *what, int r) {
+        if (r == -ENOMEM)
+                return r;
+        if (!error_is_gone(r))
+                log_warning("Cannot read %s: %s", what, strerror(-r));
+        return 0;
+}
+
 /* What is in force is part of what is shown; captures of machines without stackd have none. */
 static int manager_read_ledger(Manager *m) {
         unsigned skipped = 0;
         int r;
 
         r = ledger_open(&m->ledger, m->root, false, &skipped);
-        return r == -ENOMEM ? r : 0;
+        return r < 0 ? optional("what was done", r) : 0;
 }
 
 /* A whole pass with all answers at hand is what is recorded: tables and files of the same moment. 1 when it
@@ -995,7 +1037,7 @@ static int manager_load_answers(Manager *m) {
 
         r = sysroot_read(m->root, AREA_RUN, CAPTURE_PROBES_IN_RUN, &text);
         if (r < 0)
-                return r == -ENOMEM ? r : 0; /* made for lsblk, or by hand */
+                return optional("what devices answered", r); /* made for lsblk, or by hand */
         return probe_cache_load(&m->probes, text);
 }
 

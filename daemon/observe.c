@@ -87,8 +87,10 @@ static int observe_writeback(const Scan *scan, State *s, const Node *n) {
         if (sysroot_is_machine(scan->root)) {
                 _cleanup_close_ int fd = sysroot_open_at(scan->root, AREA_SYS, PATH("class/bdi/%s", name), O_RDONLY | O_DIRECTORY);
 
-                if (fd < 0 || fstat(fd, &st) < 0)
+                if (fd < 0)
                         return 0;
+                if (fstat(fd, &st) < 0)
+                        return -errno;
         }
         target = text_format("bdi:%s:%llu", name, (unsigned long long) st.st_ino);
         if (!target)

@@ -31,8 +31,8 @@ static void run_probe(void *userdata, int output_fd) {
         probe_run(run->questions, output_fd);
 }
 
-static void on_probe_done(int status _unused_, const char *output, void *userdata) {
-        _cleanup_free_ char *copy = strdup(output);
+static void on_probe_done(int status, const char *output, void *userdata) {
+        _cleanup_free_ char *copy = status == -ENOMEM ? NULL : strdup(output);
         ProbeRun *run = userdata;
         ProbeCache *cache = run->prober->cache;
         char *state = NULL, **question = run->questions;
@@ -49,9 +49,11 @@ static void on_probe_done(int status _unused_, const char *output, void *userdat
                 (void) probe_cache_answer(cache, line, answer);
                 question++;
         }
+        if (!copy)
+                log_warning("Cannot take what devices answered: %s", strerror(ENOMEM));
         /* A question that had all the time for itself and got no answer hangs. Where others were answered before
          * it, that time may just have run out: it is asked again, like those after it. */
-        if (question && *question && question == run->questions)
+        if (copy && question && *question && question == run->questions)
                 (void) probe_cache_answer(cache, *question++, NULL);
         for (; question && *question; question++)
                 probe_cache_forget(cache, *question);

@@ -17,11 +17,17 @@
 #define FILE_SIZE_MAX (64U * 1024 * 1024)
 #define LINKS_MAX 40
 
+typedef struct Trouble {
+        int error; /* 0: none */
+        char path[128];
+} Trouble;
+
 struct Sysroot {
         bool machine;
         bool without_devices; /* it is seen through a mount on which no device can be opened */
         int fds[_AREA_MAX];
         Recorder *recorder;
+        Trouble *trouble;
 };
 
 static const struct {
@@ -35,13 +41,7 @@ static const struct {
 };
 
 static int open_beneath(int dir_fd, const char *path, int flags) {
-        struct open_how how = {
-                .flags = flags | O_CLOEXEC,
-                .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-        };
-        int fd = (int) syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
-
-        return fd < 0 ? -errno : fd;
+        return file_open_in_root(dir_fd, path, flags, RESOLVE_NO_MAGICLINKS);
 }
 
 /* Only directories and regular files are read. What could not be read when the capture was made is a file without
@@ -117,6 +117,7 @@ Sysroot *sysroot_free(Sysroot *s) {
                 return NULL;
         for (int i = 0; i < _AREA_MAX; i++)
                 fd_close(s->fds[i]);
+        free(s->trouble);
         free(s);
         return NULL;
 }
@@ -128,7 +129,9 @@ int sysroot_open(const char *directory, Sysroot **ret, const char **ret_missing)
 
         if (!s)
                 return -ENOMEM;
-        *s = (Sysroot) { .machine = !directory, .fds = { -1, -1, -1, -1 } };
+        *s = (Sysroot) { .machine = !directory, .fds = { -1, -1, -1, -1 }, .trouble = calloc(1, sizeof(Trouble)) };
+        if (!s->trouble)
+                return -ENOMEM;
         if (directory) {
                 root_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
                 if (root_fd < 0) {
@@ -159,8 +162,40 @@ bool sysroot_is_machine(const Sysroot *s) {
         return s->machine;
 }
 
+/* ---- trouble ---- */
+
+/* These say nothing about what was to be read: most callers may take any other error for an answer. */
+static bool is_trouble(int r) {
+        return r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -EAGAIN || r == -EIO;
+}
+
+static bool is_about_one_file(int r) {
+        return r == -EIO || r == -EAGAIN;
+}
+
+/* Returns 'r'. The first of those that are not only about one file is kept. */
+static int noted(const Sysroot *s, const char *path, int r) {
+        Trouble *t = s->trouble;
+
+        if (is_trouble(r) && (t->error == 0 || (is_about_one_file(t->error) && !is_about_one_file(r)))) {
+                t->error = r;
+                snprintf(t->path, sizeof(t->path), "%s", path);
+        }
+        return r;
+}
+
+void sysroot_forget_trouble(const Sysroot *s) {
+        s->trouble->error = 0;
+}
+
+int sysroot_trouble(const Sysroot *s, const char **ret_path) {
+        if (ret_path)
+                *ret_path = s->trouble->path;
+        return s->trouble->error;
+}
+
 static int open_at(const Sysroot *s, SysrootArea area, const char *path, int flags, struct stat *ret) {
-        return s->fds[area] < 0 ? -ENOENT : open_in(s, s->fds[area], path, flags, ret);
+        return s->fds[area] < 0 ? -ENOENT : noted(s, path, open_in(s, s->fds[area], path, flags, ret));
 }
 
 int sysroot_open_at(const Sysroot *s, SysrootArea area, const char *path, int flags) {
@@ -313,7 +348,7 @@ int sysroot_read(const Sysroot *s, SysrootArea area, const char *path, char **re
                 r = file_read_sized(fd, (size_t) st.st_size, FILE_SIZE_MAX, &text, &size);
         record(s, area, path, r, CAPTURED_FILE, text ?: "", size);
         if (r < 0)
-                return r;
+                return noted(s, path, r);
         *ret = file_chomp(text);
         return 0;
 }
@@ -324,7 +359,7 @@ int sysroot_peek_link(const Sysroot *s, SysrootArea area, const char *path, char
         r = read_link(s, area, path, ret);
         if (is_denied(r))
                 record(s, area, path, r, CAPTURED_LINK, "", 0);
-        return r;
+        return noted(s, path, r);
 }
 
 int sysroot_readlink(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
@@ -356,7 +391,7 @@ static int open_directory(const Sysroot *s, SysrootArea area, const char *path, 
                 return fd;
         d = fdopendir(fd);
         if (!d)
-                return -errno;
+                return noted(s, path, -errno);
         TAKE_FD(fd);
         *ret = d;
         return 0;
@@ -388,18 +423,20 @@ int sysroot_list(const Sysroot *s, SysrootArea area, const char *path, char ***r
 
         names = calloc(1, sizeof(char *));
         if (!names)
-                return -ENOMEM;
+                return noted(s, path, -ENOMEM);
         r = open_directory(s, area, path, &d);
         if (r < 0 && r != -ENOENT)
                 return r;
-        while (d && (de = readdir(d))) {
+        while (d && (errno = 0, de = readdir(d))) {
                 if (de->d_name[0] == '.')
                         continue;
                 r = strv_append(&names, &n, de->d_name);
                 if (r < 0)
-                        return r;
+                        return noted(s, path, r);
                 record_entry(s, area, path, de);
         }
+        if (d && errno != 0)
+                return noted(s, path, -errno);
         if (n > 1)
                 qsort(names, n, sizeof(char *), compare_names);
         *ret = TAKE_PTR(names);
@@ -428,10 +465,10 @@ int sysroot_list_numbers(const Sysroot *s, SysrootArea area, const char *path, i
                         continue;
                 r = ARRAY_APPEND(numbers, n, capacity, (int) value);
                 if (r < 0)
-                        return r;
+                        return noted(s, path, r);
         }
         if (errno != 0)
-                return -errno;
+                return noted(s, path, -errno);
         if (n > 1)
                 qsort(numbers, n, sizeof(int), compare_numbers);
         *ret = TAKE_PTR(numbers);

@@ -57,6 +57,12 @@ void sysroot_record_link(const Sysroot *s, SysrootArea area, const char *path, c
 /* What was learnt from elsewhere than that file, which need not be on the machine. */
 void sysroot_record_text(const Sysroot *s, SysrootArea area, const char *path, const char *text);
 
+/* What is missing of what was read since it was forgotten although it may be there: 0 or the error. -ENOMEM, -EMFILE and
+ * -ENFILE say nothing about the machine; -EIO and -EAGAIN are about one file, whose path is in 'ret_path' (may be NULL) until the next
+ * call. So callers may go on without a file that cannot be read, and whoever is to believe what they made of that asks here. */
+void sysroot_forget_trouble(const Sysroot *s);
+int sysroot_trouble(const Sysroot *s, const char **ret_path);
+
 /* printf-style path building: sysroot_read(s, AREA_PROC, PATH("%d/stat", pid), &text). The string lives until
  * the end of the enclosing block, so that a loop takes the room only once; alloca() would take it each time,
  * and a process with thousands of descriptors would end the stack. */

@@ -55,11 +55,11 @@ static void emit(Reader *r, FoundState state, unsigned line, const char *path, c
 }
 
 static int open_at(const Reader *r, const char *path, int flags) {
-        struct open_how how = { .flags = (uint64_t) (flags | O_CLOEXEC), .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
         int fd;
 
-        fd = r->machine ? openat(r->root_fd, path, flags | O_CLOEXEC)
-                        : (int) syscall(SYS_openat2, r->root_fd, path, &how, sizeof(how));
+        if (!r->machine)
+                return file_open_in_root(r->root_fd, path, flags, RESOLVE_NO_MAGICLINKS);
+        fd = openat(r->root_fd, path, flags | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
 }
 

@@ -99,24 +99,31 @@ int process_open(const Sysroot *s, pid_t pid, uint64_t start) {
         return now == start ? TAKE_FD(fd) : -ESRCH;
 }
 
-/* A line "KEY:\tVALUE" of a kernel file; the value ends at the end of the line. NULL when there is none. */
-static char *text_line(const char *text, const char *key) {
+/* The value of a line "KEY:\tVALUE" of a kernel file, and what follows that line. NULL when there is none. */
+static const char *text_line(const char *text, const char *key) {
         size_t n = strlen(key);
 
         for (const char *line = text; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
                 if (strncmp(line, key, n) == 0 && line[n] == ':') {
                         const char *value = line + n + 1;
 
-                        value += strspn(value, " \t");
-                        return strndup(value, strcspn(value, "\n"));
+                        return value + strspn(value, " \t");
                 }
         return NULL;
 }
 
 static int line_to_u64(const char *text, const char *key, int base, uint64_t *ret) {
-        _cleanup_free_ char *value = text_line(text, key);
+        const char *value = text_line(text, key);
+        size_t size = value ? strcspn(value, "\n") : 0;
+        char number[32];
 
-        return value ? text_to_u64(value, base, ret) : -ENOENT;
+        if (!value)
+                return -ENOENT;
+        if (size >= sizeof(number))
+                return -EINVAL;
+        memcpy(number, value, size);
+        number[size] = 0;
+        return text_to_u64(number, base, ret);
 }
 
 /* Devices through which user space serves storage. The text is only a candidate: a file may have any name. */
@@ -391,15 +398,19 @@ bool process_owns_socket(const ProcessTable *t, pid_t pid, uint64_t inode) {
 }
 
 int process_read_leader(const Sysroot *s, pid_t tid, pid_t *ret) {
-        _cleanup_free_ char *text = NULL, *leader = NULL;
+        _cleanup_free_ char *text = NULL;
+        uint64_t leader;
         int r;
 
         /* A thread's directory opens although it is not listed. */
         r = sysroot_read(s, AREA_PROC, PATH("%d/status", tid), &text);
         if (r < 0)
                 return not_there(r);
-        leader = text_line(text, "Tgid");
-        return leader ? text_to_pid(leader, ret) : -EINVAL;
+        r = line_to_u64(text, "Tgid", 10, &leader);
+        if (r < 0 || leader == 0 || leader > INT32_MAX)
+                return -EINVAL;
+        *ret = (pid_t) leader;
+        return 0;
 }
 
 int process_read_files(const Sysroot *s, pid_t pid, OpenFiles *ret) {
@@ -494,14 +505,15 @@ static int read_refusal(const Sysroot *s, pid_t pid, const char *status, NodeFac
 
 /* mlockall(2) locks all that is resident, and what will be. Who has locked one buffer only has not so much. */
 static bool is_locked(const char *status) {
-        _cleanup_free_ char *locked = text_line(status, "VmLck"), *resident = text_line(status, "VmRSS");
+        const char *locked = text_line(status, "VmLck"), *resident = text_line(status, "VmRSS");
         unsigned long long a, b;
 
         return locked && resident && sscanf(locked, "%llu kB", &a) == 1 && sscanf(resident, "%llu kB", &b) == 1 && a > 0 && a >= b;
 }
 
 static int read_status(const Sysroot *s, pid_t pid, NodeFact *f, bool *ret_root) {
-        _cleanup_free_ char *status = NULL, *uids = NULL;
+        _cleanup_free_ char *status = NULL;
+        const char *uids;
         unsigned real, effective, saved, fs;
         int r;
 
@@ -551,13 +563,17 @@ static int read_cgroup(const Sysroot *s, pid_t pid, NodeFact *f) {
 }
 
 /* A job of cron or at, or a shell of sshd, runs in the service's unit where there is no session manager, and is
- * its user's all the same: pam_loginuid(8) wrote that down, once and for good. -1: nobody logged in. */
+ * its user's all the same: pam_loginuid(8) wrote that down, once and for good. -1: nobody logged in. A kernel
+ * without the file has no such notion; where it is there and cannot be read, somebody may have. */
 static bool is_of_login(const Sysroot *s, pid_t pid) {
         _cleanup_free_ char *text = NULL;
         uint64_t login;
+        int r;
 
-        return sysroot_read(s, AREA_PROC, PATH("%d/loginuid", pid), &text) >= 0 && text_to_u64(text, 10, &login) >= 0 &&
-                login != 0 && login != UINT32_MAX;
+        r = sysroot_read(s, AREA_PROC, PATH("%d/loginuid", pid), &text);
+        if (r < 0)
+                return !error_is_gone(r);
+        return text_to_u64(text, 10, &login) < 0 || (login != 0 && login != UINT32_MAX);
 }
 
 int process_read_fact(const Sysroot *s, pid_t pid, uint64_t start, NodeFact *ret) {

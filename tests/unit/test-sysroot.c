@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <sys/inotify.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -28,6 +30,50 @@ static void no_way_out(void) {
         CHECK(sysroot_read(f.root, AREA_PROC, "up", &text) == -ENOENT);
         CHECK(sysroot_read(f.root, AREA_PROC, "absolute", &text) == -ENOENT);
         CHECK(sysroot_read(f.root, AREA_PROC, "inside", &text) == 0 && streq(text, "in\n"));
+}
+
+/* While others rename and mount, the kernel does not follow "..": it is asked again. */
+static void read_beside_renames(void) {
+        _cleanup_fake_root_ FakeRoot f = fake_root_make();
+        unsigned wrong = 0;
+        pid_t other;
+
+        fake_file(&f, "proc/a/b/file", "x\n");
+        fake_link(&f, "proc/way", "a/b/../../a/b/../../a/b/../../a/b/../../a/b/file");
+        fake_file(&f, "other/one", "");
+        other = fork();
+        CHECK(other >= 0);
+        if (other == 0)
+                for (;;)
+                        (void) (rename(PATH("%s/other/one", f.path), PATH("%s/other/two", f.path)) < 0 ||
+                                rename(PATH("%s/other/two", f.path), PATH("%s/other/one", f.path)) < 0);
+        for (unsigned i = 0; i < 20000; i++) {
+                _cleanup_free_ char *text = NULL;
+
+                wrong += sysroot_read(f.root, AREA_PROC, "way", &text) < 0;
+        }
+        CHECK(kill(other, SIGKILL) == 0 && waitpid(other, NULL, 0) == other);
+        CHECK(wrong == 0);
+}
+
+static void trouble_is_kept(void) {
+        _cleanup_fake_root_ FakeRoot f = fake_root_make();
+        struct rlimit limit, none;
+        const char *path;
+        char *text;
+
+        fake_file(&f, "proc/swaps", "x\n");
+        CHECK(sysroot_read(f.root, AREA_PROC, "nothing", &text) == -ENOENT);
+        CHECK(sysroot_trouble(f.root, &path) == 0);
+        CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+        none = (struct rlimit) { .rlim_cur = 0, .rlim_max = limit.rlim_max };
+        CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+        CHECK(sysroot_read(f.root, AREA_PROC, "swaps", &text) == -EMFILE);
+        CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+        CHECK(sysroot_read(f.root, AREA_PROC, "nothing", &text) == -ENOENT);
+        CHECK(sysroot_trouble(f.root, &path) == -EMFILE && streq(path, "swaps"));
+        sysroot_forget_trouble(f.root);
+        CHECK(sysroot_trouble(f.root, &path) == 0);
 }
 
 static void a_fifo_does_not_wait(void) {
@@ -155,6 +201,8 @@ static void without_privileges(void) {
 TEST_MAIN(
         TEST(path_in_a_loop),
         TEST(no_way_out),
+        TEST(read_beside_renames),
+        TEST(trouble_is_kept),
         TEST(a_fifo_does_not_wait),
         TEST(no_more_than_the_limit),
         TEST(a_text_of_no_file),
