@@ -40,8 +40,9 @@ int actuator_read(const Sysroot *s, ActionKind kind, const char *target, const c
         return r;
 }
 
-static bool is_gone(int r) {
-        return r == -ESRCH || r == -ENOENT || r == -ENODEV || r == -ENXIO;
+/* Not by the word of a look that failed: what is forgotten as gone is never undone. */
+static bool is_gone(const Deed *d, int r) {
+        return (r == -ESRCH || r == -ENOENT || r == -ENODEV || r == -ENXIO) && sysroot_trouble(d->root, NULL) == 0;
 }
 
 /* What a try at another time would not change. */
@@ -74,6 +75,7 @@ static int read_back(Deed *d, const Actuator *x, char **ret) {
 }
 
 static DeedStatus fail(Deed *d, int r) {
+        r = sysroot_trouble(d->root, NULL) ?: r;
         if (!d->trouble)
                 d->trouble = strdup(strerror(-r));
         return is_refusal(r) ? DEED_REFUSED : DEED_FAILED;
@@ -91,7 +93,7 @@ static DeedStatus change(Deed *d, const Actuator *x, char **value) {
         int r;
 
         r = x->write(d, a->to);
-        if (is_gone(r))
+        if (is_gone(d, r))
                 return go_after_change(d, x, value);
         if (r < 0) {
                 /* A service manager that did not answer may get to it later: it is not known what will be there. */
@@ -104,7 +106,7 @@ static DeedStatus change(Deed *d, const Actuator *x, char **value) {
         free(*value);
         *value = NULL;
         r = read_back(d, x, value);
-        if (is_gone(r))
+        if (is_gone(d, r))
                 return go_after_change(d, x, value);
         if (r < 0)
                 return fail(d, r);
@@ -124,7 +126,7 @@ static DeedStatus carry_out(Deed *d, const Actuator *x, char **value) {
         int r;
 
         r = x->read(d, value);
-        if (is_gone(r))
+        if (is_gone(d, r))
                 status = DEED_GONE;
         else if (r < 0)
                 return fail(d, r);
@@ -146,6 +148,7 @@ void deed_run(const Sysroot *s, const Action *a, int output_fd) {
         _cleanup_free_ char *value = NULL, *line = NULL;
         DeedStatus status;
 
+        sysroot_forget_trouble(s);
         status = carry_out(&d, actuators[a->kind], &value);
         line = text_format("%s\n%s\n%s\n", statuses[status], value ?: "", d.trouble ?: "");
         if (line)
