@@ -85,7 +85,7 @@ static int add_want(Plan *p, const PlanInput *in, const Want *w, const char *fro
         };
         int r;
 
-        r = add_path(&a, in, w->subject);
+        r = (w->place && !a.place) || (from && !a.from) ? -ENOMEM : add_path(&a, in, w->subject);
         if (r < 0) {
                 action_done(&a);
                 return r;

@@ -84,7 +84,7 @@ static int want_value(WantList *l, Node *n, ActionKind kind, const Reading *read
                 want_done(&w);
                 return 0;
         }
-        return w.actual ? want_list_add(l, &w) : (want_done(&w), -ENOMEM);
+        return w.actual && w.reason && (w.place || !reading->place) ? want_list_add(l, &w) : (want_done(&w), -ENOMEM);
 }
 
 /* A server that cannot be marked is a reason to limit what may be dirty above it. */
