@@ -1,46 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <json-c/json.h>
 #include <string.h>
 
+#include "common/json-text.h"
 #include "common/text.h"
 #include "daemon/configuration/configuration.h"
 
-static void object_put(json_object **o) {
-        json_object_put(*o);
-}
-#define _cleanup_json_ _cleanup_(object_put)
-
-/* json_object_object_add() and json_object_array_add() take over what they are given. */
-static int add_text(json_object *to, const char *key, const char *text) {
-        _cleanup_free_ char *utf8 = text ? text_to_utf8(text) : NULL;
-        json_object *value;
-
-        if (text && !utf8)
-                return -ENOMEM;
-        value = utf8 ? json_object_new_string(utf8) : NULL;
-        if (utf8 && !value)
-                return -ENOMEM;
-        return (key ? json_object_object_add(to, key, value) : json_object_array_add(to, value)) < 0 ? -ENOMEM : 0;
-}
-
-static int add_line(json_object *lines, unsigned number, const char *text, size_t n) {
+static int put_line(JsonText *j, unsigned number, const char *text, size_t n) {
         _cleanup_free_ char *copy = strndup(text, n > 0 && text[n - 1] == '\r' ? n - 1 : n);
-        _cleanup_json_ json_object *line = json_object_new_object();
-        int r;
 
-        if (!copy || !line)
+        if (!copy)
                 return -ENOMEM;
-        if (json_object_object_add(line, "line", json_object_new_int64(number)) < 0)
-                return -ENOMEM;
-        r = add_text(line, "text", copy);
-        if (r >= 0 && json_object_array_add(lines, json_object_get(line)) < 0)
-                r = -ENOMEM;
-        return r;
+        json_put_object(j, NULL);
+        json_put_unsigned(j, "line", number);
+        json_put_string(j, "text", copy);
+        json_put_end(j, '}');
+        return 0;
 }
 
 /* Of a unit only what speaks to us. */
-static int add_lines(json_object *lines, const ConfigFile *f) {
+static int put_lines(JsonText *j, const ConfigFile *f) {
         bool ours = f->kind != CONFIG_UNIT;
         unsigned number = 0;
 
@@ -52,7 +31,7 @@ static int add_lines(json_object *lines, const ConfigFile *f) {
                 if (f->kind == CONFIG_UNIT && line[blanks] == '[')
                         ours = startswith(line + blanks, "[X-Stackd]");
                 if (ours)
-                        r = add_line(lines, number, line, n);
+                        r = put_line(j, number, line, n);
                 if (r < 0)
                         return r;
                 line += n;
@@ -61,31 +40,24 @@ static int add_lines(json_object *lines, const ConfigFile *f) {
         return 0;
 }
 
-static int add_file(json_object *files, const ConfigFile *f, bool hidden) {
+static int put_file(JsonText *j, const ConfigFile *f, bool hidden) {
         static const char *const kinds[_CONFIG_KIND_MAX] = {
                 [CONFIG_USERS] = "users", [CONFIG_DAEMON] = "daemon", [CONFIG_POLICY] = "policy", [CONFIG_UNIT] = "service",
         };
-        _cleanup_json_ json_object *o = json_object_new_object(), *lines = json_object_new_array();
         int r;
 
-        if (!o || !lines)
-                return -ENOMEM;
-        r = add_text(o, "path", f->path);
-        if (r >= 0)
-                r = add_text(o, "kind", kinds[f->kind]);
-        if (r >= 0)
-                r = add_text(o, "name", f->name);
-        if (r >= 0)
-                r = add_text(o, "drop_in", f->drop_in);
-        if (r >= 0 && !hidden)
-                r = add_lines(lines, f);
-        if (r < 0)
-                return r;
-        if (json_object_object_add(o, "kept", json_object_new_boolean(f->kept)) < 0 ||
-            json_object_object_add(o, "hidden", json_object_new_boolean(hidden)) < 0 ||
-            json_object_object_add(o, "lines", json_object_get(lines)) < 0)
-                return -ENOMEM;
-        return json_object_array_add(files, json_object_get(o)) < 0 ? -ENOMEM : 0;
+        json_put_object(j, NULL);
+        json_put_string(j, "path", f->path);
+        json_put_string(j, "kind", kinds[f->kind]);
+        json_put_string(j, "name", f->name);
+        json_put_string(j, "drop_in", f->drop_in);
+        json_put_bool(j, "kept", f->kept);
+        json_put_bool(j, "hidden", hidden);
+        json_put_array(j, "lines");
+        r = hidden ? 0 : put_lines(j, f);
+        json_put_end(j, ']');
+        json_put_end(j, '}');
+        return r;
 }
 
 /* Drop-ins of what is not there do not hold, though nothing hides them. */
@@ -115,28 +87,21 @@ static bool is_about_secret(const Configuration *c, const char *remark) {
 }
 
 int configuration_describe(const Configuration *c, bool secrets, char **ret) {
-        _cleanup_json_ json_object *o = json_object_new_object(), *files = json_object_new_array(), *warnings = json_object_new_array();
-        const char *text;
-        char *copy;
+        _cleanup_json_text_ JsonText j = {};
         int r = 0;
 
-        if (!o || !files || !warnings || json_object_object_add(o, "version", json_object_new_int(1)) < 0)
-                return -ENOMEM;
+        json_put_object(&j, NULL);
+        json_put_unsigned(&j, "version", 1);
+        json_put_array(&j, "files");
         for (size_t i = 0; r >= 0 && i < c->n; i++)
                 if (is_shown(c, i))
-                        r = add_file(files, &c->files[i], c->files[i].secret && !secrets);
-        for (char **line = c->remarks.lines; r >= 0 && line && *line; line++)
+                        r = put_file(&j, &c->files[i], c->files[i].secret && !secrets);
+        json_put_end(&j, ']');
+        json_put_array(&j, "warnings");
+        for (char **line = c->remarks.lines; line && *line; line++)
                 if (secrets || !is_about_secret(c, *line))
-                        r = add_text(warnings, NULL, *line);
-        if (r < 0)
-                return r;
-        if (json_object_object_add(o, "files", json_object_get(files)) < 0 ||
-            json_object_object_add(o, "warnings", json_object_get(warnings)) < 0)
-                return -ENOMEM;
-        text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-        copy = text ? strdup(text) : NULL;
-        if (!copy)
-                return -ENOMEM;
-        *ret = copy;
-        return 0;
+                        json_put_string(&j, NULL, *line);
+        json_put_end(&j, ']');
+        json_put_end(&j, '}');
+        return r < 0 ? r : json_text_take(&j, ret);
 }
