@@ -63,6 +63,12 @@ static int reply_error(sd_bus_message *call, int error, const char *doing) {
         }
 }
 
+/* An answer that could not be made, or sent: that is told at least, for it takes less. */
+static void tell_unanswered(sd_bus_message *call, int error) {
+        log_warning("Cannot answer a client: %s", strerror(-error));
+        (void) reply_error(call, error, "answer");
+}
+
 static int reply_not_found(sd_bus_message *call, const char *what) {
         _cleanup_free_ char *safe = text_to_utf8(what);
 
@@ -166,7 +172,7 @@ static void on_ready(int result, const Plan *actions, void *userdata) {
                         : p->kind == PENDING_REFRESH ? sd_bus_reply_method_return(p->call, NULL)
                                                      : reply_actions(p, actions);
         if (r < 0)
-                log_warning("Cannot answer a client: %s", strerror(-r));
+                tell_unanswered(p->call, r);
 }
 
 /* Names of files stand in remarks: escaped, and so UTF-8. */
@@ -191,7 +197,7 @@ static void on_reloaded(int result, void *userdata) {
 
         r = result < 0 ? reply_error(p->call, result, "read the configuration") : reply_remarks(p);
         if (r < 0)
-                log_warning("Cannot answer a client: %s", strerror(-r));
+                tell_unanswered(p->call, r);
 }
 
 static int on_reload_granted(void *userdata) {
@@ -391,7 +397,7 @@ static void on_caller_known(bool root, void *userdata) {
         r = b->requests.configuration(b->manager, root, &json);
         r = r < 0 ? reply_error(p->call, r, "show the configuration") : sd_bus_reply_method_return(p->call, "s", json);
         if (r < 0)
-                log_warning("Cannot answer a client: %s", strerror(-r));
+                tell_unanswered(p->call, r);
 }
 
 static int method_dump_configuration(sd_bus_message *call, void *userdata, sd_bus_error *error _unused_) {
@@ -533,6 +539,12 @@ int bus_server_new(
         r = sd_bus_add_object_vtable(b->bus, NULL, BUS_PATH, BUS_NAME ".Manager", manager_vtable, b);
         if (r >= 0)
                 r = bus_objects_register(b);
+        if (r < 0) {
+                /* Where memory ran out half-way, libsystemd aborts when it frees the bus (bus_free() asserts that there
+                 * are no objects left); and we are about to end. */
+                b->bus = NULL;
+                return r;
+        }
         if (r >= 0)
                 r = sd_bus_match_signal(b->bus, NULL, "org.freedesktop.DBus.Local", "/org/freedesktop/DBus/Local",
                                         "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, b);
