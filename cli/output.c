@@ -89,14 +89,18 @@ void output_raw(Output *o, const char *format, ...) {
         va_list ap;
 
         va_start(ap, format);
-        vfprintf(o->stream, format, ap);
+        if (vfprintf(o->stream, format, ap) < 0)
+                o->failed = true; /* of its own want of memory the stream knows nothing */
         va_end(ap);
 }
 
 void output_text(Output *o, const char *untrusted) {
         _cleanup_free_ char *escaped = escape_text(untrusted, o->utf8);
 
-        fputs(escaped ?: "(out of memory)", o->stream);
+        if (escaped)
+                fputs(escaped, o->stream);
+        else
+                o->failed = true;
 }
 
 void output_style_begin(Output *o, Style style) {
@@ -127,8 +131,10 @@ void output_wrapped(Output *o, unsigned column, unsigned indent, const char *unt
         char *rest = NULL;
         bool fresh = true;
 
-        if (!escaped)
+        if (!escaped) {
+                o->failed = true;
                 return;
+        }
         for (char *word = strtok_r(escaped, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
                 size_t width = escape_width(word);
 
@@ -159,11 +165,15 @@ static int write_out(const Output *o) {
         return 0;
 }
 
-int output_now(Output *o) {
-        int r;
+int output_complete(Output *o) {
+        return fflush(o->stream) != 0 || ferror(o->stream) || o->failed ? -ENOMEM : 0;
+}
 
-        if (fflush(o->stream) != 0 || ferror(o->stream))
-                return -ENOMEM;
+int output_now(Output *o) {
+        int r = output_complete(o);
+
+        if (r < 0)
+                return r;
         r = file_write_all(STDOUT_FILENO, o->buffer, o->size);
         rewind(o->stream);
         if (r < 0 && r != -EPIPE)
@@ -243,8 +253,10 @@ static bool page_out(const Output *o) {
 }
 
 int output_flush(Output *o, bool pager) {
-        if (fflush(o->stream) != 0 || ferror(o->stream))
-                return -ENOMEM;
+        int r = output_complete(o);
+
+        if (r < 0)
+                return r;
         if (o->size == 0 || (pager && page_out(o)))
                 return 0;
         return write_out(o);

@@ -23,7 +23,8 @@ typedef struct Glyphs {
 } Glyphs;
 
 typedef struct Output {
-        FILE *stream; /* into memory; a failure sticks and shows in output_flush() */
+        FILE *stream; /* into memory */
+        bool failed;  /* in a way that the stream knows nothing of: it sticks, see output_complete() */
         char *buffer;
         size_t size;
         bool terminal, colours, utf8;
@@ -37,6 +38,10 @@ Output *output_free(Output *o);
 DEFINE_TRIVIAL_CLEANUP_FUNC(Output *, output_free);
 
 bool output_locale_is_utf8(void);
+
+/* -ENOMEM if anything is missing of what was put out; buffer and size are up to date otherwise. output_flush() and output_now()
+ * ask it first. */
+int output_complete(Output *o) _must_check_;
 
 void output_raw(Output *o, const char *format, ...) _printf_(2, 3); /* nothing untrusted */
 void output_text(Output *o, const char *untrusted);

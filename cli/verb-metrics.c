@@ -209,11 +209,12 @@ static int put_metrics(FILE *f, const Model *m) {
 }
 
 static int deliver(const Invocation *invocation, Output *o) {
+        int r;
+
         if (!invocation->output || streq(invocation->output, "-"))
                 return output_flush(o, invocation->pager);
-        if (fflush(o->stream) != 0 || ferror(o->stream))
-                return -ENOMEM;
-        return save_file(invocation->output, "metrics", o->buffer, o->size, 0644);
+        r = output_complete(o);
+        return r < 0 ? r : save_file(invocation->output, "metrics", o->buffer, o->size, 0644);
 }
 
 int verb_metrics(const Invocation *invocation, char **arguments) {
