@@ -159,7 +159,7 @@ def milliseconds(seconds):
 
 def row(what, ours, peer, goal=None, form=milliseconds):
     """A line of the table; 'peer' (name, value) or None. A goal is what ours / peer, or ours, may be at most."""
-    ratio = ours / peer[1] if peer else None
+    ratio = (ours / peer[1] if peer[1] else ours + 1) if peer else None
     reached = "" if goal is None else "yes" if (ours if ratio is None else ratio) <= goal else "no"
     rows.append((what, form(ours), f"{peer[0]} {form(peer[1])}" if peer else "", "" if ratio is None else f"{ratio:.3g}",
                  "" if goal is None else f"{goal:.3g}", reached))
