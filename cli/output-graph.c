@@ -13,6 +13,7 @@
 #include "cli/escape.h"
 #include "cli/output-graph.h"
 #include "cli/output-tree.h"
+#include "common/text-stream.h"
 #include "common/text.h"
 
 enum {
@@ -449,7 +450,7 @@ int output_graph(const Model *m, bool all, const char *title, char **ret, size_t
                 r = graph_find_hot(&g);
         if (r < 0)
                 return r;
-        g.f = open_memstream(&text, &size);
+        g.f = text_stream_open(&text, &size);
         if (!g.f)
                 return -ENOMEM;
         put_graph(&g, title);

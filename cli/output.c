@@ -14,6 +14,7 @@
 #include "cli/output.h"
 #include "cli/subprocess.h"
 #include "common/file.h"
+#include "common/text-stream.h"
 #include "common/text.h"
 
 static const Glyphs glyphs_utf8 = {
@@ -60,7 +61,7 @@ int output_new(Output **ret) {
 
         if (!o)
                 return -ENOMEM;
-        o->stream = open_memstream(&o->buffer, &o->size);
+        o->stream = text_stream_open(&o->buffer, &o->size);
         if (!o->stream)
                 return -ENOMEM;
         o->terminal = isatty(STDOUT_FILENO);

@@ -5,6 +5,7 @@
 
 #include "cli/complain.h"
 #include "cli/tarball.h"
+#include "common/text-stream.h"
 #include "common/text.h"
 
 DEFINE_TRIVIAL_CLEANUP_FUNC(struct archive *, archive_free);
@@ -75,7 +76,7 @@ int tarball_new(const char *archive, size_t size, const char *name, char **ret, 
         FILE *f;
         int r;
 
-        f = open_memstream(&buffer, ret_size);
+        f = text_stream_open(&buffer, ret_size);
         if (!f)
                 return -errno;
         r = copy(archive, size, name, f, ret_n);

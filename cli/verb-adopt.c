@@ -18,6 +18,7 @@
 #include "cli/service-unit.h"
 #include "cli/verb.h"
 #include "common/file.h"
+#include "common/text-stream.h"
 #include "common/text.h"
 #include "common/unit-name.h"
 
@@ -249,7 +250,7 @@ static int compose_service(const ServiceUnit *u, const Stack *s, char **ret) {
         r = choose_capability(u, &keep, &capability);
         if (r < 0)
                 return r;
-        f = open_memstream(&text, &size);
+        f = text_stream_open(&text, &size);
         if (!f)
                 return -ENOMEM;
         fputs(MARKER "\n", f);

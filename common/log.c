@@ -4,6 +4,7 @@
 #include <sys/un.h>
 
 #include "common/log.h"
+#include "common/text-stream.h"
 #include "common/text.h"
 
 static int max_level = LOG_INFO, to_journal;
@@ -27,7 +28,7 @@ static void put_field(FILE *f, const char *name, const char *value) {
 static char *journal_entry(int level, const char *id, const LogField *fields, const char *text) {
         _cleanup_free_ char *entry = NULL;
         size_t size;
-        FILE *f = open_memstream(&entry, &size);
+        FILE *f = text_stream_open(&entry, &size);
 
         if (!f)
                 return NULL;

@@ -8,6 +8,7 @@
 
 #include "common/array.h"
 #include "common/file.h"
+#include "common/text-stream.h"
 #include "common/text.h"
 #include "daemon/actuator/ledger.h"
 
@@ -206,7 +207,7 @@ static int save(const Ledger *l) {
 
         if (l->dir_fd < 0)
                 return 0;
-        f = open_memstream(&text, &size);
+        f = text_stream_open(&text, &size);
         if (!f)
                 return -ENOMEM;
         fprintf(f, "boot %s\n", l->boot_id);
@@ -216,7 +217,7 @@ static int save(const Ledger *l) {
                 fprintf(f, "held *\n");
         for (char **id = l->held; id && *id; id++)
                 fprintf(f, "held %s\n", *id);
-        if (fflush(f) != 0)
+        if (fflush(f) != 0 || ferror(f))
                 return -ENOMEM;
         return file_write_atomic(l->dir_fd, "ledger", text);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/array.h"
+#include "common/text-stream.h"
 #include "common/text.h"
 #include "daemon/source/fuse-servers.h"
 
@@ -53,7 +54,7 @@ char *fuse_servers_question(const ProcessTable *t, const uint64_t *connections, 
 char *fuse_servers_format(const FuseServers *l) {
         _cleanup_free_ char *text = NULL;
         size_t size = 0;
-        FILE *f = open_memstream(&text, &size);
+        FILE *f = text_stream_open(&text, &size);
         int r = 0;
 
         if (!f)

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "common/file.h"
+#include "common/text-stream.h"
 #include "common/text.h"
 #include "daemon/source/namespaces.h"
 #include "daemon/source/socket-table.h"
@@ -201,9 +202,9 @@ static int record_unix(const Sysroot *s, const SocketTable *t) {
 
         if (!sysroot_is_recorded(s))
                 return 0;
-        f = open_memstream(&text, &size);
+        f = text_stream_open(&text, &size);
         if (!f)
-                return -errno;
+                return -ENOMEM;
         for (size_t i = 0; i < t->n; i++) {
                 _cleanup_free_ char *name = text_escape_octal(t->sockets[i].name ?: "");
 
