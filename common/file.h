@@ -37,5 +37,10 @@ static inline bool error_is_gone(int r) {
         return r == -ENOENT || r == -ESRCH || r == -ENODEV || r == -ENXIO;
 }
 
+/* It says nothing about what was to be looked at, and may be over at another time. */
+static inline bool error_is_shortage(int r) {
+        return r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -EAGAIN;
+}
+
 /* Removes exactly one newline from the end, as the kernel adds one to attributes. Returns s. */
 char *file_chomp(char *s);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "common/file.h"
 #include "common/log.h"
 #include "common/text.h"
 #include "daemon/child.h"
@@ -31,36 +33,68 @@ static void run_probe(void *userdata, int output_fd) {
         probe_run(run->questions, output_fd);
 }
 
-static void on_probe_done(int status, const char *output, void *userdata) {
-        _cleanup_free_ char *copy = status == -ENOMEM ? NULL : strdup(output);
-        ProbeRun *run = userdata;
-        ProbeCache *cache = run->prober->cache;
-        char *state = NULL, **question = run->questions;
+static void put_back(ProbeRun *run, char **questions) {
+        for (; questions && *questions; questions++)
+                probe_cache_put_back(run->prober->cache, *questions);
+}
 
-        run->child = NULL;
-        for (char *line = copy ? strtok_r(copy, "\n", &state) : NULL; line && question && *question; line = strtok_r(NULL, "\n", &state)) {
+/* "!ERRNO": 0 where it is an answer. */
+static int answer_shortage(const char *answer) {
+        int r = answer[0] == '!' ? -atoi(answer + 1) : 0;
+
+        return error_is_shortage(r) ? r : 0;
+}
+
+/* Takes the answers in the order of the questions; *question is the first that has none. */
+static int take_answers(ProbeRun *run, const char *output, char ***question) {
+        _cleanup_free_ char *copy = strdup(output);
+        char *state = NULL, *end;
+        int r = 0;
+
+        if (!copy)
+                return -ENOMEM;
+        /* What the child did not come to say is no answer. */
+        end = strrchr(copy, '\n');
+        copy[end ? end - copy : 0] = 0;
+        for (char *line = strtok_r(copy, "\n", &state); line && *question && **question; line = strtok_r(NULL, "\n", &state)) {
                 char *answer = strchr(line, '=');
+                int q;
 
                 if (!answer)
                         break;
                 *answer++ = 0;
-                if (!streq(line, *question))
+                if (!streq(line, **question))
                         break;
-                (void) probe_cache_answer(cache, line, answer);
-                question++;
+                q = answer_shortage(answer);
+                if (q >= 0)
+                        q = probe_cache_answer(run->prober->cache, line, answer);
+                if (q < 0) {
+                        probe_cache_put_back(run->prober->cache, line);
+                        r = q;
+                }
+                (*question)++;
         }
-        if (!copy)
-                log_warning("Cannot take what devices answered: %s", strerror(ENOMEM));
-        /* A question that had all the time for itself and got no answer hangs. Where others were answered before
-         * it, that time may just have run out: it is asked again, like those after it. */
-        if (copy && question && *question && question == run->questions)
-                (void) probe_cache_answer(cache, *question++, NULL);
-        for (; question && *question; question++)
-                probe_cache_forget(cache, *question);
-        run->prober->answered(run->prober->userdata);
+        return r;
 }
 
-static void start(Prober *p, ProbePace pace, uint64_t timeout_usec) {
+static void on_probe_done(int status, const char *output, void *userdata) {
+        ProbeRun *run = userdata;
+        char **question = run->questions;
+        int r;
+
+        run->child = NULL;
+        r = status == -ENOMEM ? status : take_answers(run, output, &question);
+        if (r < 0)
+                log_warning("Cannot take what devices answered: %s", strerror(-r));
+        /* A question that had all the time for itself and got no answer hangs. Where others were answered before
+         * it, that time may just have run out: it is asked again, like those after it. */
+        else if (question && *question && question == run->questions)
+                (void) probe_cache_answer(run->prober->cache, *question++, NULL);
+        put_back(run, question);
+        run->prober->answered(r, run->prober->userdata);
+}
+
+static int start(Prober *p, ProbePace pace, uint64_t timeout_usec) {
         ProbeRun *run = &p->runs[pace];
         ChildSpec spec = {
                 .kind = CHILD_PROBE,
@@ -72,20 +106,31 @@ static void start(Prober *p, ProbePace pace, uint64_t timeout_usec) {
         };
         int r;
 
-        if (run->child || child_count_stuck(CHILD_PROBE) >= STUCK_MAX)
-                return;
+        if (run->child)
+                return 0;
+        if (child_count_stuck(CHILD_PROBE) >= STUCK_MAX)
+                return probe_cache_has_wanted(p->cache, pace) ? -EBUSY : 0;
         run->prober = p;
         run->questions = strv_free(run->questions);
         r = probe_cache_take_wanted(p->cache, pace, &run->questions);
         if (r >= 0 && run->questions)
                 r = child_start(p->event, &spec, &run->child);
-        if (r < 0)
+        if (r < 0) {
                 log_warning("Cannot ask devices for details: %s", strerror(-r));
+                put_back(run, run->questions);
+        }
+        return r;
 }
 
-void prober_start(Prober *p, uint64_t timeout_usec) {
-        for (ProbePace pace = 0; pace < _PROBE_PACE_MAX; pace++)
-                start(p, pace, timeout_usec);
+int prober_start(Prober *p, uint64_t timeout_usec) {
+        int r = 0;
+
+        for (ProbePace pace = 0; pace < _PROBE_PACE_MAX; pace++) {
+                int q = start(p, pace, timeout_usec);
+
+                r = r < 0 ? r : q;
+        }
+        return r;
 }
 
 bool prober_is_busy(const Prober *p) {

@@ -166,7 +166,7 @@ bool sysroot_is_machine(const Sysroot *s) {
 
 /* These say nothing about what was to be read: most callers may take any other error for an answer. */
 static bool is_trouble(int r) {
-        return r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -EAGAIN || r == -EIO;
+        return error_is_shortage(r) || r == -EIO;
 }
 
 static bool is_about_one_file(int r) {
@@ -192,6 +192,10 @@ int sysroot_trouble(const Sysroot *s, const char **ret_path) {
         if (ret_path)
                 *ret_path = s->trouble->path;
         return s->trouble->error;
+}
+
+int sysroot_result(const Sysroot *s, int r) {
+        return error_is_shortage(s->trouble->error) ? s->trouble->error : r;
 }
 
 static int open_at(const Sysroot *s, SysrootArea area, const char *path, int flags, struct stat *ret) {

@@ -62,6 +62,8 @@ void sysroot_record_text(const Sysroot *s, SysrootArea area, const char *path, c
  * call. So callers may go on without a file that cannot be read, and whoever is to believe what they made of that asks here. */
 void sysroot_forget_trouble(const Sysroot *s);
 int sysroot_trouble(const Sysroot *s, const char **ret_path);
+/* 'r', but where something could not be read only for a shortage (error_is_shortage()) that. */
+int sysroot_result(const Sysroot *s, int r);
 
 /* printf-style path building: sysroot_read(s, AREA_PROC, PATH("%d/stat", pid), &text). The string lives until
  * the end of the enclosing block, so that a loop takes the room only once; alloca() would take it each time,

@@ -215,6 +215,7 @@ int lio_ask(const char *identity, char **ret) {
                 r = find_user(s, &w, &l);
         if (r >= 0)
                 r = find_kernel(s, &w, &l);
+        r = s ? sysroot_result(s, r) : r;
         return r < 0 ? r : format(&l, ret);
 }
 

@@ -39,6 +39,7 @@ int nvmet_ask(const char *question, char **ret) {
                 r = -ENOENT;
         if (r >= 0)
                 r = sysroot_read(s, AREA_SYS, PATH("%s/device_path", place), &path);
+        r = s ? sysroot_result(s, r) : r;
         if (r < 0)
                 return r;
         *ret = text_escape_octal(path);

@@ -171,6 +171,23 @@ int probe_cache_answer(ProbeCache *c, const char *question, const char *answer) 
         return 0;
 }
 
+void probe_cache_put_back(ProbeCache *c, const char *question) {
+        Probe *p = hashmap_get(c->probes, question);
+
+        if (p && p->state == PROBE_ASKED)
+                p->state = PROBE_WANTED;
+}
+
+bool probe_cache_has_wanted(const ProbeCache *c, ProbePace pace) {
+        size_t position = 0;
+        Probe *p;
+
+        while ((p = hashmap_next(c->probes, &position)))
+                if (p->state == PROBE_WANTED && question_pace(p->question) == pace)
+                        return true;
+        return false;
+}
+
 static int compare_lines(const void *a, const void *b) {
         return strcmp(*(char *const *) a, *(char *const *) b);
 }

@@ -82,6 +82,9 @@ bool probe_cache_has_hung(const ProbeCache *c);
 int probe_cache_take_wanted(ProbeCache *c, ProbePace pace, char ***ret);
 /* 'answer' NULL: it hung. Questions that are not asked (any more) are ignored. */
 int probe_cache_answer(ProbeCache *c, const char *question, const char *answer);
+/* It could not be asked after all: it is wanted again, and the answer that it had before holds meanwhile. */
+void probe_cache_put_back(ProbeCache *c, const char *question);
+bool probe_cache_has_wanted(const ProbeCache *c, ProbePace pace);
 
 /* Answers as text, for a capture: a line "QUESTION=ANSWER" for each, "QUESTION=?" for one that hung. */
 int probe_cache_save(const ProbeCache *c, char **ret);

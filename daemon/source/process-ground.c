@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "common/text-stream.h"
 #include "common/text.h"
 #include "daemon/source/process-ground.h"
 #include "daemon/source/process-table.h"
@@ -85,10 +86,10 @@ int ground_ask(pid_t pid, uint64_t start, char **ret) {
         r = sysroot_open(NULL, &s, NULL);
         if (r < 0)
                 return r;
-        f = open_memstream(&text, &size);
+        f = text_stream_open(&text, &size);
         if (!f)
                 return -ENOMEM;
-        r = ask_all(s, pid, start, f);
+        r = sysroot_result(s, ask_all(s, pid, start, f));
         if (fclose(f) != 0)
                 r = -ENOMEM;
         if (r >= 0)

@@ -216,6 +216,10 @@ int sysroot_list_numbers(const Sysroot *s, SysrootArea area, const char *path, i
         return 0;
 }
 
+int sysroot_result(const Sysroot *s _unused_, int r) {
+        return r;
+}
+
 const char *path_text(char buffer[PATH_TEXT_SIZE], const char *format, ...) {
         va_list ap;
 

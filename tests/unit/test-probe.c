@@ -35,6 +35,26 @@ static void asked_once(void) {
         probe_cache_done(&c);
 }
 
+/* It could not be asked: it is open again, and what was known of it holds. */
+static void put_back(void) {
+        ProbeCache c;
+
+        CHECK(probe_cache_init(&c) == 0);
+        (void) probe_cache_get(&c, Q, NULL);
+        CHECK(probe_cache_has_wanted(&c, PROBE_QUICK) && !probe_cache_has_wanted(&c, PROBE_UNITS));
+        take(&c, 1);
+        CHECK(!probe_cache_has_wanted(&c, PROBE_QUICK));
+        CHECK(probe_cache_answer(&c, Q, "linear 8:0") == 0);
+        probe_cache_put_back(&c, Q); /* it has been answered */
+        CHECK(!probe_cache_has_wanted(&c, PROBE_QUICK));
+        probe_cache_refresh(&c, Q);
+        take(&c, 1);
+        probe_cache_put_back(&c, Q);
+        CHECK(probe_cache_has_wanted(&c, PROBE_QUICK) && streq_ptr(probe_cache_get(&c, Q, NULL), "linear 8:0"));
+        take(&c, 1);
+        probe_cache_done(&c);
+}
+
 static void hung(void) {
         ProbeCache c;
         bool hangs = false;
@@ -150,4 +170,4 @@ static void refreshed(void) {
         probe_cache_done(&c);
 }
 
-TEST_MAIN(TEST(asked_once), TEST(hung), TEST(late_answer), TEST(unwanted_ones_expire), TEST(refreshed), TEST(descriptor), TEST(file))
+TEST_MAIN(TEST(asked_once), TEST(put_back), TEST(hung), TEST(late_answer), TEST(unwanted_ones_expire), TEST(refreshed), TEST(descriptor), TEST(file))
