@@ -108,7 +108,7 @@ static int on_deadline(sd_event_source *source _unused_, uint64_t usec _unused_,
         if (c->output_source)
                 read_output(c);
         abandon(c);
-        finish(c, -ETIME);
+        finish(c, c->error < 0 ? c->error : -ETIME);
         return 0;
 }
 
