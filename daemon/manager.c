@@ -30,6 +30,8 @@
 #define DEBOUNCE_USEC (5U * 1000)
 #define RETRY_FIRST_USEC (100U * 1000)
 #define RETRY_MAX 8U
+#define FAILED_WAIT_MAX 30U /* seconds, of which the waits between passes that fail get longer up to that */
+#define FAILED_TELL 3U      /* passes in a row that fail, and who waits is told */
 #define CAPTURE_PASSES_MAX 5U
 #define RECONCILE_USEC (10ULL * 60 * 1000 * 1000) /* memory grows, and settings change, without an event */
 
@@ -72,7 +74,9 @@ struct Manager {
 
         unsigned dirty; /* tables to read in the next pass */
         GraphChanges changes; /* made by passes that failed half-way: not analysed and published yet */
-        bool pass_pending, passed, damage_told;
+        bool pass_pending, passed;
+        char *damaged; /* the file that was told last to be unreadable, as long as one is */
+        unsigned failed_passes; /* since the last that was none */
         uint64_t last_pass_end, last_pass_duration;
         unsigned unserved_tries, capture_passes;
         Waiter *waiters;
@@ -83,6 +87,8 @@ static int manager_look(Manager *m, unsigned tables);
 static int manager_make_plan(Manager *m);
 static void manager_carry_out(Manager *m);
 static void manager_answer_waiters(Manager *m);
+static void manager_fail_waiters(Manager *m, int error);
+static void manager_look_again(Manager *m);
 
 /* The one that acts by itself; others do what their client asks for. */
 static bool manager_is_service(const Manager *m) {
@@ -160,13 +166,23 @@ static void manager_update_watches(Manager *m) {
 
 /* ---- probes ---- */
 
-static void on_answers(void *userdata) {
-        manager_request_pass(userdata, 0);
+static void on_answers(int result, void *userdata) {
+        Manager *m = userdata;
+
+        if (result >= 0) {
+                manager_request_pass(m, 0);
+                return;
+        }
+        m->scan.incomplete = true;
+        manager_look_again(m);
+        manager_answer_waiters(m);
 }
 
+/* What cannot be asked now is not known. */
 static void manager_start_probes(Manager *m) {
-        if (m->scan.probes && sysroot_is_machine(m->root))
-                prober_start(m->prober, m->configuration.settings.probe_timeout_usec);
+        if (m->scan.probes && sysroot_is_machine(m->root) &&
+            prober_start(m->prober, m->configuration.settings.probe_timeout_usec) < 0)
+                m->scan.incomplete = true;
 }
 
 /* ---- a pass ---- */
@@ -178,14 +194,23 @@ static int manager_check_reading(Manager *m) {
         int r;
 
         r = sysroot_trouble(m->root, &path);
-        if (r == -EIO || r == -EAGAIN) {
-                if (!m->damage_told)
-                        log_warning("Cannot read everything: %s: %s", path, strerror(-r));
-                m->damage_told = true;
-                m->scan.incomplete = true;
-                return 0;
+        if (r != -EIO && r != -EAGAIN)
+                return r;
+        if (!streq_ptr(m->damaged, path)) {
+                log_warning("Cannot read everything: %s: %s", path, strerror(-r));
+                free(m->damaged);
+                m->damaged = strdup(path);
         }
-        return r;
+        m->scan.incomplete = true;
+        m->dirty = TABLE_ALL; /* a table may lack it, also for a pass that does not read that table */
+        return 0;
+}
+
+static void manager_forget_damage(Manager *m) {
+        if (sysroot_trouble(m->root, NULL) == 0) {
+                free(m->damaged);
+                m->damaged = NULL;
+        }
 }
 
 static int manager_observe(Manager *m) {
@@ -268,10 +293,10 @@ static int manager_pass(Manager *m) {
         m->dirty = 0;
         probe_cache_begin(&m->probes);
         r = scan_refresh(&m->scan, tables);
-        if (r < 0) {
-                m->dirty = tables;
+        if (r >= 0)
+                r = manager_check_reading(m); /* before the sources: some of them conclude from what is not there */
+        if (r < 0)
                 return r;
-        }
         r = manager_read_sources(m);
         if (r < 0)
                 return r;
@@ -296,6 +321,7 @@ static int manager_pass(Manager *m) {
                 bus_server_publish(m->bus, &m->changes);
         graph_changes_done(&m->changes);
         m->passed = true;
+        manager_forget_damage(m);
         if (m->scan.mounts_outdated)
                 manager_request_pass(m, TABLE_MOUNTS | TABLE_PROCESSES);
         return 0;
@@ -336,11 +362,16 @@ static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, voi
         if (r < 0 && m->options.root)
                 return r; /* a capture does not get better */
         if (r < 0) {
-                log_error("Cannot look at the machine: %s; trying again in a second", strerror(-r));
+                uint64_t wait = MIN(1U << MIN(m->failed_passes, 6U), FAILED_WAIT_MAX);
+
+                log_error("Cannot look at the machine: %s; trying again in %llu s", strerror(-r), (unsigned long long) wait);
                 m->dirty = TABLE_ALL;
                 m->pass_pending = true;
-                return arm(m, &m->pass_timer, begin + 1000000, on_pass);
+                if (++m->failed_passes >= FAILED_TELL)
+                        manager_fail_waiters(m, r);
+                return arm(m, &m->pass_timer, begin + wait * 1000000, on_pass);
         }
+        m->failed_passes = 0;
         if (sysroot_is_machine(m->root)) {
                 manager_update_watches(m);
                 manager_look_again(m);
@@ -539,6 +570,18 @@ static void manager_answer_waiters(Manager *m) {
         }
         if (m->waiters)
                 (void) arm(m, &m->settle_timer, now + settle, on_settle_timeout);
+}
+
+/* It is not known what came of what was asked for, or what there is to tell. */
+static void manager_fail_waiters(Manager *m, int error) {
+        Waiter *list = TAKE_PTR(m->waiters);
+
+        for (Waiter *w = list, *next; w; w = next) {
+                next = w->next;
+                w->done(error, NULL, w->userdata);
+                plan_done(&w->plan);
+                free(w);
+        }
 }
 
 static int waiter_add(Manager *m, bool for_jobs, Plan *plan, RequestDone done, void *userdata) {
@@ -811,11 +854,11 @@ static int manager_capture(Manager *m) {
         return r < 0 ? r : sd_event_exit(m->event, EXIT_SUCCESS);
 }
 
-static void on_capture_settled(int result _unused_, const Plan *actions _unused_, void *userdata) {
+static void on_capture_settled(int result, const Plan *actions _unused_, void *userdata) {
         Manager *m = userdata;
         int r;
 
-        r = manager_capture(m);
+        r = result < 0 ? result : manager_capture(m);
         if (r >= 0)
                 return;
         log_error("Cannot capture: %s", strerror(-r));
@@ -952,6 +995,7 @@ Manager *manager_free(Manager *m) {
                 plan_done(&w->plan);
                 free(w);
         }
+        free(m->damaged);
         process_watch_free(m->watch);
         device_watch_free(m->devices);
         mount_watch_free(m->namespaces);
