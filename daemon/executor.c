@@ -645,12 +645,12 @@ static void forget_unplanned(Executor *x, const Plan *plan) {
         x->n_failures = kept;
 }
 
-void executor_run(Executor *x, const Plan *plan, bool at_once) {
+void executor_run(Executor *x, Plan *plan, bool at_once) {
         forget_ended(x);
         if (!at_once)
                 forget_unplanned(x, plan);
         for (size_t i = 0; i < plan->n; i++) {
-                const Action *a = &plan->actions[i];
+                Action *a = &plan->actions[i];
 
                 if (a->state != ACTION_PLANNED)
                         continue;
@@ -658,8 +658,12 @@ void executor_run(Executor *x, const Plan *plan, bool at_once) {
                         failure_forget(x, a);
                 if (failure_blocks(x, a))
                         continue;
-                if (add_job(x, a) == -ENOMEM)
-                        log_error("Cannot change %s: out of memory", a->name);
+                if (add_job(x, a) != -ENOMEM)
+                        continue;
+                log_error("Cannot change %s: out of memory", a->name);
+                failure_note(x, a, false, false);
+                a->state = ACTION_FAILED;
+                a->error = strdup("out of memory");
         }
 }
 

@@ -30,8 +30,8 @@ Executor *executor_free(Executor *x);
 DEFINE_TRIVIAL_CLEANUP_FUNC(Executor *, executor_free);
 
 /* Starts what is planned and not under way. What failed before has to wait unless 'at_once'; if not,
- * the plan is all there is to do. */
-void executor_run(Executor *x, const Plan *plan, bool at_once);
+ * the plan is all there is to do. What could not even be begun is ACTION_FAILED there afterwards. */
+void executor_run(Executor *x, Plan *plan, bool at_once);
 bool executor_is_busy(const Executor *x);
 
 /* The last that was done to the same setting of the same object, or NULL; valid until the next action ends. */
