@@ -34,12 +34,14 @@ class Runner:
     def saved(self, memory):
         """What guests with so much memory begin as: booted, with the payload installed."""
         if memory not in self.savings:
-            directory = self.directory / f"saved-{memory}"
-            directory.mkdir()
             booted = self.stack.enter_context(boot.boot(self.image, memory))
-            boot.with_payload(self.image, booted, memory, self.payload, directory)
-            self.savings[memory] = directory
+            self.savings[memory] = again_after_fault(f"installing with {memory} MiB", lambda: self.install(booted, memory))
         return self.savings[memory]
+
+    def install(self, booted, memory):
+        directory = pathlib.Path(tempfile.mkdtemp(dir=self.directory))
+        boot.with_payload(self.image, booted, memory, self.payload, directory)
+        return directory
 
     @contextlib.contextmanager
     def guest(self, memory, with_virtiofs=False):
@@ -97,11 +99,7 @@ class Runner:
     def outcome(self, wanted, logs):
         """Returns what went wrong and why it was skipped, either of them None."""
         try:
-            try:
-                return self.attempt(wanted, logs)
-            except EmulatorFault as fault:
-                print(f"once more, for the emulator is at fault: {wanted.name}: {fault}", flush=True)
-                return self.attempt(wanted, logs)
+            return again_after_fault(wanted.name, lambda: self.attempt(wanted, logs))
         except GuestDied as error:
             return f"the guest is lost: {error}", None
 
@@ -120,13 +118,25 @@ class Runner:
                 if result.status == 0:
                     return None, None
                 problem = f"no end after {timeout}s" if result.status is None else scenario.failure(result.stderr)
-                look(guest, logs)
+                try:
+                    look(guest, logs)
+                except GuestDied as error:
+                    problem += f"; then the guest was lost: {error}"
             finally:
                 shutil.copy(guest.serial_log, logs / "serial.log")
             if self.arguments.keep:
                 say(f"{wanted.name}: {problem}")
                 self.converse(guest)
             return problem, None
+
+
+def again_after_fault(what, attempt):
+    """What attempt() returns, at the second time if the emulator spoils the first."""
+    try:
+        return attempt()
+    except EmulatorFault as fault:
+        print(f"once more, for the emulator is at fault: {what}: {fault}", flush=True)
+        return attempt()
 
 
 def look(guest, logs):

@@ -67,7 +67,8 @@ healthy
 
 step "containers: root's on an overlay, the user's on fuse-overlayfs, each in namespaces of its own"
 mkdir -p "$FUSE_LOWER"/container/{lower,upper,work,merged}
-systemd-run --quiet --unit=container --slice=machine.slice unshare --mount --pid --fork sh -c "
+# As in any container its first process does not hear SIGTERM.
+systemd-run --quiet --unit=container --slice=machine.slice --property=KillSignal=SIGKILL unshare --mount --pid --fork sh -c "
         mount -t overlay overlay -o lowerdir=$FUSE_LOWER/container/lower,upperdir=$FUSE_LOWER/container/upper,workdir=$FUSE_LOWER/container/work $FUSE_LOWER/container/merged
         echo up >/run/container.up
         exec sleep infinity"
