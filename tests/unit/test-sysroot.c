@@ -3,6 +3,7 @@
 #include <linux/capability.h>
 #include <signal.h>
 #include <sys/inotify.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -44,7 +45,7 @@ static void read_beside_renames(void) {
         other = fork();
         CHECK(other >= 0);
         if (other == 0)
-                for (;;)
+                for (prctl(PR_SET_PDEATHSIG, SIGKILL);;)
                         (void) (rename(PATH("%s/other/one", f.path), PATH("%s/other/two", f.path)) < 0 ||
                                 rename(PATH("%s/other/two", f.path), PATH("%s/other/one", f.path)) < 0);
         for (unsigned i = 0; i < 20000; i++) {
