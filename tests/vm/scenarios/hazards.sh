@@ -256,9 +256,9 @@ grep -F "thread $thread: a debugger traces it" /run/stderr
 hazards_are 1 "nofs-partial error bindfs $inner" "stop-order warning bindfs $inner"
 cat /run/check
 assert_eq "$(path_of nofs-partial)" "$inner > $on_it"
+cure_says nofs-partial "stackctl apply process:$server:"
 kill "$debugger"
 wait "$debugger" || :
-cure_says nofs-partial "stackctl apply process:$server:"
 stackctl apply "$server" >/dev/null
 hazards_are 1 "stop-order warning bindfs $inner"
 
