@@ -241,9 +241,9 @@ static void print_unit_name(FILE *f, const char *key, const char *name) {
 
 static int compose_service(const ServiceUnit *u, const Stack *s, char **ret) {
         _cleanup_free_ char *text = NULL;
+        size_t size;
         _cleanup_fclose_ FILE *f = NULL;
         const char *capability;
-        size_t size;
         bool keep;
         int r;
 

@@ -8,5 +8,6 @@
  * lacks a part, and neither fflush() nor ferror() nor fclose() tells of it. Here all three do, and it stays so.
  *
  * The text and its size are up to date after fflush() and fclose(), NUL-terminated, and the caller's to free, also where this
- * fails. rewind() empties it. NULL and errno when out of memory. */
+ * fails. Both are written to until the stream is closed: declare them before it where it is closed by _cleanup_fclose_.
+ * rewind() empties it. NULL and errno when out of memory. */
 FILE *text_stream_open(char **text, size_t *size);

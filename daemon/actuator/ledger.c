@@ -202,8 +202,8 @@ static void write_record(FILE *f, const Record *r) {
 
 static int save(const Ledger *l) {
         _cleanup_free_ char *text = NULL;
-        _cleanup_fclose_ FILE *f = NULL;
         size_t size;
+        _cleanup_fclose_ FILE *f = NULL;
 
         if (l->dir_fd < 0)
                 return 0;
