@@ -32,26 +32,26 @@ static void what_is_written(void) {
 #define SANITIZED 0
 #endif
 
-/* In a process of 1 GiB at most, a text of more. */
+/* In a process of 256 MiB at most, a text of more. */
 static void what_does_not_fit_is_told(void) {
-        const struct rlimit limit = { .rlim_cur = 1UL << 30, .rlim_max = RLIM_INFINITY };
-        _cleanup_free_ char *text = NULL, *part = malloc(16U << 20);
+        const struct rlimit limit = { .rlim_cur = 1UL << 28, .rlim_max = RLIM_INFINITY };
+        _cleanup_free_ char *text = NULL, *part = malloc(4U << 20);
         struct rlimit before;
         size_t size;
         FILE *f;
 
         if (SANITIZED)
                 return;
-        memset(part, 'x', 16U << 20);
+        memset(part, 'x', 4U << 20);
         CHECK(getrlimit(RLIMIT_AS, &before) == 0);
         f = text_stream_open(&text, &size);
         CHECK(f && setrlimit(RLIMIT_AS, &limit) == 0);
         for (unsigned i = 0; i < 80; i++)
-                (void) fwrite(part, 1, 16U << 20, f);
+                (void) fwrite(part, 1, 4U << 20, f);
         CHECK(setrlimit(RLIMIT_AS, &before) == 0);
         CHECK(ferror(f));
         fputs("more", f); /* there would be room for that */
-        CHECK(ferror(f) && fclose(f) != 0 && size < 1UL << 30 && text[size] == 0);
+        CHECK(ferror(f) && fclose(f) != 0 && size < 1UL << 28 && text[size] == 0);
 }
 
 TEST_MAIN(TEST(what_is_written), TEST(what_does_not_fit_is_told))
