@@ -23,7 +23,7 @@ sys.path.insert(0, str(HERE.parent / "vm"))
 # pylint: disable=wrong-import-position
 from harness import boot, image, payload
 from harness.common import HarnessError
-from harness.machine import EmulatorFault, GuestDied
+from harness.machine import EmulatorFault, GuestDied, again_after_fault
 
 import report
 
@@ -154,11 +154,7 @@ def parse_arguments():
 def attempt(laboratory, proof, arm, seed, arguments, results):
     """One run, kept; returns whether it went as claimed, and a line that says so."""
     start = time.monotonic()
-    try:
-        result = laboratory.run(proof, arm, seed)
-    except EmulatorFault as fault:
-        print(f"once more, for the emulator is at fault: {fault}", flush=True)
-        result = laboratory.run(proof, arm, seed)
+    result = again_after_fault(proof.name, lambda: laboratory.run(proof, arm, seed))
     results.append(result)
     if arguments.output:
         report.keep(arguments.output, result)

@@ -13,7 +13,7 @@ import time
 
 from harness import boot, cache, image, payload, scenario, virtiofs
 from harness.common import HarnessError, say
-from harness.machine import EmulatorFault, GuestDied
+from harness.machine import GuestDied, again_after_fault
 
 # For commands that ask about a guest whose scenario has failed.
 LOOK_TIME_LIMIT = 60
@@ -128,15 +128,6 @@ class Runner:
                 say(f"{wanted.name}: {problem}")
                 self.converse(guest)
             return problem, None
-
-
-def again_after_fault(what, attempt):
-    """What attempt() returns, at the second time if the emulator spoils the first."""
-    try:
-        return attempt()
-    except EmulatorFault as fault:
-        print(f"once more, for the emulator is at fault: {what}: {fault}", flush=True)
-        return attempt()
 
 
 def look(guest, logs):

@@ -210,6 +210,15 @@ class Machine:
         return result
 
 
+def again_after_fault(what, attempt):
+    """What attempt() returns, at the second time if the emulator spoils the first."""
+    try:
+        return attempt()
+    except EmulatorFault as fault:
+        print(f"once more, for the emulator is at fault: {what}: {fault}", flush=True)
+        return attempt()
+
+
 def last_words(console, error):
     """What is to be said of a guest that is lost, by what its kernel has said."""
     oops = re.search(r"\] (?:Oops: )?(\w[^\n]*: [0-9a-f]{4} \[#1\])", console)
