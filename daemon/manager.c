@@ -535,6 +535,11 @@ static int on_settle_timeout(sd_event_source *source _unused_, uint64_t usec _un
         return 0;
 }
 
+static void waiter_free(Waiter *w) {
+        plan_done(&w->plan);
+        free(w);
+}
+
 /* What came of what was planned; of what could not even be tried, the plan itself tells. */
 static void waiter_answer(Manager *m, Waiter *w) {
         Plan result = {};
@@ -547,8 +552,7 @@ static void waiter_answer(Manager *m, Waiter *w) {
         }
         w->done(0, &result, w->userdata);
         plan_done(&result);
-        plan_done(&w->plan);
-        free(w);
+        waiter_free(w);
 }
 
 static void manager_answer_waiters(Manager *m) {
@@ -579,8 +583,7 @@ static void manager_fail_waiters(Manager *m, int error) {
         for (Waiter *w = list, *next; w; w = next) {
                 next = w->next;
                 w->done(error, NULL, w->userdata);
-                plan_done(&w->plan);
-                free(w);
+                waiter_free(w);
         }
 }
 
@@ -992,8 +995,7 @@ Manager *manager_free(Manager *m) {
         configuration_done(&m->configuration);
         for (Waiter *w = m->waiters, *next; w; w = next) {
                 next = w->next;
-                plan_done(&w->plan);
-                free(w);
+                waiter_free(w);
         }
         free(m->damaged);
         process_watch_free(m->watch);

@@ -40,13 +40,9 @@ int actuator_read(const Sysroot *s, ActionKind kind, const char *target, const c
         return r;
 }
 
-static bool says_gone(int r) {
-        return r == -ESRCH || r == -ENOENT || r == -ENODEV || r == -ENXIO;
-}
-
 /* Not by the word of a look that failed: what is forgotten as gone is never undone. */
 static bool is_gone(const Deed *d, int r) {
-        return says_gone(r) && sysroot_trouble(d->root, NULL) == 0;
+        return error_is_gone(r) && sysroot_trouble(d->root, NULL) == 0;
 }
 
 /* What a try at another time would not change. */
@@ -79,7 +75,7 @@ static int read_back(Deed *d, const Actuator *x, char **ret) {
 }
 
 static DeedStatus fail(Deed *d, int r) {
-        if (says_gone(r))
+        if (error_is_gone(r))
                 r = sysroot_trouble(d->root, NULL) ?: r;
         if (!d->trouble)
                 d->trouble = strdup(strerror(-r));

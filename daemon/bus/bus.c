@@ -546,7 +546,7 @@ int bus_server_new(
                 return r;
         }
         r = sd_bus_match_signal(b->bus, NULL, "org.freedesktop.DBus.Local", "/org/freedesktop/DBus/Local",
-                                        "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, b);
+                                "org.freedesktop.DBus.Local", "Disconnected", on_disconnected, b);
         if (r >= 0)
                 r = sd_bus_attach_event(b->bus, event, SD_EVENT_PRIORITY_NORMAL);
         if (r >= 0 && !b->private)

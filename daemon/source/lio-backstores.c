@@ -207,7 +207,9 @@ int lio_ask(const char *identity, char **ret) {
         if (!startswith(identity, LIO_WWID_PREFIX) && !is_address(identity))
                 return -EINVAL;
         r = sysroot_open(NULL, &s, NULL);
-        if (r >= 0 && is_address(identity)) {
+        if (r < 0)
+                return r;
+        if (is_address(identity)) {
                 r = find_lun(s, identity, &place);
                 w.place = place;
         }
@@ -215,7 +217,7 @@ int lio_ask(const char *identity, char **ret) {
                 r = find_user(s, &w, &l);
         if (r >= 0)
                 r = find_kernel(s, &w, &l);
-        r = s ? sysroot_result(s, r) : r;
+        r = sysroot_result(s, r);
         return r < 0 ? r : format(&l, ret);
 }
 

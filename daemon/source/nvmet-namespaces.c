@@ -33,13 +33,14 @@ int nvmet_ask(const char *question, char **ret) {
         if (!place)
                 return -ENOMEM;
         r = sysroot_open(NULL, &s, NULL);
-        if (r >= 0)
-                r = sysroot_read(s, AREA_SYS, PATH("%s/device_uuid", place), &own);
+        if (r < 0)
+                return r;
+        r = sysroot_read(s, AREA_SYS, PATH("%s/device_uuid", place), &own);
         if (r >= 0 && !streq(own, uuid))
                 r = -ENOENT;
         if (r >= 0)
                 r = sysroot_read(s, AREA_SYS, PATH("%s/device_path", place), &path);
-        r = s ? sysroot_result(s, r) : r;
+        r = sysroot_result(s, r);
         if (r < 0)
                 return r;
         *ret = text_escape_octal(path);
