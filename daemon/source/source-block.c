@@ -8,9 +8,15 @@
 #include "common/text.h"
 #include "daemon/source/scan.h"
 
-/* Numbers with nothing behind them, of which a driver makes many in advance: unbound loops, unconnected nbds. */
+/* Numbers with nothing behind them: unbound loops and unconnected nbds, of which a driver makes many in advance, and
+ * arrays without members, which md makes of whatever node is opened (md_probe() in drivers/md/md.c): mdadm --monitor, that
+ * looks once more at an array just stopped, leaves one behind. */
 static bool is_idle(const Block *b) {
-        return b->size == 0 && !b->backing_file && (startswith(b->name, "loop") || startswith(b->name, "nbd"));
+        if (b->size > 0)
+                return false;
+        if (startswith(b->name, "md"))
+                return !b->slaves || !b->slaves[0];
+        return !b->backing_file && (startswith(b->name, "loop") || startswith(b->name, "nbd"));
 }
 
 static const char *type_of(const Block *b) {

@@ -256,6 +256,29 @@ static void unknown_btrfs(void) {
         CHECK(x.facts->n_nodes == 1);
 }
 
+/* Device nodes without a device: unbound, unconnected, an array without members. One that is not started has them. */
+static void idle_devices(void) {
+        static const char *const names[] = { "loop0", "nbd0", "md126", "md127", "sda", "ram0" };
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        for (unsigned i = 0; i < ELEMENTSOF(names); i++) {
+                make_block(&x, names[i], PATH("9:%u\n", i), "virtual");
+                fake_file(&x.fake, PATH("sys/devices/virtual/block/%s/size", names[i]), "0\n");
+        }
+        fake_link(&x.fake, "sys/devices/virtual/block/md127/slaves/sda", "../../sda");
+        fake_file(&x.fake, "proc/1/mountinfo", "20 1 0:30 / / rw - tmpfs tmpfs rw\n");
+        scan(&x, source_block_scan);
+        for (unsigned i = 0; i < ELEMENTSOF(names); i++) {
+                bool found = false;
+
+                for (size_t j = 0; j < x.facts->n_nodes; j++)
+                        found |= streq(x.facts->nodes[j].name, names[i]);
+                CHECK(found == (i >= 3));
+        }
+        check_edges(&x, "block:9:3>block:9:4p");
+}
+
 /* What holds a loop device's file lives on when it is mounted nowhere any more. */
 static void unmounted_below_loop(void) {
         _cleanup_fixture_ Fixture x;
@@ -647,7 +670,7 @@ static void newer_namespace(void) {
         check_edges(&x, "block:259:0>process:30:7p");
 }
 
-TEST_MAIN(TEST(ext4_journal), TEST(xfs_log), TEST(names), TEST(erofs_image), TEST(unmounted), TEST(unmounted_btrfs), TEST(unknown_btrfs),
+TEST_MAIN(TEST(ext4_journal), TEST(xfs_log), TEST(names), TEST(erofs_image), TEST(unmounted), TEST(unmounted_btrfs), TEST(unknown_btrfs), TEST(idle_devices),
           TEST(unmounted_below_loop), TEST(unmounted_below_swap), TEST(vduse), TEST(unmounted_below_process), TEST(watchers), TEST(ninep_tree),
           TEST(nbd_orphans), TEST(unmounted_nfs), TEST(other_networks), TEST(network_of_a_container), TEST(cifs), TEST(overlay_names),
           TEST(nvmet), TEST(f2fs_devices), TEST(nbd_beside_a_mount), TEST(newer_namespace))
