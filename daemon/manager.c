@@ -76,6 +76,7 @@ struct Manager {
         GraphChanges changes; /* made by passes that failed half-way: not analysed and published yet */
         bool pass_pending, passed;
         char *damaged; /* the file that was told last to be unreadable, as long as one is */
+        bool limited;  /* it was told that not everything is read */
         unsigned failed_passes; /* since the last that was none */
         uint64_t last_pass_end, last_pass_duration;
         unsigned unserved_tries, capture_passes;
@@ -206,6 +207,14 @@ static int manager_check_reading(Manager *m) {
         return 0;
 }
 
+/* Told once for each time that it comes to this. */
+static void manager_tell_limit(Manager *m) {
+        if (m->scan.limited && !m->limited)
+                log_warning("There is more in user namespaces than is read, in mounts or sockets: the rest is not looked at, "
+                            "and nothing is undone of itself meanwhile");
+        m->limited = m->scan.limited;
+}
+
 static void manager_forget_damage(Manager *m) {
         if (sysroot_trouble(m->root, NULL) == 0) {
                 free(m->damaged);
@@ -322,6 +331,7 @@ static int manager_pass(Manager *m) {
         graph_changes_done(&m->changes);
         m->passed = true;
         manager_forget_damage(m);
+        manager_tell_limit(m);
         if (m->scan.mounts_outdated)
                 manager_request_pass(m, TABLE_MOUNTS | TABLE_PROCESSES);
         return 0;

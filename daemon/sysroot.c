@@ -341,7 +341,7 @@ void sysroot_record_text(const Sysroot *s, SysrootArea area, const char *path, c
 
 /* ---- reading ---- */
 
-int sysroot_read(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
+int sysroot_read_limited(const Sysroot *s, SysrootArea area, const char *path, size_t most, char **ret) {
         struct stat st = { .st_size = -1 };
         _cleanup_close_ int fd = open_at(s, area, path, O_RDONLY, &st);
         char *text = NULL;
@@ -349,12 +349,16 @@ int sysroot_read(const Sysroot *s, SysrootArea area, const char *path, char **re
         int r = fd;
 
         if (fd >= 0)
-                r = file_read_sized(fd, (size_t) st.st_size, FILE_SIZE_MAX, &text, &size);
+                r = file_read_sized(fd, (size_t) st.st_size, MIN(most, (size_t) FILE_SIZE_MAX), &text, &size);
         record(s, area, path, r, CAPTURED_FILE, text ?: "", size);
         if (r < 0)
                 return noted(s, path, r);
         *ret = file_chomp(text);
         return 0;
+}
+
+int sysroot_read(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
+        return sysroot_read_limited(s, area, path, FILE_SIZE_MAX, ret);
 }
 
 int sysroot_peek_link(const Sysroot *s, SysrootArea area, const char *path, char **ret) {

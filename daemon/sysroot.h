@@ -42,6 +42,8 @@ bool sysroot_is_recorded(const Sysroot *s);
 int sysroot_open_at(const Sysroot *s, SysrootArea area, const char *path, int flags);
 /* The whole of a file without its last newline, up to the first NUL: at most 64 MiB, -EFBIG beyond. */
 int sysroot_read(const Sysroot *s, SysrootArea area, const char *path, char **ret);
+/* The same with another limit below that one. */
+int sysroot_read_limited(const Sysroot *s, SysrootArea area, const char *path, size_t most, char **ret);
 int sysroot_readlink(const Sysroot *s, SysrootArea area, const char *path, char **ret);
 bool sysroot_exists(const Sysroot *s, SysrootArea area, const char *path);
 

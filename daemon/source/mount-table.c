@@ -94,8 +94,8 @@ static int parse_line(char *line, Mount *m) {
         return 1;
 }
 
-static int take_line(MountTable *t, const char *line, size_t n) {
-        Mount m = { .line = strndup(line, n), .space = t->n_spaces };
+static int take_line(MountTable *t, const char *line, size_t n, bool foreign) {
+        Mount m = { .line = strndup(line, n), .space = t->n_spaces, .foreign = foreign };
         int r;
 
         r = m.line ? parse_line(m.line, &m) : -ENOMEM;
@@ -106,12 +106,12 @@ static int take_line(MountTable *t, const char *line, size_t n) {
         return r < 0 ? r : 0;
 }
 
-static int take_text(MountTable *t, const char *text) {
+static int take_text(MountTable *t, const char *text, bool foreign) {
         for (const char *line = text; *line;) {
                 size_t n = strcspn(line, "\n");
                 int r;
 
-                r = take_line(t, line, n);
+                r = take_line(t, line, n, foreign);
                 if (r < 0)
                         return r;
                 line += n + (line[n] == '\n');
@@ -131,20 +131,21 @@ static int add_space(MountTable *t, pid_t pid) {
         return 0;
 }
 
-static int read_namespace(const Sysroot *s, pid_t pid, MountTable *t) {
-        const char *path = pid > 0 ? PATH("%d/mountinfo", pid) : "self/mountinfo";
+static int read_namespace(const Sysroot *s, Namespace *space, MountTable *t) {
+        const char *path = space->pid > 0 ? PATH("%d/mountinfo", space->pid) : "self/mountinfo";
         _cleanup_free_ char *text = NULL;
         int r;
 
-        r = sysroot_read(s, AREA_PROC, path, &text);
+        r = sysroot_read_limited(s, AREA_PROC, path, space->most, &text);
+        space->read += r == -EFBIG ? space->most : r < 0 ? 0 : strlen(text);
         if (r < 0)
                 return r;
-        if (pid == 1 && sysroot_is_recorded(s)) /* lsblk --sysroot looks for it there */
+        if (space->pid == 1 && sysroot_is_recorded(s)) /* lsblk --sysroot looks for it there */
                 sysroot_record_text(s, AREA_PROC, "self/mountinfo", text);
         if (!text[0])
                 return 0; /* a namespace without mounts exists */
-        r = take_text(t, text);
-        return r < 0 ? r : add_space(t, pid);
+        r = take_text(t, text, space->foreign);
+        return r < 0 ? r : add_space(t, space->pid);
 }
 
 static int compare_id(const void *a, const void *b, void *mounts) {
@@ -220,15 +221,17 @@ static bool is_at_root(const Sysroot *s, int pid) {
         return sysroot_readlink(s, AREA_PROC, PATH("%d/root", pid), &root) < 0 || streq(root, "/");
 }
 
-static int visit_namespace(const Sysroot *s, int pid, bool last, void *userdata) {
+static int visit_namespace(const Sysroot *s, Namespace *n, void *userdata) {
         MountTable *t = userdata;
         int r;
 
-        if (!last && !is_at_root(s, pid))
+        if (!n->last && !is_at_root(s, n->pid))
                 return VISIT_LATER;
-        r = read_namespace(s, pid, t);
+        r = read_namespace(s, n, t);
         if (r >= 0)
                 return VISIT_DONE;
+        if (r == -EFBIG && n->foreign)
+                return r;
         /* The process is gone, or a zombie (EINVAL); another one of its namespace may follow. */
         t->incomplete |= !error_is_gone(r) && r != -EINVAL;
         return r == -ENOMEM ? r : VISIT_RETRY;
@@ -236,20 +239,21 @@ static int visit_namespace(const Sysroot *s, int pid, bool last, void *userdata)
 
 int mount_table_read(const Sysroot *s, MountTable *ret) {
         _cleanup_(mount_table_done) MountTable t = {};
-        bool incomplete;
+        NamespacesSeen seen;
         int r;
 
         /* pid 1's table is the machine's; our own is altered by a sandbox. Captures may hold only the latter. */
-        r = read_namespace(s, 1, &t);
+        r = read_namespace(s, &(Namespace) { .pid = 1, .most = SIZE_MAX }, &t);
         if (r < 0)
-                r = read_namespace(s, 0, &t);
+                r = read_namespace(s, &(Namespace) { .most = SIZE_MAX }, &t);
         if (r < 0)
                 return r;
         /* Each through whichever process is met first that sees all of it, or else through any. */
-        r = namespaces_visit(s, "mnt", visit_namespace, &t, &incomplete);
+        r = namespaces_visit(s, "mnt", visit_namespace, &t, &seen);
         if (r < 0)
                 return r;
-        t.incomplete |= incomplete;
+        t.incomplete |= seen.incomplete || seen.limited;
+        t.limited = seen.limited;
         t.n_mounted = t.n;
         r = build_indices(&t);
         if (r < 0)

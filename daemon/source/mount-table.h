@@ -19,6 +19,7 @@ typedef struct Mount {
         int id, parent; /* -1 where it is mounted nowhere */
         dev_t device;   /* of the superblock; 0 where nobody tells */
         unsigned space; /* number of the mount namespace; 0 is that of pid 1; SPACE_NONE: mounted nowhere */
+        bool foreign;   /* whose user namespace is not that of pid 1 */
         char *root;     /* the mount's root within the superblock */
         char *target; /* "" where it is mounted nowhere */
         char *type;
@@ -39,6 +40,7 @@ typedef struct MountTable {
         unsigned n_spaces;
         pid_t *space_pids; /* whose mountinfo was read; 0 where that is our own */
         bool incomplete; /* some namespace could not be read */
+        bool limited;    /* ... for there is too much in those that ordinary users make */
 } MountTable;
 
 int mount_table_read(const Sysroot *s, MountTable *ret);

@@ -7,6 +7,11 @@
 #include "common/text.h"
 #include "daemon/source/namespaces.h"
 
+/* A copy of the mount table of a machine with thousands of mounts has some hundred KiB. */
+#define FOREIGN_MOST (4U << 20)
+#define FOREIGN_TOTAL (32U << 20)
+#define FOREIGN_COST 8192U /* of one with nothing in it: it is watched, which takes a descriptor or two */
+
 typedef struct Visits {
         const char *kind;
         NamespaceVisitor visit;
@@ -14,7 +19,10 @@ typedef struct Visits {
         Hashmap *seen;
         char **links; /* what 'seen' borrows */
         size_t n_links;
-        bool later, incomplete;
+        char *user; /* pid 1's user namespace; NULL where that is not known, and nothing is foreign */
+        size_t foreign_left;
+        bool later;
+        NamespacesSeen result;
 } Visits;
 
 static int note_seen(Visits *v, const char *link) {
@@ -24,6 +32,38 @@ static int note_seen(Visits *v, const char *link) {
         return r < 0 ? r : hashmap_put(v->seen, v->links[v->n_links - 1], v->links[v->n_links - 1]);
 }
 
+static int own_namespace(const Sysroot *s, const char *kind, char **ret) {
+        int r = sysroot_readlink(s, AREA_PROC, PATH("1/ns/%s", kind), ret);
+
+        return r < 0 && r != -ENOMEM ? sysroot_readlink(s, AREA_PROC, PATH("self/ns/%s", kind), ret) : r;
+}
+
+/* Captures of earlier versions do not tell: there nothing is. */
+static bool is_foreign(const Sysroot *s, int pid, const Visits *v) {
+        _cleanup_free_ char *user = NULL;
+
+        return v->user && sysroot_readlink(s, AREA_PROC, PATH("%d/ns/user", pid), &user) >= 0 && !streq(user, v->user);
+}
+
+static int visit_namespace(const Sysroot *s, int pid, bool last, Visits *v) {
+        Namespace n = { .pid = pid, .last = last, .foreign = is_foreign(s, pid, v), .most = SIZE_MAX };
+        int r;
+
+        if (!n.foreign)
+                return v->visit(s, &n, v->userdata);
+        if (v->foreign_left == 0) {
+                v->result.limited = true;
+                return VISIT_DONE;
+        }
+        n.most = MIN(v->foreign_left, FOREIGN_MOST);
+        r = v->visit(s, &n, v->userdata);
+        v->foreign_left -= MIN(v->foreign_left, MAX(n.read, FOREIGN_COST));
+        if (r != -EFBIG)
+                return r;
+        v->result.limited = true;
+        return VISIT_DONE;
+}
+
 static int visit_process(const Sysroot *s, int pid, bool last, Visits *v) {
         const char *path = PATH("%d/ns/%s", pid, v->kind);
         _cleanup_free_ char *link = NULL;
@@ -31,12 +71,12 @@ static int visit_process(const Sysroot *s, int pid, bool last, Visits *v) {
 
         r = sysroot_peek_link(s, AREA_PROC, path, &link);
         if (r < 0) {
-                v->incomplete |= !error_is_gone(r);
+                v->result.incomplete |= !error_is_gone(r);
                 return r == -ENOMEM ? r : 0;
         }
         if (hashmap_get(v->seen, link))
                 return 0;
-        r = v->visit(s, pid, last, v->userdata);
+        r = visit_namespace(s, pid, last, v);
         if (r < 0)
                 return r;
         v->later |= r == VISIT_LATER;
@@ -58,27 +98,26 @@ static int visit_all(const Sysroot *s, Visits *v) {
         return r;
 }
 
-int namespaces_visit(const Sysroot *s, const char *kind, NamespaceVisitor visit, void *userdata, bool *ret_incomplete) {
+int namespaces_visit(const Sysroot *s, const char *kind, NamespaceVisitor visit, void *userdata, NamespacesSeen *ret) {
         _cleanup_(hashmap_freep) Hashmap *seen = hashmap_new();
-        Visits v = { .kind = kind, .visit = visit, .userdata = userdata, .seen = seen };
-        _cleanup_free_ char *own = NULL;
+        Visits v = { .kind = kind, .visit = visit, .userdata = userdata, .seen = seen, .foreign_left = FOREIGN_TOTAL };
+        _cleanup_free_ char *own = NULL, *user = NULL;
         int r;
 
         if (!seen)
                 return -ENOMEM;
-        r = sysroot_readlink(s, AREA_PROC, PATH("1/ns/%s", kind), &own);
+        *ret = (NamespacesSeen) { .incomplete = true };
+        r = own_namespace(s, kind, &own);
         if (r < 0)
-                r = sysroot_readlink(s, AREA_PROC, PATH("self/ns/%s", kind), &own);
+                return r == -ENOMEM ? r : 0;
+        r = own_namespace(s, "user", &user);
         if (r == -ENOMEM)
                 return r;
-        if (r < 0) {
-                *ret_incomplete = true;
-                return 0;
-        }
+        v.user = user;
         r = note_seen(&v, own);
         if (r >= 0)
                 r = visit_all(s, &v);
         strv_free(v.links);
-        *ret_incomplete = v.incomplete;
+        *ret = v.result;
         return r;
 }

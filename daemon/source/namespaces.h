@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The namespaces of a kind that processes are in, each visited once, through one of its processes. */
+/* The namespaces of a kind that processes are in, each visited once, through one of its processes.
+ *
+ * Whoever may make a user namespace (any user, user_namespaces(7)) may make as many others in it as he likes, each as full as he
+ * likes. Of those there is a limit to what is read, each and together; root's own, and those of containers that
+ * are root's, have none. */
 
 #include <stdbool.h>
 
@@ -13,9 +17,21 @@ typedef enum Visit {
         VISIT_LATER, /* through another, and if all of them say so, once more with 'last' set */
 } Visit;
 
-/* A negative errno ends it all. */
-typedef int (*NamespaceVisitor)(const Sysroot *s, int pid, bool last, void *userdata);
+typedef struct Namespace {
+        int pid; /* through whom it is visited */
+        bool last;
+        bool foreign; /* in a user namespace that is not pid 1's */
+        size_t most;  /* bytes that may be read of it. Beyond: -EFBIG */
+        size_t read;  /* ... and have been: the visitor adds to it, also where it fails */
+} Namespace;
 
-/* The one of pid 1 (or, where that may not be known, of ourselves) is not visited. ret_incomplete: some could
- * not be told apart, or that one is not known and nothing was visited. */
-int namespaces_visit(const Sysroot *s, const char *kind, NamespaceVisitor visit, void *userdata, bool *ret_incomplete);
+/* A negative errno ends it all. */
+typedef int (*NamespaceVisitor)(const Sysroot *s, Namespace *n, void *userdata);
+
+typedef struct NamespacesSeen {
+        bool incomplete; /* some could not be told apart, or that of pid 1 is not known and nothing was visited */
+        bool limited;    /* some were not visited, for too much had been read of foreign ones */
+} NamespacesSeen;
+
+/* The one of pid 1 (or, where that may not be known, of ourselves) is not visited. */
+int namespaces_visit(const Sysroot *s, const char *kind, NamespaceVisitor visit, void *userdata, NamespacesSeen *ret);

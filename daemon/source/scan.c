@@ -186,6 +186,7 @@ int scan_refresh(Scan *s, unsigned tables) {
         s->mounts_fresh = tables & TABLE_MOUNTS;
         s->mounts_outdated = !s->mounts_fresh && s->processes.unknown_mount;
         s->incomplete = s->mounts.incomplete || s->blocks.incomplete || s->processes.incomplete || s->sockets.incomplete;
+        s->limited = s->mounts.limited || s->sockets.limited;
         return 0;
 }
 

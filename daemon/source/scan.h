@@ -55,6 +55,8 @@ typedef struct Scan {
         bool mounts_fresh; /* the table was read in this pass */
         /* Something could not be read although it is there: what this pass did not find may exist all the same. */
         bool incomplete;
+        /* ... because ordinary users have made more of it than is read. */
+        bool limited;
 } Scan;
 
 typedef struct Source {

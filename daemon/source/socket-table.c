@@ -82,16 +82,17 @@ static bool has_tcp(const Sysroot *s, int pid, const char *version) {
         return !p || p[strlen("TCP: inuse ") + strlen(version)] != '0';
 }
 
-static int read_tcp(const Sysroot *s, int pid, const char *version, SocketTable *t) {
+static int read_tcp(const Sysroot *s, Namespace *n, const char *version, SocketTable *t) {
         _cleanup_free_ char *text = NULL;
         char *state = NULL;
         int r;
 
-        if (!has_tcp(s, pid, version))
+        if (!has_tcp(s, n->pid, version))
                 return 0;
-        r = sysroot_read(s, AREA_PROC, PATH("%d/net/tcp%s", pid, version), &text);
+        r = sysroot_read_limited(s, AREA_PROC, PATH("%d/net/tcp%s", n->pid, version), n->most - MIN(n->read, n->most), &text);
+        n->read += r == -EFBIG ? n->most : r < 0 ? 0 : strlen(text);
         if (r < 0)
-                return r == -ENOMEM ? r : 0; /* no such protocol here */
+                return r == -ENOMEM || (r == -EFBIG && n->foreign) ? r : 0; /* no such protocol here */
         for (char *line = strtok_r(text, "\n", &state); line; line = strtok_r(NULL, "\n", &state)) {
                 r = parse_tcp_line(t, line);
                 if (r < 0)
@@ -284,50 +285,55 @@ static int open_diag(const Sysroot *s, int pid) {
         return fd;
 }
 
-static int read_unix(const Sysroot *s, int pid, SocketTable *t) {
+static int read_unix(const Sysroot *s, Namespace *n, SocketTable *t) {
         _cleanup_close_ int fd = -1;
         int r;
 
-        fd = open_diag(s, pid);
+        fd = open_diag(s, n->pid);
         if (fd < 0)
                 return fd;
         r = ask_unix(fd);
         if (r < 0)
                 return r;
-        do
+        do {
+                size_t before = t->n;
+
                 r = receive_unix(fd, t);
-        while (r > 0);
-        return r;
+                n->read += (t->n - before) * sizeof(Socket);
+        } while (r > 0 && n->read <= n->most);
+        return r > 0 ? -EFBIG : r;
 }
 
-static int read_space(const Sysroot *s, int pid, SocketTable *t) {
+static int read_space(const Sysroot *s, Namespace *n, SocketTable *t) {
         int r;
 
-        r = sysroot_is_machine(s) ? read_unix(s, pid, t) : 0;
+        r = sysroot_is_machine(s) ? read_unix(s, n, t) : 0;
         if (r == -EPERM) { /* TCP is told without any privilege */
                 t->incomplete = true;
                 r = 0;
         }
         if (r >= 0)
-                r = read_tcp(s, pid, "", t);
+                r = read_tcp(s, n, "", t);
         if (r >= 0)
-                r = read_tcp(s, pid, "6", t);
+                r = read_tcp(s, n, "6", t);
         if (r < 0)
                 return r;
         t->n_spaces++;
         return 0;
 }
 
-static int visit_space(const Sysroot *s, int pid, bool last _unused_, void *userdata) {
+static int visit_space(const Sysroot *s, Namespace *n, void *userdata) {
         SocketTable *t = userdata;
         size_t before = t->n;
         int r;
 
-        r = read_space(s, pid, t);
+        r = read_space(s, n, t);
         if (r >= 0)
                 return VISIT_DONE;
         while (t->n > before)
                 free(t->sockets[--t->n].name);
+        if (r == -EFBIG && n->foreign)
+                return r;
         t->incomplete |= !error_is_gone(r);
         return r == -ENOMEM ? r : VISIT_RETRY;
 }
@@ -373,17 +379,18 @@ int socket_table_index(SocketTable *t) {
 
 int socket_table_read(const Sysroot *s, SocketTable *ret) {
         _cleanup_(socket_table_done) SocketTable t = {};
-        bool incomplete;
+        NamespacesSeen seen;
         int r;
 
-        r = read_space(s, 1, &t);
+        r = read_space(s, &(Namespace) { .pid = 1, .most = SIZE_MAX }, &t);
         if (r >= 0)
-                r = namespaces_visit(s, "net", visit_space, &t, &incomplete);
+                r = namespaces_visit(s, "net", visit_space, &t, &seen);
         if (r >= 0)
                 r = sysroot_is_machine(s) ? record_unix(s, &t) : replay_unix(s, &t);
         if (r < 0)
                 return r;
-        t.incomplete |= incomplete;
+        t.incomplete |= seen.incomplete || seen.limited;
+        t.limited = seen.limited;
         r = socket_table_index(&t);
         if (r < 0)
                 return r;

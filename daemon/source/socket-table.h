@@ -38,6 +38,7 @@ typedef struct SocketTable {
         size_t *by_addresses;
         unsigned n_spaces;
         bool incomplete; /* some namespace could not be read */
+        bool limited;    /* ... for there is too much in those that ordinary users make */
 } SocketTable;
 
 /* A TCP connection of which both ends are on this machine. */

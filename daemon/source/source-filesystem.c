@@ -8,6 +8,9 @@
 #include "common/text.h"
 #include "daemon/source/scan.h"
 
+/* File systems that whoever may make a user namespace has mounted in it: he makes as many as he likes. */
+#define FOREIGN_MAX 16384U
+
 static int compare_strings(const void *a, const void *b) {
         return strcmp(*(char *const *) a, *(char *const *) b);
 }
@@ -141,9 +144,17 @@ static int add_filesystem(Scan *s, FactSet *f, size_t first, size_t n) {
         return factset_add_node(f, &node);
 }
 
+/* Whether it is there only for processes in user namespaces of their own. */
+static bool is_foreign(const MountTable *t, size_t first, size_t n) {
+        for (size_t i = first; i < first + n; i++)
+                if (!t->mounts[t->by_device[i]].foreign)
+                        return false;
+        return true;
+}
+
 int source_filesystem_scan(Scan *s, FactSet *f) {
         const MountTable *t = &s->mounts;
-        size_t n;
+        size_t n, n_foreign = 0;
         int r;
 
         for (size_t i = 0; i < t->n; i += n) {
@@ -151,6 +162,10 @@ int source_filesystem_scan(Scan *s, FactSet *f) {
 
                 for (n = 1; i + n < t->n && mount_same_filesystem(&t->mounts[t->by_device[i + n]], m); n++)
                         ;
+                if (is_foreign(t, i, n) && n_foreign++ >= FOREIGN_MAX) {
+                        s->limited = s->incomplete = true;
+                        continue;
+                }
                 r = add_filesystem(s, f, i, n);
                 if (r < 0)
                         return r;

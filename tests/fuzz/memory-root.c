@@ -131,7 +131,7 @@ int sysroot_open_at(const Sysroot *s _unused_, SysrootArea area _unused_, const 
         return -ENOENT;
 }
 
-int sysroot_read(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
+int sysroot_read_limited(const Sysroot *s, SysrootArea area, const char *path, size_t most, char **ret) {
         bool directory;
         const Entry *e = find(s, area, path, &directory);
 
@@ -139,9 +139,15 @@ int sysroot_read(const Sysroot *s, SysrootArea area, const char *path, char **re
                 return directory ? -EISDIR : -ENOENT;
         if (e->error < 0)
                 return e->error;
+        if (strlen(e->content) > most)
+                return -EFBIG;
         *ret = strdup(e->content);
         MUST(*ret);
         return 0;
+}
+
+int sysroot_read(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
+        return sysroot_read_limited(s, area, path, SIZE_MAX, ret);
 }
 
 int sysroot_peek_link(const Sysroot *s, SysrootArea area, const char *path, char **ret) {

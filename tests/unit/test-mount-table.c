@@ -130,6 +130,75 @@ static void changed_roots(void) {
         mount_table_done(&t);
 }
 
+/* A namespace with 'n' mounts of 4 KiB of text each, whose user namespace is 'user'. */
+static void make_large(const FakeRoot *f, int pid, const char *user, size_t n) {
+        char *text = calloc(n, 4096), *p = text;
+
+        CHECK(text);
+        for (size_t i = 0; i < n; i++)
+                p += snprintf(p, 4096, "%zu 1 0:%zu / /%04000d rw - tmpfs none rw\n", 1000 * (size_t) pid + i, 100 * (size_t) pid + i, 0);
+        fake_file(f, PATH("proc/%d/mountinfo", pid), text);
+        fake_link(f, PATH("proc/%d/ns/mnt", pid), PATH("mnt:[%d]", pid));
+        fake_link(f, PATH("proc/%d/ns/user", pid), user);
+        free(text);
+}
+
+/* What ordinary users make as much of as they like is read up to a limit; what is root's is read whatever they do. */
+static void limits(void) {
+        _cleanup_fake_root_ FakeRoot f = fake_root_make();
+        Scan s = { .root = f.root };
+
+        fake_file(&f, "proc/1/mountinfo", M(20, 1, "/"));
+        fake_link(&f, "proc/1/ns/mnt", "mnt:[1]");
+        fake_link(&f, "proc/1/ns/user", "user:[1]");
+        make_large(&f, 10, "user:[1]", 1100); /* above 4 MiB */
+        make_large(&f, 11, "user:[2]", 1000);
+        CHECK(scan_refresh(&s, TABLE_MOUNTS) == 0);
+        CHECK(s.mounts.n == 2101 && !s.limited && !s.incomplete);
+        CHECK(!mount_table_find_id(&s.mounts, 10000)->foreign && mount_table_find_id(&s.mounts, 11000)->foreign);
+        /* One that is too large by itself. */
+        make_large(&f, 12, "user:[3]", 1100);
+        make_large(&f, 13, "user:[3]", 1);
+        CHECK(scan_refresh(&s, TABLE_MOUNTS) == 0);
+        CHECK(s.mounts.n == 2102 && s.limited && s.incomplete && !mount_table_find_id(&s.mounts, 12000) && mount_table_find_id(&s.mounts, 13000));
+        /* All together. */
+        for (int pid = 14; pid < 30; pid++)
+                make_large(&f, pid, "user:[4]", 1000);
+        make_large(&f, 40, "user:[1]", 1000);
+        CHECK(scan_refresh(&s, TABLE_MOUNTS) == 0);
+        CHECK(s.limited && mount_table_find_id(&s.mounts, 40000) && mount_table_find_id(&s.mounts, 14000) && !mount_table_find_id(&s.mounts, 29000));
+        CHECK(s.mounts.n > 8000 && s.mounts.n < 11200);
+        scan_done(&s);
+}
+
+static void many_foreign_filesystems(void) {
+        _cleanup_fake_root_ FakeRoot f = fake_root_make();
+        Scan s = { .root = f.root };
+        FactSet *facts = factset_new();
+        _cleanup_free_ char *text = calloc(20000, 64);
+        char *p = text;
+
+        CHECK(text && facts);
+        for (unsigned i = 0; i < 20000; i++)
+                p += sprintf(p, "%u 1 0:%u / /%u rw - tmpfs none rw\n", 100 + i, 100 + i, i);
+        fake_file(&f, "proc/1/mountinfo", text);
+        fake_link(&f, "proc/1/ns/mnt", "mnt:[1]");
+        fake_link(&f, "proc/1/ns/user", "user:[1]");
+        CHECK(scan_refresh(&s, TABLE_MOUNTS) == 0 && source_filesystem_scan(&s, facts) == 0);
+        CHECK(facts->n_nodes == 20000 && !s.limited);
+        factset_free(facts);
+        facts = factset_new();
+        CHECK(facts);
+        fake_file(&f, "proc/1/mountinfo", "20 1 0:20 / / rw - tmpfs none rw\n21 20 0:20099 / /x rw - tmpfs none rw\n");
+        fake_file(&f, "proc/9/mountinfo", text);
+        fake_link(&f, "proc/9/ns/mnt", "mnt:[9]");
+        fake_link(&f, "proc/9/ns/user", "user:[9]");
+        CHECK(scan_refresh(&s, TABLE_MOUNTS) == 0 && !s.limited && source_filesystem_scan(&s, facts) == 0);
+        CHECK(facts->n_nodes == 16384 + 2 && s.limited && s.incomplete);
+        factset_free(facts);
+        scan_done(&s);
+}
+
 /* The source of a tmpfs is whatever its user wrote there. */
 static void a_source_proves_nothing(void) {
         _cleanup_fake_root_ FakeRoot f = fake_root_make();
@@ -149,4 +218,5 @@ static void a_source_proves_nothing(void) {
 }
 
 TEST_MAIN(TEST(resolve), TEST(overmounts), TEST(an_initrd), TEST(nonsense), TEST(fields), TEST(bad_lines),
-          TEST(other_namespaces), TEST(changed_roots), TEST(a_source_proves_nothing))
+          TEST(other_namespaces), TEST(changed_roots), TEST(limits), TEST(many_foreign_filesystems),
+          TEST(a_source_proves_nothing))
