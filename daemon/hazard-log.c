@@ -5,7 +5,11 @@
 #include "common/text.h"
 #include "daemon/hazard-log.h"
 
+#define FOREIGN_MAX 100U
+#define FOREIGN_TIME_USEC (3600ULL * 1000 * 1000)
+
 void hazard_log_done(HazardLog *l) {
+        hashmap_free(l->told);
         strv_free(l->keys);
         *l = (HazardLog) {};
 }
@@ -44,19 +48,40 @@ static void tell_gone(const char *key) {
                 log_event(LOG_INFO, LOG_ID_HAZARD_GONE, fields, "Hazard %s of %s is gone", kind, streq(process, "-") ? rest : process);
 }
 
-void hazard_log_update(HazardLog *l, const HazardList *hazards, const Graph *g) {
-        HazardLog now = {};
+/* Ordinary users make as many of these as they like, and journald takes so many lines of a service and no more. */
+static bool may_tell(HazardLog *l, const Hazard *h, uint64_t now_usec) {
+        if (h->kind != HAZARD_FOREIGN_USER)
+                return true;
+        if (now_usec - l->foreign_since >= FOREIGN_TIME_USEC) {
+                l->foreign_since = now_usec;
+                l->n_foreign = 0;
+        }
+        if (l->n_foreign == FOREIGN_MAX)
+                return false;
+        if (++l->n_foreign == FOREIGN_MAX)
+                log_info("More hazards of ordinary users' processes are not told within this hour: see 'stackctl check'");
+        return true;
+}
 
+/* Whatever cannot be remembered for want of memory is told once more. */
+void hazard_log_update(HazardLog *l, const HazardList *hazards, const Graph *g, uint64_t now_usec) {
+        HazardLog now = { .told = hashmap_new(), .foreign_since = l->foreign_since, .n_foreign = l->n_foreign };
+
+        if (!now.told)
+                return;
         for (size_t i = 0; i < hazards->n; i++) {
                 _cleanup_free_ char *key = hazard_key(&hazards->hazards[i]);
+                bool told = key && l->told && hashmap_get(l->told, key);
 
-                if (!key || strv_append(&now.keys, &now.n, key) < 0)
+                if (!key || (!told && !may_tell(&now, &hazards->hazards[i], now_usec)))
                         continue;
-                if (!strv_contains(l->keys, key))
+                if (!told)
                         tell(&hazards->hazards[i], g);
+                if (strv_append(&now.keys, &now.n, key) >= 0)
+                        (void) hashmap_put(now.told, now.keys[now.n - 1], now.keys[now.n - 1]);
         }
         for (char **key = l->keys; key && *key; key++)
-                if (!strv_contains(now.keys, *key))
+                if (!hashmap_get(now.told, *key))
                         tell_gone(*key);
         hazard_log_done(l);
         *l = now;

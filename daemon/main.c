@@ -188,6 +188,8 @@ static int run(ManagerOptions *options) {
         }
         r = sd_event_new(&event);
         if (r >= 0)
+                r = sd_event_set_watchdog(event, true); /* where the service manager asks for it */
+        if (r >= 0)
                 r = watch_signals(event);
         if (r >= 0)
                 r = manager_new(event, options, &manager);

@@ -325,7 +325,7 @@ static int manager_pass(Manager *m) {
         if (r < 0)
                 return r;
         if (manager_is_service(m))
-                hazard_log_update(&m->hazard_log, &m->hazards, m->graph);
+                hazard_log_update(&m->hazard_log, &m->hazards, m->graph, now_usec(m));
         if (m->bus)
                 bus_server_publish(m->bus, &m->changes);
         graph_changes_done(&m->changes);

@@ -6,6 +6,7 @@
 #include "daemon/bus/bus.h"
 
 struct Pending;
+struct Turns;
 
 /* A hazard as it was told last. */
 typedef struct SeenHazard {
@@ -20,6 +21,7 @@ struct BusServer {
         BusRequests requests;
         void *manager;
         struct Pending *pending;
+        struct Turns *turns;
         bool subscribed; /* the peer of private mode */
         SeenHazard *hazards;
         size_t n_hazards;
@@ -36,6 +38,12 @@ int access_check(BusServer *b, sd_bus_message *call, const char *action, AccessG
 
 /* Only whether the sender is root; 'told' is called, now or later. */
 int access_look(BusServer *b, sd_bus_message *call, AccessTold told, void *userdata);
+
+/* Calls of this client that wait for a pass, an action, or a password. */
+unsigned bus_count_pending(const BusServer *b, const char *sender);
+/* From now on calls are handed over one at a time, with one client's turn after the other's. */
+int bus_turns_new(BusServer *b);
+void bus_turns_free(struct Turns *t);
 
 /* Objects of layers and processes below BUS_PATH. */
 int bus_objects_register(BusServer *b);

@@ -214,6 +214,14 @@ static int on_reload_granted(void *userdata) {
         return 1;
 }
 
+unsigned bus_count_pending(const BusServer *b, const char *sender) {
+        unsigned n = 0;
+
+        for (const Pending *p = b->pending; p; p = p->next)
+                n += streq_ptr(sd_bus_message_get_sender(p->call), sender);
+        return n;
+}
+
 static int pending_new(BusServer *b, sd_bus_message *call, int kind, Pending **ret) {
         Pending *p = calloc(1, sizeof(Pending));
 
@@ -539,6 +547,8 @@ int bus_server_new(
         r = sd_bus_add_object_vtable(b->bus, NULL, BUS_PATH, BUS_NAME ".Manager", manager_vtable, b);
         if (r >= 0)
                 r = bus_objects_register(b);
+        if (r >= 0)
+                r = bus_turns_new(b);
         if (r < 0) {
                 /* Where memory ran out half-way, libsystemd aborts when it frees the bus (bus_free() asserts that there
                  * are no objects left); and we are about to end. */
@@ -564,6 +574,7 @@ BusServer *bus_server_free(BusServer *b) {
         while (b->pending)
                 pending_free(b->pending);
         bus_hazards_forget(b);
+        bus_turns_free(b->turns);
         sd_bus_close_unref(b->bus);
         free(b);
         return NULL;
