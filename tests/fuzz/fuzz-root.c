@@ -193,6 +193,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
         if (!secret[0])
                 prepare();
+        /* libFuzzer sees what is compared with what, and guesses well. */
+        if (memmem(data, size, secret, strlen(secret)))
+                return 0;
         path = text_format("%s/root", scratch_directory());
         MUST(path && r);
         scratch_parents("root/");
