@@ -202,7 +202,7 @@ static int bus_activate(Client *c) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         _cleanup_(call_clear) Call call = {};
         const sd_bus_error *e;
-        uint64_t usec;
+        uint64_t usec = 0;
         int r;
 
         r = sd_bus_message_new_method_call(c->bus, &m, STACKD_NAME, STACKD_PATH, "org.freedesktop.DBus.Peer", "Ping");
