@@ -3,8 +3,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -13,12 +15,13 @@
 #include "daemon/child.h"
 
 #define OUTPUT_MAX (16U * 1024 * 1024)
+#define READ_SIZE BUFSIZ /* what stdio writes at once: of a packet nothing is left for a second read */
 #define PASSED_FD 3
 
 struct Child {
         ChildKind kind;
         pid_t pid;
-        int pidfd, output_fd;
+        int pidfd, output_fd; /* -1 and a connection: it is somebody else's child */
         sd_event_source *exit_source, *output_source, *deadline_source;
         char *output;
         size_t n_output, capacity;
@@ -60,9 +63,9 @@ static void read_output(Child *c) {
                 ssize_t n;
 
                 c->error = c->n_output >= OUTPUT_MAX ? -EFBIG
-                                                     : array_reserve((void **) &c->output, &c->capacity, c->n_output + 4097, 1);
+                                                     : array_reserve((void **) &c->output, &c->capacity, c->n_output + READ_SIZE + 1, 1);
                 if (c->error < 0)
-                        break; /* no more is taken; the deadline ends a child that goes on */
+                        break; /* no more is taken; the deadline ends a child that goes on, the end of its connection somebody else's */
                 n = read(c->output_fd, c->output + c->n_output, c->capacity - c->n_output - 1);
                 if (n < 0 && errno == EINTR)
                         continue;
@@ -76,9 +79,20 @@ static void read_output(Child *c) {
         c->output_source = sd_event_source_disable_unref(c->output_source);
 }
 
-static int on_output(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
-        read_output(userdata);
+/* It is dead, and counts no more. */
+static int end(Child *c, int status) {
+        if (!c->done && !c->deadline_source)
+                stuck[c->kind]--;
+        finish(c, c->error < 0 ? c->error : status);
+        child_free(c);
         return 0;
+}
+
+static int on_output(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
+        Child *c = userdata;
+
+        read_output(c);
+        return c->pidfd < 0 && !c->output_source ? end(c, 0) : 0;
 }
 
 static int on_exit_event(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
@@ -89,17 +103,16 @@ static int on_exit_event(sd_event_source *source _unused_, int fd _unused_, uint
                 info.si_code = 0;
         if (c->output_source)
                 read_output(c);
-        if (!c->done && !c->deadline_source)
-                stuck[c->kind]--;
-        finish(c, c->error < 0 ? c->error : info.si_code == CLD_EXITED ? info.si_status : -EIO);
-        child_free(c);
-        return 0;
+        return end(c, info.si_code == CLD_EXITED ? info.si_status : -EIO);
 }
 
 static void abandon(Child *c) {
         c->deadline_source = sd_event_source_disable_unref(c->deadline_source);
         stuck[c->kind]++;
-        (void) syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
+        if (c->pidfd >= 0)
+                (void) syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
+        else
+                (void) shutdown(c->output_fd, SHUT_WR); /* whose child it is kills it then */
 }
 
 static int on_deadline(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
@@ -107,6 +120,8 @@ static int on_deadline(sd_event_source *source _unused_, uint64_t usec _unused_,
 
         if (c->output_source)
                 read_output(c);
+        if (c->pidfd < 0 && !c->output_source)
+                return end(c, 0);
         abandon(c);
         finish(c, c->error < 0 ? c->error : -ETIME);
         return 0;
@@ -159,27 +174,54 @@ static _Noreturn void run_child(const ChildSpec *spec, int output_fd, pid_t pare
         _exit(127);
 }
 
-static int watch(sd_event *event, Child *c, uint64_t deadline_usec) {
-        int r;
+static int watch(sd_event *event, Child *c, const ChildSpec *spec) {
+        int r = 0;
 
-        r = sd_event_add_io(event, &c->exit_source, c->pidfd, EPOLLIN, on_exit_event, c);
+        if (c->pidfd >= 0)
+                r = sd_event_add_io(event, &c->exit_source, c->pidfd, EPOLLIN, on_exit_event, c);
         if (r >= 0)
                 r = sd_event_add_io(event, &c->output_source, c->output_fd, EPOLLIN, on_output, c);
         if (r >= 0)
-                r = sd_event_add_time_relative(event, &c->deadline_source, CLOCK_MONOTONIC, deadline_usec, 10000, on_deadline, c);
-        return r;
+                r = sd_event_add_time_relative(event, &c->deadline_source, CLOCK_MONOTONIC, spec->deadline_usec, 10000, on_deadline, c);
+        if (r < 0)
+                return r;
+        c->done = spec->done;
+        c->userdata = spec->userdata;
+        return 0;
+}
+
+static Child *child_new(ChildKind kind) {
+        Child *c = calloc(1, sizeof(Child));
+
+        if (c)
+                *c = (Child) { .kind = kind, .pidfd = -1, .output_fd = -1 };
+        return c;
+}
+
+int child_attach(sd_event *event, const ChildSpec *spec, int connection_fd, Child **ret) {
+        _cleanup_(child_freep) Child *c = child_new(spec->kind);
+        int r;
+
+        if (!c)
+                return -ENOMEM;
+        c->output_fd = fcntl(connection_fd, F_DUPFD_CLOEXEC, 0);
+        if (c->output_fd < 0)
+                return -errno;
+        r = watch(event, c, spec);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(c);
+        return 0;
 }
 
 int child_start(sd_event *event, const ChildSpec *spec, Child **ret) {
-        _cleanup_(child_freep) Child *c = calloc(1, sizeof(Child));
+        _cleanup_(child_freep) Child *c = child_new(spec->kind);
         _cleanup_close_ int output_fd = -1;
         pid_t parent = getpid();
         int pipe_fds[2], r;
 
         if (!c)
                 return -ENOMEM;
-        c->kind = spec->kind;
-        c->pidfd = c->output_fd = -1;
         if (pipe2(pipe_fds, O_CLOEXEC) < 0)
                 return -errno;
         c->output_fd = pipe_fds[0];
@@ -193,14 +235,12 @@ int child_start(sd_event *event, const ChildSpec *spec, Child **ret) {
                 run_child(spec, output_fd, parent);
         /* Not reaped yet, so the number is still its. */
         c->pidfd = (int) syscall(SYS_pidfd_open, c->pid, 0);
-        r = c->pidfd < 0 ? -errno : watch(event, c, spec->deadline_usec);
+        r = c->pidfd < 0 ? -errno : watch(event, c, spec);
         if (r < 0) {
                 (void) kill(c->pid, SIGKILL);
                 (void) waitpid(c->pid, NULL, 0);
                 return r;
         }
-        c->done = spec->done;
-        c->userdata = spec->userdata;
         *ret = TAKE_PTR(c);
         return 0;
 }

@@ -39,6 +39,11 @@ typedef struct ChildSpec {
 /* Starts it; 'done' is called exactly once, from the event loop, unless child_cancel() comes first. */
 int child_start(sd_event *event, const ChildSpec *spec, Child **ret);
 
+/* The same for one that somebody else has started for us, of which we have a connection that does not block: what comes
+ * there is its output, and its end is the child's, with status 0 (what else there is to know of it, it has to say). To shut our
+ * side down asks for it to be killed. The descriptor stays the caller's. */
+int child_attach(sd_event *event, const ChildSpec *spec, int connection_fd, Child **ret);
+
 /* Kills it; 'done' is not called any more. Returns NULL. */
 Child *child_cancel(Child *c);
 

@@ -9,12 +9,13 @@
 #include "daemon/actuator/actuator.h"
 #include "daemon/child.h"
 #include "daemon/executor.h"
+#include "daemon/mark-client.h"
 #include "daemon/mark-outcome.h"
 #include "daemon/source/process-table.h"
 
 #define MARK_DEADLINE_USEC (10U * 1000 * 1000)
 #define MARK_DEADLINE_TEXT "5000" /* milliseconds: the marker's own, within ours */
-#define MARKER_PIDFD_TEXT "3"     /* where child_start() puts the descriptor that it passes */
+#define MARKER_PIDFD_TEXT "3"     /* where child_start() and the service put the descriptor that is passed */
 #define DEED_DEADLINE_USEC (25U * 1000 * 1000) /* longer than what the service manager is given to answer */
 #define MARKS_MAX 32U       /* under way at once: each is a process, and holds others up for a few seconds at most */
 #define DEEDS_MAX 16U       /* of all else */
@@ -54,7 +55,7 @@ typedef struct Failure {
 
 struct Executor {
         sd_event *event;
-        const char *marker;
+        const char *marker, *marker_socket;
         const Sysroot *root;
         Ledger *ledger;
         ExecutorChanged changed;
@@ -348,7 +349,7 @@ static void mark_finish(Job *j, int status, const MarkOutcome *o) {
                 a->state = a->undo ? ACTION_REVERTED : ACTION_APPLIED;
         else {
                 a->state = ACTION_FAILED;
-                a->error = mark_outcome_to_error(o, status, x->marker);
+                a->error = mark_outcome_to_error(o, status, x->marker_socket ?: x->marker);
         }
         /* Nothing is left to be undone. A failed attempt may have changed some threads. */
         if (gone || (a->undo && status == 0))
@@ -363,7 +364,7 @@ static void on_marker_done(int status, const char *output, void *userdata) {
         j->child = NULL;
         log_debug("Marker of %s: %s", j->action.target, output);
         mark_outcome_parse(output, &o);
-        mark_finish(j, status, &o);
+        mark_finish(j, status == 0 ? mark_outcome_to_status(&o) : status, &o);
 }
 
 /* The record of what is being done: what was set is not known until it has been read back. */
@@ -417,7 +418,8 @@ static int mark_start(Job *j) {
         }
         snprintf(pid, sizeof(pid), "%d", a->pid);
         snprintf(start, sizeof(start), "%llu", (unsigned long long) a->start);
-        return child_start(x->event, &spec, &j->child);
+        return x->marker_socket ? mark_client_start(x->event, x->marker_socket, &spec, &j->child)
+                                : child_start(x->event, &spec, &j->child);
 }
 
 /* ---- deeds ---- */
@@ -560,6 +562,8 @@ static void job_start(Job *j) {
                 r = mark_start(j);
                 if (r == -ESRCH)
                         mark_finish(j, 1, &(MarkOutcome) { .state = MARK_STATE_GONE, .reported = true });
+                else if (r == -ECONNREFUSED || r == -EAGAIN)
+                        mark_finish(j, r, &(MarkOutcome) {});
                 else if (r < 0)
                         mark_finish(j, 1, &(MarkOutcome) { .obstacle = MARK_FAILED, .error = -r, .tid = j->action.pid, .obstructed = true });
                 return;
@@ -687,6 +691,7 @@ const Action *executor_failed(const Executor *x, const Action *a) {
 int executor_new(
                 sd_event *event,
                 const char *marker,
+                const char *marker_socket,
                 const Sysroot *root,
                 Ledger *ledger,
                 ExecutorChanged changed,
@@ -698,7 +703,7 @@ int executor_new(
         if (!x)
                 return -ENOMEM;
         *x = (Executor) {
-                .event = event, .marker = marker, .root = root, .ledger = ledger, .changed = changed, .userdata = userdata,
+                .event = event, .marker = marker, .marker_socket = marker_socket, .root = root, .ledger = ledger, .changed = changed, .userdata = userdata,
                 .by_object = hashmap_new(),
         };
         if (!x->by_object) {

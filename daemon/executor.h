@@ -16,10 +16,12 @@ typedef struct Executor Executor;
  * be tried again. */
 typedef void (*ExecutorChanged)(const Action *action, void *userdata);
 
-/* The ledger and the root are borrowed. 'marker' is the path of stackd-mark. */
+/* The ledger and the root are borrowed. 'marker' is the path of stackd-mark, 'marker_socket' where its service is asked, or
+ * NULL to start it ourselves. */
 int executor_new(
                 sd_event *event,
                 const char *marker,
+                const char *marker_socket,
                 const Sysroot *root,
                 Ledger *ledger,
                 ExecutorChanged changed,

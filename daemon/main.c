@@ -174,12 +174,21 @@ static int watch_signals(sd_event *event) {
         return r < 0 ? r : sd_event_add_signal(event, NULL, SIGINT, on_signal, NULL);
 }
 
+/* The service has a seccomp filter, with which its child could not mark every process. */
+static void choose_marker(ManagerOptions *options) {
+        const char *marker = getenv("STACKD_MARK_BINARY");
+
+        options->marker = marker ?: STACKD_MARK_PATH;
+        if (!marker && options->private_fd < 0 && options->capture_fd < 0)
+                options->marker_socket = STACKD_MARK_SOCKET;
+}
+
 static int run(ManagerOptions *options) {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
         _cleanup_(manager_freep) Manager *manager = NULL;
         int r;
 
-        options->marker = getenv("STACKD_MARK_BINARY") ?: STACKD_MARK_PATH;
+        choose_marker(options);
         raise_descriptor_limit();
         if (!options->root && options->capture_fd < 0) {
                 options->flags_unknown = !protect_self();

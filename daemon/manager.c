@@ -1113,7 +1113,7 @@ int manager_start(Manager *m) {
         r = manager_open_root(m);
         if (r < 0)
                 return r;
-        r = executor_new(m->event, m->options.marker, m->root, &m->ledger, on_executor, m, &m->executor);
+        r = executor_new(m->event, m->options.marker, m->options.marker_socket, m->root, &m->ledger, on_executor, m, &m->executor);
         if (r < 0)
                 return r;
         r = m->options.capture_fd < 0 ? manager_load_configuration(m) : 0;

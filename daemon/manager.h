@@ -14,6 +14,7 @@ typedef struct ManagerOptions {
         int capture_fd;       /* write what discovery reads there as an archive, and end; -1: do not */
         bool capture_all;     /* without replacing serial numbers and UUIDs */
         const char *marker;   /* path of the program that marks threads */
+        const char *marker_socket; /* where it is asked as a service; NULL: started as a child */
         bool debug;           /* whatever the configuration says of messages */
         bool flags_unknown;   /* this kernel's task flags are not what we know: mark nothing */
 } ManagerOptions;

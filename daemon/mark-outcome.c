@@ -29,6 +29,10 @@ void mark_outcome_parse(const char *output, MarkOutcome *ret) {
         }
 }
 
+int mark_outcome_to_status(const MarkOutcome *o) {
+        return !o->reported ? -EIO : o->state == MARK_STATE_ALL ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 char *mark_outcome_to_error(const MarkOutcome *o, int status, const char *marker) {
         static const char *const obstacles[_MARK_RESULT_MAX] = {
                 [MARK_DENIED] = "the kernel does not permit it: the process lacks CAP_SYS_RESOURCE in the initial user namespace",
@@ -39,6 +43,10 @@ char *mark_outcome_to_error(const MarkOutcome *o, int status, const char *marker
                 [MARK_UNSUPPORTED] = "this kind of process cannot be changed from outside",
         };
 
+        if (status == -ECONNREFUSED)
+                return text_format("nobody listens at %s: is stackd-mark.socket stopped?", marker);
+        if (status == -EAGAIN)
+                return text_format("too many wait at %s", marker);
         if (status == 127 || status == -EIO)
                 return text_format("%s could not be run", marker);
         if (status == -ETIME)

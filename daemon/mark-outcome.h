@@ -14,5 +14,8 @@ typedef struct MarkOutcome {
 } MarkOutcome;
 
 void mark_outcome_parse(const char *output, MarkOutcome *ret);
-/* A sentence that says why it did not work; 'status' is that of the child. The caller frees it. */
+/* With what exit status the marker says the same; -EIO where it has not come to an end. */
+int mark_outcome_to_status(const MarkOutcome *o);
+/* A sentence that says why it did not work; 'status' is that of the child, 'marker' the path of the program or of its socket.
+ * The caller frees it. */
 char *mark_outcome_to_error(const MarkOutcome *o, int status, const char *marker);

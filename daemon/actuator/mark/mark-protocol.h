@@ -6,11 +6,18 @@
  *   thread TID RESULT STOPPED_NS                               once for each thread that needed work
  *   result STATE total N marked M passes P max-stopped-ns X    the last line
  *
- * STOPPED_NS is an upper bound: from before the thread was asked to stop until after it was let go. */
+ * STOPPED_NS is an upper bound: from before the thread was asked to stop until after it was let go.
+ *
+ * As a service it is asked at a socket of type SOCK_SEQPACKET, one connection for each process: a packet with the words of
+ * the command line behind the program's name, each with its NUL, and the process's pidfd, which becomes descriptor MARK_PIDFD.
+ * The answer are the lines above. It ends when the work has, and the work when the client shuts its side down. */
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#define MARK_REQUEST_MAX 512U
+#define MARK_PIDFD 3
 
 typedef enum MarkResult {
         MARK_DONE,        /* the flags were read back as wanted */

@@ -16,12 +16,14 @@
 #include "common/array.h"
 #include "common/text.h"
 #include "daemon/actuator/mark/action.h"
+#include "daemon/actuator/mark/serve.h"
 #include "daemon/actuator/mark/step.h"
 #include "daemon/actuator/mark/worker.h"
 
 #define PASSES_MAX 1000U
 #define NAP_MAX_MS 50
 #define DEADLINE_MAX_MS 600000U
+#define IDLE_MAX_MS 600000U
 #define EXIT_TROUBLE 2
 
 typedef struct Arguments {
@@ -29,6 +31,8 @@ typedef struct Arguments {
         uint64_t start, deadline_ms;
         int pidfd;
         int set; /* -1: not said */
+        bool serve;
+        int idle_ms;
 } Arguments;
 
 /* What became of the threads that needed work, ascending. */
@@ -266,7 +270,8 @@ static int option_parse(const struct option *o, Arguments *a) {
 
         if (o->has_arg) {
                 r = number_option(o->name, optarg,
-                                  o->val == 's' ? UINT64_MAX : o->val == 'd' ? DEADLINE_MAX_MS : INT32_MAX, &v);
+                                  o->val == 's' ? UINT64_MAX : o->val == 'd' ? DEADLINE_MAX_MS : o->val == 'i' ? IDLE_MAX_MS : INT32_MAX,
+                                  &v);
                 if (r < 0)
                         return r;
         }
@@ -275,6 +280,8 @@ static int option_parse(const struct option *o, Arguments *a) {
         case 's': a->start = v; break;
         case 'f': a->pidfd = (int) v; break;
         case 'd': a->deadline_ms = v; break;
+        case 'L': a->serve = true; break;
+        case 'i': a->idle_ms = (int) v; break;
         case 'S':
         case 'C':
                 if (a->set >= 0)
@@ -296,48 +303,83 @@ static int arguments_parse(int argc, char *argv[], Arguments *ret) {
                 { "deadline-ms", required_argument, NULL, 'd' },
                 { "set", no_argument, NULL, 'S' },
                 { "clear", no_argument, NULL, 'C' },
+                { "serve", no_argument, NULL, 'L' },
+                { "idle-ms", required_argument, NULL, 'i' },
 #ifdef MARK_TEST
                 { "die-at-step", required_argument, NULL, 'x' },
 #endif
                 {},
         };
-        Arguments a = { .pidfd = -1, .set = -1, .deadline_ms = 2000 };
+        Arguments a = { .pidfd = -1, .set = -1, .deadline_ms = 2000, .idle_ms = 30000 };
         int index = -1, c;
 
+        optind = 0; /* of a request it is not the first command line */
         while ((c = getopt_long(argc, argv, "", options, &index)) != -1) {
                 if (c == '?' || index < 0 || option_parse(&options[index], &a) < 0)
                         return -EINVAL;
                 index = -1;
         }
-        if (optind != argc || a.pid <= 1 || a.pid == getpid() || a.start == 0 || a.pidfd < 0 || a.set < 0)
+        if (optind != argc)
+                return -EINVAL;
+        if (!a.serve && (a.pid <= 1 || a.pid == getpid() || a.start == 0 || a.pidfd < 0 || a.set < 0))
                 return -EINVAL;
         *ret = a;
         return 0;
 }
 
-int main(int argc, char *argv[]) {
+static int mark(const Arguments *a) {
         Run run = { .target.proc_fd = -1 };
         MarkState state = MARK_STATE_NONE;
-        Arguments a;
         int r;
 
-        if (arguments_parse(argc, argv, &a) < 0) {
-                fprintf(stderr, "usage: stackd-mark --pid PID --start TICKS --pidfd FD --set|--clear "
-                                "[--deadline-ms N]\n");
-                return EXIT_TROUBLE;
-        }
-        /* We may be all that keeps a thread stopped which memory reclaim waits for. Without the capability we
-         * go on: then we cannot mark others either, but say so. */
-        (void) action_apply_self();
-        (void) mlockall(MCL_CURRENT | MCL_FUTURE);
-        r = run_all(&run, &a, &state);
+        r = run_all(&run, a, &state);
         if (r >= 0)
                 r = run_print(&run, state);
         target_done(&run.target);
         free(run.reports);
         if (r < 0) {
-                fprintf(stderr, "stackd-mark: process %d: %s\n", (int) a.pid, strerror(-r));
+                fprintf(stderr, "stackd-mark: process %d: %s\n", (int) a->pid, strerror(-r));
                 return EXIT_TROUBLE;
         }
         return state == MARK_STATE_ALL ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* We may be all that keeps a thread stopped which memory reclaim waits for. Without the capability we
+ * go on: then we cannot mark others either, but say so. */
+static void protect_self(void) {
+        (void) action_apply_self();
+        (void) mlockall(MCL_CURRENT | MCL_FUTURE);
+}
+
+/* What is locked in memory a child does not inherit. */
+static int serve_request(int argc, char *argv[]) {
+        Arguments a;
+
+        if (arguments_parse(argc, argv, &a) < 0 || a.serve) {
+                fprintf(stderr, "stackd-mark: a request that is none was refused\n");
+                return EXIT_TROUBLE;
+        }
+        protect_self();
+        return mark(&a);
+}
+
+static int serve(const Arguments *a) {
+        int r = serve_run(STDIN_FILENO, a->idle_ms, serve_request);
+
+        if (r < 0)
+                fprintf(stderr, "stackd-mark: cannot serve: %s\n", strerror(-r));
+        return r < 0 ? EXIT_TROUBLE : EXIT_SUCCESS;
+}
+
+int main(int argc, char *argv[]) {
+        Arguments a;
+
+        if (arguments_parse(argc, argv, &a) < 0) {
+                fprintf(stderr, "usage: stackd-mark --pid PID --start TICKS --pidfd FD --set|--clear "
+                                "[--deadline-ms N]\n"
+                                "       stackd-mark --serve [--idle-ms N] <LISTENING-SOCKET\n");
+                return EXIT_TROUBLE;
+        }
+        protect_self();
+        return a.serve ? serve(&a) : mark(&a);
 }

@@ -61,6 +61,7 @@ _Noreturn static void worker_main(const WorkerTask *task, size_t first, int fd, 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent)
                 _exit(EXIT_FAILURE);
+        (void) close(STDOUT_FILENO); /* whoever listens there waits for the end of our parent, not for ours, should we hang */
         signal(SIGCHLD, SIG_DFL);
         sigfillset(&all);
         sigprocmask(SIG_BLOCK, &all, NULL);

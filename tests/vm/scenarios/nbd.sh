@@ -65,6 +65,11 @@ served_by /dev/nbd0 nbdkit proven
 stackctl --json=short status | jq -e '.layers[] | select(.name == "nbd0" and .kind == "block") | .processes[] | select(.role == "error-path")' >/dev/null ||
         fail "the client is not seen as error path"
 assert_unmarked "$(pgrep -x nbd-client)"
+# Which only one that has none itself may do: stackd has one.
+grep -q '^Seccomp:.2' "/proc/$(main_pid stackd.service)/status" || fail "stackd has no seccomp filter"
+marker=$(main_pid stackd-mark.service)
+((marker > 0)) || fail "stackd-mark does not run"
+grep -q '^Seccomp:.0' "/proc/$marker/status" || fail "stackd-mark has a seccomp filter"
 nbd-client -d /dev/nbd0
 systemctl stop nbdkit-a || :
 pkill -x nbdkit || :

@@ -40,7 +40,7 @@ install() {
 }
 
 step "a machine without stackd"
-systemctl stop stackd.service
+systemctl stop stackd.service stackd-mark.socket stackd-mark.service
 tar -tf /dev/disk/by-id/virtio-payload | grep -v -e '^usr/lib/stackd-vm/' -e '/$' | (cd / && xargs -d '\n' rm -f)
 (cd / && find usr/lib/stackd usr/libexec/stackd etc/stackd usr/share/doc/stackd usr/share/dbus-1/interfaces run/stackd -depth -type d -exec rmdir {} + 2>/dev/null) || :
 systemctl daemon-reload
@@ -54,7 +54,7 @@ units >/run/before.units
 step "installed"
 install "$package"
 assert_eq "$(systemctl is-active stackd.service || :)" inactive "stackd, with nothing to protect"
-systemd-analyze verify stackd.service stackd-metrics.service stackd-metrics.timer 2>&1 | grep -v 'man ' && fail "systemd-analyze complains"
+systemd-analyze verify stackd.service stackd-mark.service stackd-mark.socket stackd-metrics.service stackd-metrics.timer 2>&1 | grep -v 'man ' && fail "systemd-analyze complains"
 # Older ones cannot verify.
 ! udevadm verify --help >/dev/null 2>&1 || udevadm verify /usr/lib/udev/rules.d/90-stackd.rules
 fuse_up single
@@ -77,6 +77,7 @@ install /var/tmp/stackd.deb
 wait_for 20 "[[ \$(main_pid stackd.service) -gt 0 && \$(main_pid stackd.service) != $old ]]"
 stackd_settled
 protected
+systemctl --quiet is-active stackd-mark.socket || fail "nothing can be marked any more"
 stackctl --json=short status | jq -e '[.actions[] | select(.state == "applied")] | length > 0' >/dev/null
 
 step "removed: what is in use stays as safe as it was, and what was adopted still starts"
@@ -88,7 +89,9 @@ assert_marked "$(main_pid adopted.service)"
 dpkg --remove stackd 2>&1
 protected
 [[ ! -e /usr/bin/stackctl ]] || fail "stackctl is there"
-assert_eq "$(systemctl is-active stackd.service || :)" inactive
+for unit in stackd.service stackd-mark.service stackd-mark.socket; do
+        assert_eq "$(systemctl is-active "$unit" || :)" inactive "$unit"
+done
 systemctl restart adopted.service
 wait_for 10 '[[ $(cat /proc/$(main_pid adopted.service)/comm) == sleep ]]'
 systemctl stop adopted.service

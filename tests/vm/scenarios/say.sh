@@ -84,7 +84,7 @@ systemctl --quiet is-active say-monitor.service || fail "the monitor has ended"
 step "the picture and the metrics"
 stackctl graph | grep -q 'digraph stacks'
 stackctl graph | grep -q "$(fuse_inner single)"
-systemd-analyze verify stackd-metrics.timer stackd-metrics.service stackd.service 2>&1 | grep -v 'man ' && fail "systemd-analyze complains"
+systemd-analyze verify stackd-metrics.timer stackd-metrics.service stackd.service stackd-mark.service stackd-mark.socket 2>&1 | grep -v 'man ' && fail "systemd-analyze complains"
 install -d /run/systemd/system/stackd-metrics.service.d
 printf '[Service]\nEnvironment=STACKD_METRICS_FILE=/run/say.prom\n' >/run/systemd/system/stackd-metrics.service.d/say.conf
 systemctl daemon-reload
