@@ -69,7 +69,7 @@ class Sleeper:
 class Service:
     """The socket, and whatever serves at it."""
 
-    def __init__(self, idle=LONG):
+    def __init__(self):
         self.directory = tempfile.TemporaryDirectory()
         os.chmod(self.directory.name, 0o711)
         self.path = os.path.join(self.directory.name, "socket")
@@ -79,10 +79,10 @@ class Service:
         self.listener.listen(256)
         self.errors = tempfile.TemporaryFile()
         self.p = None
-        self.start(idle)
+        self.start()
 
-    def start(self, idle=LONG):
-        self.p = subprocess.Popen([HELPER, "--serve", "--idle-ms", idle], stdin=self.listener, stderr=self.errors)
+    def start(self):
+        self.p = subprocess.Popen([HELPER, "--serve"], stdin=self.listener, stderr=self.errors)
 
     def __enter__(self):
         return self
@@ -292,17 +292,6 @@ def case_service_dies():
         s.start()
         text = answer(waiting)
         check(state(text) == "all", text, s.said())
-
-
-def case_idle():
-    """It ends when nobody asks, not while it works."""
-    with Service(idle="1") as s, Sleeper(stopped=True) as v:
-        check(s.p.wait(PATIENCE) == 0, s.said())
-        waiting = s.ask(v.words(deadline="300"), v.pid)
-        s.start(idle="1")
-        text = answer(waiting)
-        check(state(text) == "busy", text)
-        check(s.p.wait(PATIENCE) == 0, s.said())
 
 
 def case_no_socket():

@@ -196,8 +196,8 @@ static void drop_late(Server *s) {
 }
 
 /* How long there may be nothing to do; NULL: for ever. */
-static const struct timespec *time_left(const Server *s, int idle_ms, struct timespec *ret) {
-        uint64_t now = now_ns(), left = s->n == 0 ? (uint64_t) idle_ms * 1000000 : UINT64_MAX;
+static const struct timespec *time_left(const Server *s, struct timespec *ret) {
+        uint64_t now = now_ns(), left = UINT64_MAX;
 
         for (size_t i = 0; i < s->n; i++)
                 if (s->clients[i].pid == 0)
@@ -220,8 +220,7 @@ static void client_look(Server *s, size_t i) {
         c->left = true;
 }
 
-/* 1, or 0 when nothing came for so long. */
-static int serve_once(Server *s, int idle_ms, const sigset_t *waiting) {
+static int serve_once(Server *s, const sigset_t *waiting) {
         struct pollfd fds[CLIENTS_MAX + 1];
         const size_t n = s->n;
         struct timespec left;
@@ -230,22 +229,17 @@ static int serve_once(Server *s, int idle_ms, const sigset_t *waiting) {
         for (size_t i = 0; i < n; i++)
                 fds[i] = (struct pollfd) { .fd = s->clients[i].left ? -1 : s->clients[i].fd, .events = POLLIN | POLLRDHUP };
         fds[n] = (struct pollfd) { .fd = n < CLIENTS_MAX ? s->fd : -1, .events = POLLIN };
-        r = ppoll(fds, n + 1, time_left(s, idle_ms, &left), waiting);
-        if (r < 0)
-                return errno == EINTR ? 1 : -errno;
-        if (r == 0)
-                return n > 0;
+        r = ppoll(fds, n + 1, time_left(s, &left), waiting);
+        if (r <= 0)
+                return r == 0 || errno == EINTR ? 0 : -errno;
         /* From the last on: one that is dropped leaves its place to one that was seen to, and a new one comes last. */
         for (size_t i = n; i-- > 0;)
                 if (fds[i].revents != 0)
                         client_look(s, i);
-        if (fds[n].revents == 0)
-                return 1;
-        r = client_accept(s);
-        return r < 0 ? r : 1;
+        return fds[n].revents != 0 ? client_accept(s) : 0;
 }
 
-int serve_run(int listen_fd, int idle_ms, ServeRequest request) {
+int serve_run(int listen_fd, ServeRequest request) {
         const struct sigaction action = { .sa_handler = on_child };
         Server s = { .fd = listen_fd, .request = request };
         sigset_t child, waiting;
@@ -262,7 +256,7 @@ int serve_run(int listen_fd, int idle_ms, ServeRequest request) {
         do {
                 reap_children(&s);
                 drop_late(&s);
-                r = serve_once(&s, idle_ms, &waiting);
-        } while (r > 0);
+                r = serve_once(&s, &waiting);
+        } while (r >= 0);
         return r;
 }

@@ -10,5 +10,6 @@
  * connection as standard output. Returns the child's exit status. */
 typedef int (*ServeRequest)(int argc, char *argv[]);
 
-/* Serves at a listening socket until nobody has asked for anything for so long: 0, or what went wrong. */
-int serve_run(int listen_fd, int idle_ms, ServeRequest request);
+/* Serves at a listening socket: returns what went wrong. It does not end when there is nothing to do: to be started again would
+ * take memory just when there may be none. */
+int serve_run(int listen_fd, ServeRequest request);

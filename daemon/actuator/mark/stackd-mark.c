@@ -23,7 +23,6 @@
 #define PASSES_MAX 1000U
 #define NAP_MAX_MS 50
 #define DEADLINE_MAX_MS 600000U
-#define IDLE_MAX_MS 600000U
 #define EXIT_TROUBLE 2
 
 typedef struct Arguments {
@@ -32,7 +31,6 @@ typedef struct Arguments {
         int pidfd;
         int set; /* -1: not said */
         bool serve;
-        int idle_ms;
 } Arguments;
 
 /* What became of the threads that needed work, ascending. */
@@ -270,8 +268,7 @@ static int option_parse(const struct option *o, Arguments *a) {
 
         if (o->has_arg) {
                 r = number_option(o->name, optarg,
-                                  o->val == 's' ? UINT64_MAX : o->val == 'd' ? DEADLINE_MAX_MS : o->val == 'i' ? IDLE_MAX_MS : INT32_MAX,
-                                  &v);
+                                  o->val == 's' ? UINT64_MAX : o->val == 'd' ? DEADLINE_MAX_MS : INT32_MAX, &v);
                 if (r < 0)
                         return r;
         }
@@ -281,7 +278,6 @@ static int option_parse(const struct option *o, Arguments *a) {
         case 'f': a->pidfd = (int) v; break;
         case 'd': a->deadline_ms = v; break;
         case 'L': a->serve = true; break;
-        case 'i': a->idle_ms = (int) v; break;
         case 'S':
         case 'C':
                 if (a->set >= 0)
@@ -304,13 +300,12 @@ static int arguments_parse(int argc, char *argv[], Arguments *ret) {
                 { "set", no_argument, NULL, 'S' },
                 { "clear", no_argument, NULL, 'C' },
                 { "serve", no_argument, NULL, 'L' },
-                { "idle-ms", required_argument, NULL, 'i' },
 #ifdef MARK_TEST
                 { "die-at-step", required_argument, NULL, 'x' },
 #endif
                 {},
         };
-        Arguments a = { .pidfd = -1, .set = -1, .deadline_ms = 2000, .idle_ms = 30000 };
+        Arguments a = { .pidfd = -1, .set = -1, .deadline_ms = 2000 };
         int index = -1, c;
 
         optind = 0; /* of a request it is not the first command line */
@@ -363,12 +358,11 @@ static int serve_request(int argc, char *argv[]) {
         return mark(&a);
 }
 
-static int serve(const Arguments *a) {
-        int r = serve_run(STDIN_FILENO, a->idle_ms, serve_request);
+static int serve(void) {
+        int r = serve_run(STDIN_FILENO, serve_request);
 
-        if (r < 0)
-                fprintf(stderr, "stackd-mark: cannot serve: %s\n", strerror(-r));
-        return r < 0 ? EXIT_TROUBLE : EXIT_SUCCESS;
+        fprintf(stderr, "stackd-mark: cannot serve: %s\n", strerror(-r));
+        return EXIT_TROUBLE;
 }
 
 int main(int argc, char *argv[]) {
@@ -377,9 +371,9 @@ int main(int argc, char *argv[]) {
         if (arguments_parse(argc, argv, &a) < 0) {
                 fprintf(stderr, "usage: stackd-mark --pid PID --start TICKS --pidfd FD --set|--clear "
                                 "[--deadline-ms N]\n"
-                                "       stackd-mark --serve [--idle-ms N] <LISTENING-SOCKET\n");
+                                "       stackd-mark --serve <LISTENING-SOCKET\n");
                 return EXIT_TROUBLE;
         }
         protect_self();
-        return a.serve ? serve(&a) : mark(&a);
+        return a.serve ? serve() : mark(&a);
 }
