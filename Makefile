@@ -3,7 +3,7 @@
 # A thin shell around meson: "make help" says what there is.
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps run test check vm-test proof bench fuzz install clean
+.PHONY: all help deps run test check vm-test proof bench fuzz analyze mutation coverage install clean
 
 all: build/build.ninja
 	@if [ -t 1 ]; then ninja -C build; else log=$$(ninja -C build 2>&1) || { echo "$$log"; exit 1; }; fi
@@ -17,6 +17,9 @@ help:
 	@echo 'make proof      stacks that hang without stackd, and complete with it; RUNS=10, PROOF=name, SUITE=name (root, hours)'
 	@echo 'make bench      measure with thousands of mounts, devices and processes (root; half an hour)'
 	@echo 'make fuzz       let fuzzers run over tests/fuzz/corpus/; FUZZ=name for one of them, SECONDS=60 for each'
+	@echo 'make analyze    gcc -fanalyzer, cppcheck, clang-tidy, valgrind: silent, or findings'
+	@echo 'make mutation   mistakes made on purpose where it is decided, and how many the tests notice; RUNS=200'
+	@echo 'make coverage   lines and branches that make check runs through'
 	@echo 'make install    install; DESTDIR= as ever'
 	@echo 'make deps       install the packages that all of these need (root, Debian 12 or 13)'
 	@echo 'make clean      remove the build directories'
@@ -57,11 +60,26 @@ bench: all
 fuzz:
 	@tests/fuzz/run $(or $(SECONDS),60) $(FUZZ)
 
+analyze:
+	@tools/install-deps build check analyze
+	@tests/analyze
+
+mutation:
+	@tools/install-deps build
+	@tests/mutation/mutate.py --runs $(or $(RUNS),200) build-mutation
+
+# What ends in a child of stackd, and what runs in guests only, is not counted.
+coverage:
+	@tools/install-deps build check analyze
+	@[ -f build-coverage/build.ninja ] || meson setup --buildtype=debug -Db_coverage=true build-coverage >/dev/null
+	@STACKD_TEST_QUICK=1 meson test -C build-coverage --timeout-multiplier 3
+	@gcovr --root . --exclude tests/ --exclude build --print-summary build-coverage
+
 install: all
 	@meson install -C build --no-rebuild --quiet
 
 clean:
-	rm -rf build build-clang build-aarch64 build-fuzz build-vm
+	rm -rf build build-clang build-aarch64 build-fuzz build-vm build-analyze build-mutation build-coverage
 
 build/build.ninja:
 	@meson setup --buildtype=release -Dwerror=true build . >/dev/null
