@@ -98,7 +98,7 @@ class Machine:
             "-device", "pcie-root-port,id=port1,chassis=1",
             "-kernel", str(image / "vmlinuz"), "-initrd", str(image / "initrd.img"),
             "-append", "root=/dev/vda rootfstype=ext4 rw console=ttyS0 panic=-1 quiet loglevel=4 "
-                       "apparmor=0 mitigations=off tsc=reliable systemd.show_status=no syscall.x32=y",
+                       "mitigations=off tsc=reliable systemd.show_status=no syscall.x32=y",
             "-chardev", f"file,id=serial,path={serial_log}", "-serial", "chardev:serial",
             "-chardev", f"socket,id=monitor,fd={monitor_far.fileno()}", "-mon", "chardev=monitor,mode=control",
             "-device", "virtio-serial-pci",

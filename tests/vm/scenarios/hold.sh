@@ -12,7 +12,7 @@
 . /usr/lib/stackd-vm/lib/lib.sh
 . /usr/lib/stackd-vm/lib/fuse.sh
 . /usr/lib/stackd-vm/lib/stackd.sh
-require jq bindfs python3
+require jq bindfs python3 apparmor_parser
 
 size() {
         awk -v what="$1" '/^(VmRSS|VmHWM|VmLck|VmSwap)/ { printf "%s%s %d KiB", n++ ? ", " : what ": ", $1, $2 } END { print "" }' \
@@ -55,6 +55,25 @@ systemd-analyze security --no-pager stackd.service | tail -n 1
 # With thousands of mounts a mount namespace of its own takes longer than all that stackd does.
 assert_eq "$(readlink "/proc/$(main_pid stackd.service)/ns/mnt")" "$(readlink /proc/1/ns/mnt)"
 assert_marked "$(main_pid stackd.service)"
+
+step "a server that AppArmor confines"
+[[ $(cat /sys/module/apparmor/parameters/enabled) == Y ]] || fail "this kernel has no AppArmor"
+confined() {
+        printf 'profile %s flags=(attach_disconnected) {\n  file,\n  mount,\n  umount,\n  signal,\n  unix,\n  capability,\n  %s\n}\n' "$@" |
+                apparmor_parser --skip-cache --replace
+        FUSE_UNIT_OPTIONS=(--property="AppArmorProfile=$1")
+        fuse_up pool
+        assert_eq "$(cat "/proc/$(main_pid "$(fuse_unit pool)")/attr/current")" "$1 (enforce)"
+}
+confined stackd-vm-may ''
+stopwatch 'is_marked "$(main_pid "$(fuse_unit pool)")"'
+fuse_down pool
+confined stackd-vm-may-not 'deny capability sys_resource,'
+stackd_settled
+wait_for 20 "stackctl --json=short status | jq -e '.actions | any(.kind == \"io-flusher\" and .state == \"failed\" and (.error | contains(\"security module\")))' >/dev/null"
+assert_unmarked "$(main_pid "$(fuse_unit pool)")"
+fuse_down pool
+FUSE_UNIT_OPTIONS=()
 
 step "thousands of mounts"
 size "10 layers"
