@@ -562,7 +562,7 @@ static void job_start(Job *j) {
                 r = mark_start(j);
                 if (r == -ESRCH)
                         mark_finish(j, 1, &(MarkOutcome) { .state = MARK_STATE_GONE, .reported = true });
-                else if (r == -ECONNREFUSED || r == -EAGAIN)
+                else if (j->executor->marker_socket && (r == -ECONNREFUSED || r == -EAGAIN))
                         mark_finish(j, r, &(MarkOutcome) {});
                 else if (r < 0)
                         mark_finish(j, 1, &(MarkOutcome) { .obstacle = MARK_FAILED, .error = -r, .tid = j->action.pid, .obstructed = true });

@@ -48,8 +48,10 @@ char *mark_outcome_to_error(const MarkOutcome *o, int status, const char *marker
                 return text_format("nobody listens at %s: is stackd-mark.socket stopped?", marker);
         if (status == -EAGAIN)
                 return text_format("too many wait at %s", marker);
-        if (status == 127 || status == -EIO)
+        if (status == 127)
                 return text_format("%s could not be run", marker);
+        if (status == -EIO)
+                return text_format("%s gave no answer", marker);
         if (status == -ETIME)
                 return strdup("it did not work within the time that is allowed");
         if (o->reported && o->state == MARK_STATE_GONE)

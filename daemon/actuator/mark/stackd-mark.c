@@ -181,6 +181,8 @@ static MarkState run_why_none(const Run *run) {
                 busy += result == MARK_BUSY || result == MARK_TRACED;
                 unsupported += result == MARK_UNSUPPORTED || result == MARK_USER_WORKER;
         }
+        if (run->n == 0) /* there was no time to begin */
+                return MARK_STATE_BUSY;
         if (all == 0)
                 return MARK_STATE_GONE;
         return denied == all      ? MARK_STATE_DENIED
