@@ -35,8 +35,8 @@ int mark_outcome_to_status(const MarkOutcome *o) {
 
 char *mark_outcome_to_error(const MarkOutcome *o, int status, const char *marker) {
         static const char *const obstacles[_MARK_RESULT_MAX] = {
-                [MARK_DENIED] = "the kernel does not permit it: the process lacks CAP_SYS_RESOURCE in the initial user namespace, or a "
-                                "security module (AppArmor, SELinux) keeps it from using it",
+                [MARK_DENIED] = ("the kernel does not permit it: the process lacks CAP_SYS_RESOURCE in the initial user namespace, or a "
+                                 "security module (AppArmor, SELinux) keeps it from using it"),
                 [MARK_SECCOMP] = "its seccomp filter is in the way",
                 [MARK_BUSY] = "it is stopped, frozen, or asleep in the kernel",
                 [MARK_TRACED] = "a debugger traces it",
