@@ -55,7 +55,7 @@ layers() {
 
 # root_asks: what the bus has to carry before this call, it carries first: that is not stackd's time.
 root_asks() {
-        busctl --timeout=300 --json=short call org.stackd1 /org/stackd1 org.stackd1.Manager DescribeNested | grep -q layers
+        busctl --timeout=300 --json=short call org.stackd1 /org/stackd1 org.stackd1.Manager DescribeNested | grep layers >/dev/null
 }
 
 # clean COMMAND...: what it prints may go to a terminal.
