@@ -62,7 +62,7 @@ class Sleeper:
         with open(f"/proc/{self.pid}/timerslack_ns", encoding="ascii") as f:
             return int(f.read())
 
-    def words(self, what="--set", start=None, deadline="5000"):
+    def words(self, what="--set", start=None, deadline="60000"):
         return ["--pid", str(self.pid), "--start", start or start_time(self.pid), "--pidfd", "3", what, "--deadline-ms", deadline]
 
 

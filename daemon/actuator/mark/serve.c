@@ -255,8 +255,8 @@ int serve_run(int listen_fd, ServeRequest request) {
         sigdelset(&waiting, SIGCHLD);
         do {
                 reap_children(&s);
-                drop_late(&s);
                 r = serve_once(&s, &waiting);
+                drop_late(&s); /* of those that have said nothing by now: it may be us who was late */
         } while (r >= 0);
         return r;
 }
