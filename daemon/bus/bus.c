@@ -8,6 +8,8 @@
 #include "daemon/bus/describe.h"
 #include "daemon/bus/lookup.h"
 
+#define LOOKED_UP_MAX 64U /* names in one call that are no ids */
+
 /* A method call that waits for the manager. */
 typedef struct Pending {
         BusServer *server;
@@ -319,9 +321,19 @@ static int method_look_up(sd_bus_message *call, void *userdata, sd_bus_error *er
         return method_with_text(call, userdata, PENDING_LOOK_UP);
 }
 
+/* An id is found by an index; for anything else each layer has to be looked at. */
+static int read_name(BusServer *b, const char *name, unsigned *n_looked_up, char ***ret) {
+        size_t n = 0;
+
+        if (graph_find(b->view.graph, name))
+                return strv_append(ret, &n, name);
+        return ++*n_looked_up > LOOKED_UP_MAX ? -E2BIG : lookup(b->view.graph, name, ret);
+}
+
 /* Ids, or what LookUp() takes; all must exist. */
 static int read_ids(BusServer *b, Pending *p, sd_bus_message *call) {
         _cleanup_strv_free_ char **names = NULL;
+        unsigned n_looked_up = 0;
         size_t n = 0;
         int r;
 
@@ -331,7 +343,7 @@ static int read_ids(BusServer *b, Pending *p, sd_bus_message *call) {
         for (char **name = names; name && *name; name++) {
                 _cleanup_strv_free_ char **ids = NULL;
 
-                r = lookup(b->view.graph, *name, &ids);
+                r = read_name(b, *name, &n_looked_up, &ids);
                 if (r == -ENOENT) {
                         (void) reply_not_found(call, *name);
                         return -ENOENT;

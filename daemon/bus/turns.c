@@ -4,12 +4,13 @@
  * call after everybody else's. */
 #include <errno.h>
 
-#include "common/log.h"
+#include "common/array.h"
 #include "common/text.h"
 #include "daemon/bus/bus-internal.h"
 
-#define CALLS_MAX 64U                /* of one client, that wait */
-#define TEXT_MAX 65536U              /* bytes of arguments in a call that waits */
+#define CALLS_MAX 64U                /* of one client, that wait; one of each where there are many of all */
+#define ALL_CALLS_MAX 1024U
+#define TEXT_MAX 16384U              /* bytes of arguments in a call that waits */
 #define UNSENT_MAX 64U               /* answers that the bus has not taken off our hands */
 #define UNSENT_WAIT_USEC (100 * 1000)
 
@@ -33,26 +34,41 @@ static Call *call_free(Call *c) {
         return NULL;
 }
 
-static int refuse(sd_bus_message *m, const char *why) {
-        int r = sd_bus_reply_method_errorf(m, SD_BUS_ERROR_LIMITS_EXCEEDED, "%s", why);
+/* Clients that do not read their answers shall not fill our memory with them. */
+static bool may_answer(struct Turns *t) {
+        uint64_t unsent = 0;
+
+        return sd_bus_get_n_queued_write(t->server->bus, &unsent) < 0 || unsent <= UNSENT_MAX;
+}
+
+/* Whoever does not read is not told. */
+static int refuse(struct Turns *t, sd_bus_message *m, const char *why) {
+        int r = may_answer(t) ? sd_bus_reply_method_errorf(m, SD_BUS_ERROR_LIMITS_EXCEEDED, "%s", why) : 1;
 
         return r < 0 ? r : 1;
 }
 
-/* Of names alone; 0 for everything else, none of which is an argument of ours: such a call is refused at once by whoever looks at
- * its signature. */
+/* What our methods take. Any other call is let through, to be refused at once by sd-bus: it may be of any size, or have descriptors. */
+static bool is_for_us(sd_bus_message *m) {
+        static const char *const signatures[] = { "", "s", "as", "ss" };
+        const char *signature = sd_bus_message_get_signature(m, true);
+
+        for (size_t i = 0; signature && i < ELEMENTSOF(signatures); i++)
+                if (streq(signature, signatures[i]))
+                        return true;
+        return false;
+}
+
+/* What it keeps in memory for as long as it waits. */
 static int count_text(sd_bus_message *m, size_t *ret) {
         bool array = sd_bus_message_has_signature(m, "as") > 0;
-        const char *text;
-        size_t n = 0;
+        const char *text, *path = sd_bus_message_get_path(m);
+        size_t n = path ? strlen(path) : 0;
         int r;
 
-        *ret = 0;
-        if (!array && sd_bus_message_has_signature(m, "s") <= 0 && sd_bus_message_has_signature(m, "ss") <= 0)
-                return 0;
         r = array ? sd_bus_message_enter_container(m, SD_BUS_TYPE_ARRAY, "s") : 0;
         while (r >= 0 && (r = sd_bus_message_read_basic(m, SD_BUS_TYPE_STRING, &text)) > 0)
-                n += strlen(text) + 1;
+                n += strlen(text) + 8; /* its length, its end, and what aligns it */
         if (r < 0 && r != -ENXIO) /* which is the end of all arguments */
                 return r;
         *ret = n;
@@ -63,16 +79,16 @@ static int count_text(sd_bus_message *m, size_t *ret) {
 static int put_aside(struct Turns *t, sd_bus_message *m) {
         const char *sender = sd_bus_message_get_sender(m);
         uint64_t turn = t->turn;
-        unsigned n = bus_count_pending(t->server, sender);
+        unsigned n = bus_count_pending(t->server, sender), all = 0;
         Call *c, **at;
 
-        for (c = t->first; c; c = c->next)
+        for (c = t->first; c; c = c->next, all++)
                 if (streq_ptr(sd_bus_message_get_sender(c->message), sender)) {
                         turn = MAX(turn, c->turn);
                         n++;
                 }
-        if (n >= CALLS_MAX)
-                return refuse(m, "Too many calls of this client wait already");
+        if (n >= (all < ALL_CALLS_MAX ? CALLS_MAX : 1))
+                return refuse(t, m, "Too many calls wait already");
         c = malloc(sizeof(Call));
         if (!c)
                 return -ENOMEM;
@@ -100,11 +116,10 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error _un
                 r = expect_next(t);
                 return r < 0 ? r : 0;
         }
-        r = count_text(m, &n);
-        if (r < 0)
+        if (!is_for_us(m) || count_text(m, &n) < 0)
                 return 0; /* whoever reads it says what is wrong with it */
         if (n > TEXT_MAX)
-                return refuse(m, "There is too much in this call");
+                return refuse(t, m, "There is too much in this call");
         r = put_aside(t, m);
         if (r < 0)
                 return r;
@@ -114,13 +129,6 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error _un
 
 static int on_wait(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
         return expect_next(userdata);
-}
-
-/* Clients that do not read their answers shall not fill our memory with them. */
-static bool may_answer(struct Turns *t) {
-        uint64_t unsent = 0;
-
-        return sd_bus_get_n_queued_write(t->server->bus, &unsent) < 0 || unsent <= UNSENT_MAX;
 }
 
 static int wait_for_bus(struct Turns *t) {
@@ -144,7 +152,7 @@ static int on_turn(sd_event_source *source _unused_, void *userdata) {
         if (r >= 0)
                 t->let_in = c->message;
         else
-                log_warning("Cannot take a client's call: %s", strerror(-r));
+                (void) sd_bus_reply_method_errnof(c->message, -r, "Cannot take this call: %s", strerror(-r));
         call_free(c);
         return r < 0 ? expect_next(t) : 0;
 }

@@ -57,7 +57,7 @@ static int visit_namespace(const Sysroot *s, int pid, bool last, Visits *v) {
         }
         n.most = MIN(v->foreign_left, FOREIGN_MOST);
         r = v->visit(s, &n, v->userdata);
-        v->foreign_left -= MIN(v->foreign_left, MAX(n.read, FOREIGN_COST));
+        v->foreign_left -= MIN(v->foreign_left, r == VISIT_DONE ? MAX(n.read, FOREIGN_COST) : n.read);
         if (r != -EFBIG)
                 return r;
         v->result.limited = true;

@@ -4,8 +4,8 @@
 /* The namespaces of a kind that processes are in, each visited once, through one of its processes.
  *
  * Whoever may make a user namespace (any user, user_namespaces(7)) may make as many others in it as he likes, each as full as he
- * likes. Of those there is a limit to what is read, each and together; root's own, and those of containers that
- * are root's, have none. */
+ * likes. Of those there is a limit to what is read, each and together, whoever's they are: containers of root that have a user
+ * namespace share it. Those in pid 1's user namespace, which only root makes, have none. */
 
 #include <stdbool.h>
 

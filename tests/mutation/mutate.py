@@ -64,8 +64,11 @@ def places(path):
 
 def run(argv, seconds):
     """Of processor time: how busy the machine is, is not the mistake's."""
-    return subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
-                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))).returncode
+    try:
+        return subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=60 * seconds,
+                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))).returncode
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def test_programs(build):

@@ -17,7 +17,8 @@
 #include "daemon/actuator/mark/serve.h"
 #include "daemon/actuator/mark/thread.h"
 
-#define CLIENTS_MAX 32U /* as many as stackd has marked at once */
+#define CLIENTS_MAX 64U /* as many as stackd has marked at once, and has given up and not seen the end of */
+#define SHORTAGE_NAP_MS 100
 #define REQUEST_LIMIT_NS UINT64_C(2000000000)
 #define WORDS_MAX 16
 #define DESCRIPTORS_MAX 8U /* more than there may be, so that those can be told and closed */
@@ -164,6 +165,11 @@ static bool is_ours(int fd) {
 static int client_accept(Server *s) {
         int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC);
 
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
+                /* It waits in the socket's queue until there is room; those under way go on meanwhile. */
+                (void) poll(NULL, 0, SHORTAGE_NAP_MS);
+                return 0;
+        }
         if (fd < 0)
                 return errno == EAGAIN || errno == EINTR || errno == ECONNABORTED ? 0 : -errno;
         s->clients[s->n++] = (Client) { .fd = fd, .until_ns = now_ns() + REQUEST_LIMIT_NS };

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What an ordinary user may do to a daemon that looks at everything, done by one.
 
-usage: hostile-user.py names | flood | calls SECONDS
+usage: hostile-user.py names | flood | calls NUMBER
 
 Each says "ready" when it is done with it, and stays until its standard input ends.
 """
@@ -13,7 +13,6 @@ import pathlib
 import socket
 import subprocess
 import sys
-import threading
 import time
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -124,19 +123,23 @@ sys.stdin.read()
 
 def calls(count):
     """Calls without end, whose answers nobody reads, on many connections."""
+    import dbus
     import dbus.bus
     import dbus.lowlevel
 
     bus = [dbus.bus.BusConnection(dbus.bus.BUS_SYSTEM) for _ in range(4)]
     sent = 0
-    methods = [("Describe", ""), ("LookUp", "/"), ("DescribeNested", None), ("Refresh", None), ("Plan", []), ("Explain", []), ("DumpConfiguration", None),
-               ("Revert", []), ("Describe", "x" * 100000)]
+    null = os.open("/dev/null", os.O_RDONLY)
+    methods = [("Describe", "s", ""), ("LookUp", "s", "/"), ("DescribeNested", None, None), ("Refresh", None, None), ("Plan", "as", []), ("Explain", "as", []),
+               ("DumpConfiguration", None, None), ("Revert", "as", []), ("Describe", "s", "x" * 100000), ("Plan", "as", ["/"] * 3000), ("Plan", "as", [""] * 30000)]
+    # What no method takes, and what would be kept of it.
+    odd = [("Describe", "ay", dbus.ByteArray(b"x" * (1 << 20))), ("Describe", "ah", [dbus.types.UnixFd(null)] * 16)]
     while sent < count:
         for connection in bus:
-            for name, argument in methods:
+            for name, signature, argument in methods + (odd if sent < 400 else []):
                 m = dbus.lowlevel.MethodCallMessage("org.stackd1", "/org/stackd1", "org.stackd1.Manager", name)
-                if argument is not None:
-                    m.append(argument, signature="as" if argument == [] else "s")
+                if signature:
+                    m.append(argument, signature=signature)
                 connection.send_message(m)
                 sent += 1
             connection.flush()

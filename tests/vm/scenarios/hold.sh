@@ -91,6 +91,18 @@ NoNewPrivileges=no
 CapabilityBoundingSet=~
 KeyringMode=inherit
 IPAddressDeny=
+SystemCallFilter=
+SystemCallArchitectures=
+RestrictAddressFamilies=
+RestrictNamespaces=no
+RestrictRealtime=no
+RestrictSUIDSGID=no
+LockPersonality=no
+MemoryDenyWriteExecute=no
+ProtectHostname=no
+ProtectClock=no
+DevicePolicy=auto
+DeviceAllow=
 UNIT
 systemctl daemon-reload
 open=$(start_takes)

@@ -41,6 +41,11 @@ size() {
         printf ', %d descriptors, %d lines in the journal\n' "$(ls "/proc/$pid/fd" | wc -l)" "$(journal_lines)"
 }
 
+# peak: the most memory that it has had, in KiB.
+peak() {
+        awk '$1 == "VmHWM:" { print $2 }' "/proc/$(main_pid stackd.service)/status"
+}
+
 descriptors() {
         ls "/proc/$(main_pid stackd.service)/fd" | wc -l
 }
@@ -104,6 +109,24 @@ journalctl --quiet --unit=stackd.service --output=json | jq -se 'all(.[]; .MESSA
 enough
 wait_for 60 "((\$(layers) == $before))"
 
+step "what he asks"
+most=$(peak)
+hostile calls 10000
+root_asks
+fuse_up pool
+stopwatch 'is_marked "$(main_pid "$(fuse_unit pool)")"'
+begin=${EPOCHREALTIME/[^0-9]/}
+root_asks
+printf 'an answer to root beside it: %d ms\n' $(((${EPOCHREALTIME/[^0-9]/} - begin) / 1000))
+hostile_ready
+size "calls"
+(($(peak) - most < 24576)) || fail "it grew from $most to $(peak) KiB"
+(($(descriptors) <= fds + 8)) || fail "$(descriptors) descriptors are open, and were $fds"
+fuse_down pool
+enough
+assert_marked "$server"
+refute journalctl --quiet --unit=stackd.service --output=cat --grep='watchdog|Main process exited'
+
 step "more than is read"
 lines=$(journal_lines)
 hostile flood
@@ -120,21 +143,6 @@ size "after it"
 (($(journal_lines) - lines < 20)) || fail "$(journal_lines) lines in the journal"
 assert_eq "$(layers)" "$before"
 (($(descriptors) <= fds + 2)) || fail "$(descriptors) descriptors are open, and were $fds"
-
-step "what he asks"
-hostile calls 10000
-root_asks
-fuse_up pool
-stopwatch 'is_marked "$(main_pid "$(fuse_unit pool)")"'
-begin=${EPOCHREALTIME/[^0-9]/}
-root_asks
-printf 'an answer to root beside it: %d ms\n' $(((${EPOCHREALTIME/[^0-9]/} - begin) / 1000))
-hostile_ready
-size "calls"
-fuse_down pool
-enough
-assert_marked "$server"
-refute journalctl --quiet --unit=stackd.service --output=cat --grep='watchdog|Main process exited'
 
 step "what he is told"
 as_user=(runuser -u user --)
