@@ -82,4 +82,5 @@ clean:
 	rm -rf build build-clang build-aarch64 build-fuzz build-vm build-analyze build-mutation build-coverage
 
 build/build.ninja:
+	@command -v meson >/dev/null || { echo 'There is no meson here. What building takes is installed by: sudo tools/install-deps build' >&2; exit 1; }
 	@meson setup --buildtype=release -Dwerror=true build . >/dev/null
