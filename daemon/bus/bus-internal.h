@@ -48,6 +48,8 @@ void bus_turns_free(struct Turns *t);
 /* Objects of layers and processes below BUS_PATH. */
 int bus_objects_register(BusServer *b);
 
+/* Whether no more messages than so many wait for the bus, or the peer, to take them. */
+bool bus_takes(BusServer *b, uint64_t unsent_max);
 /* Whether anybody takes signals off our hands. */
 bool bus_is_heard(BusServer *b);
 /* A signal for each known hazard that is no more: before the signals of what it was about, which may be gone too. */

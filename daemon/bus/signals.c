@@ -11,14 +11,18 @@
 
 #define QUEUED_MAX 4096U
 
-bool bus_is_heard(BusServer *b) {
-        uint64_t queued = 0;
+bool bus_takes(BusServer *b, uint64_t unsent_max) {
+        uint64_t unsent = 0;
 
+        return sd_bus_get_n_queued_write(b->bus, &unsent) < 0 || unsent <= unsent_max;
+}
+
+bool bus_is_heard(BusServer *b) {
         /* A peer without a bus has asked its one question and listens to nothing, unless it says so. */
         if (b->private && !b->subscribed)
                 return false;
         /* A bus that takes nothing off our hands must not make them fill the memory. */
-        return sd_bus_get_n_queued_write(b->bus, &queued) < 0 || queued <= QUEUED_MAX;
+        return bus_takes(b, QUEUED_MAX);
 }
 
 static void hazards_clear(SeenHazard *seen, size_t n) {

@@ -36,9 +36,7 @@ static Call *call_free(Call *c) {
 
 /* Clients that do not read their answers shall not fill our memory with them. */
 static bool may_answer(struct Turns *t) {
-        uint64_t unsent = 0;
-
-        return sd_bus_get_n_queued_write(t->server->bus, &unsent) < 0 || unsent <= UNSENT_MAX;
+        return bus_takes(t->server, UNSENT_MAX);
 }
 
 /* Whoever does not read is not told. */
