@@ -67,3 +67,12 @@ stackd_quiet() {
         complaints=$(journalctl --quiet _COMM=stackd --priority=warning --output=cat)
         [[ -z $complaints ]] || fail "stackd complained:" "$complaints"
 }
+
+# fuse_single_marked: the service, and the server 'single' of fuse.sh, which it has marked.
+fuse_single_marked() {
+        fuse_lower_up
+        systemctl start stackd.service
+        fuse_up single
+        stopwatch 'is_marked "$(main_pid "$(fuse_unit single)")"' >/dev/null
+        stackd_settled
+}

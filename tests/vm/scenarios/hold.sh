@@ -43,12 +43,8 @@ for i in range(int(sys.argv[2])):
 PYTHON
 }
 
-fuse_lower_up
-systemctl start stackd.service
-fuse_up single
+fuse_single_marked
 server=$(main_pid "$(fuse_unit single)")
-stopwatch 'is_marked "$server"' >/dev/null
-stackd_settled
 
 step "the unit"
 systemd-analyze security --no-pager stackd.service | tail -n 1

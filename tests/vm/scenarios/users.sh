@@ -71,12 +71,8 @@ clean() {
         iconv -f UTF-8 -t UTF-8 /run/printed >/dev/null
 }
 
-fuse_lower_up
-systemctl start stackd.service
-fuse_up single
+fuse_single_marked
 server=$(main_pid "$(fuse_unit single)")
-stopwatch 'is_marked "$server"' >/dev/null
-stackd_settled
 before=$(layers) marks=$(marks_made) lines=$(journal_lines) fds=$(descriptors)
 size "before all"
 
