@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """stackd-mark as a service: asked as stackd does, asked wrongly, left alone, killed.
 
-usage: test-serve.py HELPER
+usage: test-serve.py HELPER ODD
 The helper is the test build: its call is PR_SET_TIMERSLACK. This test listens, as systemd would. Nothing here waits for a time: an
 answer, and the end of a connection, are events.
 """
@@ -10,16 +10,15 @@ answer, and the end of a connection, are events.
 import array
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 
-HELPER = os.path.abspath(sys.argv[1])
+HELPER, ODD = map(os.path.abspath, sys.argv[1:])
 PATIENCE = 60  # seconds, after which a test has failed
-LONG = "600000"  # ms: a marker that ends in time did not do so by itself
+LONG = "600000"  # ms: as long as a marker may try
 SLACK = {"--set": 50001, "--clear": 50000}
 
 
@@ -41,13 +40,12 @@ def children(pid):
 class Sleeper:
     """A process to be marked, in a call that may be stopped any number of times; it says when it runs."""
 
-    def __init__(self, stopped=False):
-        self.p = subprocess.Popen(["sh", "-c", "echo; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    COMMAND = ["sh", "-c", "echo; exec cat"]
+
+    def __init__(self):
+        self.p = subprocess.Popen(self.COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.p.stdout.readline()
         self.pid = self.p.pid
-        if stopped:
-            os.kill(self.pid, signal.SIGSTOP)
-            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
     def __enter__(self):
         return self
@@ -64,6 +62,12 @@ class Sleeper:
 
     def words(self, what="--set", start=None, deadline="60000"):
         return ["--pid", str(self.pid), "--start", start or start_time(self.pid), "--pidfd", "3", what, "--deadline-ms", deadline]
+
+
+class Unreachable(Sleeper):
+    """The parent of a vfork(), in state D for as long as it lives: its marker tries again and again."""
+
+    COMMAND = [ODD, "vfork-parent"]
 
 
 class Service:
@@ -253,16 +257,19 @@ def case_many():
 
 def case_client_leaves():
     """It shuts its side down, or goes: nobody works for it any more."""
-    with Service() as s, Sleeper(stopped=True) as v:
-        c = s.ask(v.words(deadline=LONG), v.pid)
+    with Service() as s, Unreachable() as u, Sleeper() as v:
+        c = s.ask(u.words(deadline=LONG), u.pid)
         wait_for(lambda: children(s.p.pid))
         c.shutdown(socket.SHUT_WR)
         check(state(answer(c)) is None)
-        s.ask(v.words(deadline=LONG), v.pid).close()
+        c = s.ask(u.words(deadline=LONG), u.pid)
+        wait_for(lambda: children(s.p.pid))
+        c.close()
         wait_for(lambda: not children(s.p.pid))
-        os.kill(v.pid, signal.SIGCONT)
+        s.ask(u.words(deadline=LONG), u.pid).close()
         text = s.mark(v)
         check(state(text) == "all", text, s.said())
+        wait_for(lambda: not children(s.p.pid))
 
 
 def case_marker_dies():
@@ -277,9 +284,9 @@ def case_marker_dies():
 
 
 def case_service_dies():
-    """In the middle: the client hears of it, the process is left alone, and the next that listens is asked again."""
-    with Service() as s, Sleeper(stopped=True) as v:
-        c = s.ask(v.words(deadline=LONG), v.pid)
+    """In the middle: the client hears of it, the marker goes too, and the next that listens is asked again."""
+    with Service() as s, Unreachable() as u, Sleeper() as v:
+        c = s.ask(u.words(deadline=LONG), u.pid)
         wait_for(lambda: children(s.p.pid))
         marker = os.pidfd_open(int(children(s.p.pid)[0]))
         s.p.kill()
@@ -287,7 +294,6 @@ def case_service_dies():
         check(state(answer(c)) is None)
         check(select.select([marker], [], [], PATIENCE)[0], "the marker lives on")
         os.close(marker)
-        os.kill(v.pid, signal.SIGCONT)
         waiting = s.ask(v.words(), v.pid)
         s.start()
         text = answer(waiting)
