@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,6 +9,8 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include "common/array.h"
 #include "common/file.h"
@@ -16,6 +19,7 @@
 
 #define FILE_SIZE_MAX (64U * 1024 * 1024)
 #define LINKS_MAX 40
+#define ATTRIBUTE_SIZE 4096U
 
 typedef struct Trouble {
         int error; /* 0: none */
@@ -25,6 +29,7 @@ typedef struct Trouble {
 struct Sysroot {
         bool machine;
         bool without_devices; /* it is seen through a mount on which no device can be opened */
+        bool plain[_AREA_MAX]; /* this, and on a file system where a read ends early only at a file's end */
         int fds[_AREA_MAX];
         Recorder *recorder;
         Trouble *trouble;
@@ -44,7 +49,7 @@ static int open_beneath(int dir_fd, const char *path, int flags) {
         return file_open_in_root(dir_fd, path, flags, RESOLVE_NO_MAGICLINKS);
 }
 
-/* Only directories and regular files are read. What could not be read when the capture was made is a file without
+/* Only directories and regular files are read. What could not be read when the capture was made is an empty file without
  * permissions: that holds for whoever reads it, root too. */
 static int check_captured(const struct stat *st, int flags) {
         if (S_ISREG(st->st_mode) && (st->st_mode & 0444) == 0)
@@ -58,8 +63,8 @@ static int open_checked(int dir_fd, const char *path, int flags, struct stat *re
         _cleanup_close_ int fd = open_beneath(dir_fd, path, flags & O_PATH ? flags : flags | O_NOCTTY | O_NONBLOCK);
         int r;
 
-        if (fd < 0)
-                return fd;
+        if (fd < 0 || flags & O_DIRECTORY) /* which the kernel has seen to */
+                return TAKE_FD(fd);
         r = fstat(fd, ret) < 0 ? -errno : check_captured(ret, flags);
         return r < 0 ? r : TAKE_FD(fd);
 }
@@ -112,6 +117,13 @@ static int clone_without_devices(int root_fd) {
         return TAKE_FD(fd);
 }
 
+static bool is_plain(int fd) {
+        struct statfs st;
+
+        return fd >= 0 && fstatfs(fd, &st) >= 0 &&
+                (st.f_type == TMPFS_MAGIC || st.f_type == EXT4_SUPER_MAGIC || st.f_type == XFS_SUPER_MAGIC || st.f_type == BTRFS_SUPER_MAGIC);
+}
+
 Sysroot *sysroot_free(Sysroot *s) {
         if (!s)
                 return NULL;
@@ -153,6 +165,7 @@ int sysroot_open(const char *directory, Sysroot **ret, const char **ret_missing)
                         return fd;
                 }
                 s->fds[i] = fd < 0 ? -1 : fd;
+                s->plain[i] = s->without_devices && is_plain(fd);
         }
         *ret = TAKE_PTR(s);
         return 0;
@@ -341,15 +354,40 @@ void sysroot_record_text(const Sysroot *s, SysrootArea area, const char *path, c
 
 /* ---- reading ---- */
 
-int sysroot_read_limited(const Sysroot *s, SysrootArea area, const char *path, size_t most, char **ret) {
+/* What nearly every file of a captured tree is, with a system call less for each: short, not empty (as those are that could not be
+ * read), on the area's own file system, and no FIFO, which cannot be read at an offset. Of any other this says nothing. */
+static bool read_short(const Sysroot *s, SysrootArea area, const char *path, size_t most, char **ret, size_t *ret_size) {
+        _cleanup_free_ char *text = NULL;
+        _cleanup_close_ int fd = -1;
+        ssize_t n;
+
+        if (!s->plain[area])
+                return false;
+        fd = file_open_in_root(s->fds[area], path, O_RDONLY | O_NOCTTY | O_NONBLOCK, RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
+        text = fd < 0 ? NULL : malloc(ATTRIBUTE_SIZE + 1);
+        n = text ? pread(fd, text, ATTRIBUTE_SIZE, 0) : -1;
+        if (n <= 0 || n == ATTRIBUTE_SIZE || (size_t) n > most)
+                return false;
+        text[n] = 0;
+        *ret_size = (size_t) n;
+        *ret = TAKE_PTR(text);
+        return true;
+}
+
+static int read_any(const Sysroot *s, SysrootArea area, const char *path, size_t most, char **ret, size_t *ret_size) {
         struct stat st = { .st_size = -1 };
         _cleanup_close_ int fd = open_at(s, area, path, O_RDONLY, &st);
+
+        return fd < 0 ? fd : file_read_sized(fd, (size_t) st.st_size, MIN(most, (size_t) FILE_SIZE_MAX), ret, ret_size);
+}
+
+int sysroot_read_limited(const Sysroot *s, SysrootArea area, const char *path, size_t most, char **ret) {
         char *text = NULL;
         size_t size = 0;
-        int r = fd;
+        int r = 0;
 
-        if (fd >= 0)
-                r = file_read_sized(fd, (size_t) st.st_size, MIN(most, (size_t) FILE_SIZE_MAX), &text, &size);
+        if (!read_short(s, area, path, most, &text, &size))
+                r = read_any(s, area, path, most, &text, &size);
         record(s, area, path, r, CAPTURED_FILE, text ?: "", size);
         if (r < 0)
                 return noted(s, path, r);
@@ -377,6 +415,16 @@ int sysroot_readlink(const Sysroot *s, SysrootArea area, const char *path, char 
         if (r >= 0)
                 sysroot_record_link(s, area, path, *ret);
         return r;
+}
+
+int sysroot_readlink_at(const Sysroot *s, SysrootArea area, int dir_fd, const char *directory, const char *name, char **ret) {
+        const char *path = PATH("%s/%s", directory, name);
+        int r;
+
+        r = file_readlink(dir_fd, name, ret);
+        if (r >= 0)
+                sysroot_record_link(s, area, path, *ret);
+        return noted(s, path, r);
 }
 
 bool sysroot_exists(const Sysroot *s, SysrootArea area, const char *path) {

@@ -45,6 +45,8 @@ int sysroot_read(const Sysroot *s, SysrootArea area, const char *path, char **re
 /* The same with another limit below that one. */
 int sysroot_read_limited(const Sysroot *s, SysrootArea area, const char *path, size_t most, char **ret);
 int sysroot_readlink(const Sysroot *s, SysrootArea area, const char *path, char **ret);
+/* The same of an entry of a directory, which the caller has listed and opened. */
+int sysroot_readlink_at(const Sysroot *s, SysrootArea area, int dir_fd, const char *directory, const char *name, char **ret);
 bool sysroot_exists(const Sysroot *s, SysrootArea area, const char *path);
 
 /* Names in a directory, sorted by number where they differ in one; an empty list when it is not there. */

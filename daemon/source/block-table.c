@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,12 +45,12 @@ static int read_u64(const Sysroot *s, const Block *b, const char *attribute, uin
 
 /* 'entry' (in dev/block, or class/block) links to ".../block/DISK", ".../block/DISK/PARTITION", or, of an NVMe device,
  * ".../nvme0/DISK" and what is below. */
-static int read_place(const Sysroot *s, const char *entry, Block *b) {
+static int read_place(const Sysroot *s, int dir_fd, const char *directory, const char *entry, Block *b) {
         _cleanup_free_ char *link = NULL;
         char *p, *parent;
         int r;
 
-        r = sysroot_readlink(s, AREA_SYS, entry, &link);
+        r = sysroot_readlink_at(s, AREA_SYS, dir_fd, directory, entry, &link);
         if (r < 0)
                 return r;
         for (p = link; startswith(p, "../"); p += 3)
@@ -104,7 +105,7 @@ static int read_number(const Sysroot *s, const char *name, Block *b) {
 
 /* A capture is one for lsblk --sysroot as well, which goes from block/ by holders and partitions, and reads a little more. */
 static int record_for_others(const Sysroot *s, const Block *b) {
-        static const char *const attributes[] = { "dev", "ro", "removable", "start" };
+        static const char *const attributes[] = { "dev", "ro", "removable", "start", "diskseq" };
         static const char *const directories[] = { "holders", "slaves" };
         int r = 0;
 
@@ -123,10 +124,10 @@ static int record_for_others(const Sysroot *s, const Block *b) {
         return r == -ENOMEM ? r : 0;
 }
 
-static int block_read(const Sysroot *s, const char *directory, const char *name, Block *b) {
+static int block_read(const Sysroot *s, int dir_fd, const char *directory, const char *name, Block *b) {
         int r;
 
-        r = read_place(s, PATH("%s/%s", directory, name), b);
+        r = read_place(s, dir_fd, directory, name, b);
         if (r >= 0)
                 r = read_number(s, name, b);
         if (r >= 0 && sysroot_is_recorded(s))
@@ -137,9 +138,16 @@ static int block_read(const Sysroot *s, const char *directory, const char *name,
                 b->size *= 512; /* sectors: Documentation/ABI/stable/sysfs-block */
         if (b->parent)
                 return 0;
-        (void) read_u64(s, b, "diskseq", &b->diskseq);
+        if (startswith(b->directory, "devices/virtual/"))
+                b->diskseq = block_sequence(s, b);
         r = may_have_slaves(b) ? sysroot_list(s, AREA_SYS, PATH("%s/slaves", b->directory), &b->slaves) : 0;
         return r == -ENOMEM ? r : read_kind(s, b);
+}
+
+uint64_t block_sequence(const Sysroot *s, const Block *b) {
+        uint64_t sequence;
+
+        return read_u64(s, b, "diskseq", &sequence) >= 0 ? sequence : 0;
 }
 
 static int compare_device(const void *a, const void *b) {
@@ -173,6 +181,7 @@ int block_table_read(const Sysroot *s, BlockTable *ret) {
         _cleanup_(block_table_done) BlockTable t = {};
         _cleanup_strv_free_ char **names = NULL;
         const char *directory = "dev/block";
+        _cleanup_close_ int dir_fd = -1;
         int r;
 
         r = sysroot_list(s, AREA_SYS, directory, &names);
@@ -185,10 +194,13 @@ int block_table_read(const Sysroot *s, BlockTable *ret) {
         }
         if (r < 0)
                 return r;
+        dir_fd = names[0] ? sysroot_open_at(s, AREA_SYS, directory, O_PATH | O_DIRECTORY) : -1;
+        if (names[0] && dir_fd < 0)
+                return dir_fd;
         for (char **name = names; *name; name++) {
                 Block b = {};
 
-                r = block_read(s, directory, *name, &b);
+                r = block_read(s, dir_fd, directory, *name, &b);
                 if (r >= 0)
                         r = ARRAY_APPEND(t.blocks, t.n, t.capacity, b);
                 if (r < 0)

@@ -21,7 +21,7 @@ typedef struct Block {
         char *backing_file; /* of a bound loop device, as sysfs prints it */
         pid_t nbd_pid;      /* thread that connected an nbd, perhaps long gone; 0 = not connected */
         uint64_t size;      /* bytes */
-        uint64_t diskseq;   /* tells a device from its predecessor of the same number; 0 = not told */
+        uint64_t diskseq;   /* of a virtual one: block_sequence() */
 } Block;
 
 typedef struct BlockTable {
@@ -35,6 +35,9 @@ typedef struct BlockTable {
 
 int block_table_read(const Sysroot *s, BlockTable *ret);
 void block_table_done(BlockTable *t);
+
+/* Reads what tells a device from its predecessor of the same number; 0 = not told. Few ask that of the device of a bus. */
+uint64_t block_sequence(const Sysroot *s, const Block *b);
 
 const Block *block_table_find(const BlockTable *t, const char *name);
 const Block *block_table_find_device(const BlockTable *t, dev_t device);

@@ -75,7 +75,7 @@ static int add_disk(Scan *s, FactSet *f, const Block *b) {
         if (read_identity(s, b, &identity) < 0)
                 return 0;
         answer = probe_cache_get(s->probes, PATH(LIO_KIND " %u:%u %llu %s", major(b->device), minor(b->device),
-                                                 (unsigned long long) b->diskseq, identity), &hung);
+                                                 (unsigned long long) block_sequence(s->root, b), identity), &hung);
         if (!answer || answer[0] == '!') {
                 s->incomplete = true;
                 return 0;

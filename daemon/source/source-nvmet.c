@@ -37,7 +37,7 @@ static int add_disk(Scan *s, FactSet *f, const Block *b) {
         if (read_identity(s, b, &identity) < 0)
                 return 0;
         answer = probe_cache_get(s->probes, PATH(NVMET_KIND " %u:%u %llu %s", major(b->device), minor(b->device),
-                                                 (unsigned long long) b->diskseq, identity), NULL);
+                                                 (unsigned long long) block_sequence(s->root, b), identity), NULL);
         if (!answer) {
                 s->incomplete = true;
                 return 0;

@@ -127,8 +127,15 @@ void sysroot_record_link(const Sysroot *s _unused_, SysrootArea area _unused_, c
 void sysroot_record_text(const Sysroot *s _unused_, SysrootArea area _unused_, const char *path _unused_, const char *text _unused_) {
 }
 
-int sysroot_open_at(const Sysroot *s _unused_, SysrootArea area _unused_, const char *path _unused_, int flags _unused_) {
-        return -ENOENT;
+/* Of a directory: something that can be closed. */
+int sysroot_open_at(const Sysroot *s, SysrootArea area, const char *path, int flags) {
+        bool directory;
+        int fd;
+
+        if (!(flags & O_DIRECTORY) || find(s, area, path, &directory) || !directory)
+                return -ENOENT;
+        fd = open("/", O_PATH | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
 }
 
 int sysroot_read_limited(const Sysroot *s, SysrootArea area, const char *path, size_t most, char **ret) {
@@ -165,6 +172,10 @@ int sysroot_peek_link(const Sysroot *s, SysrootArea area, const char *path, char
 
 int sysroot_readlink(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
         return sysroot_peek_link(s, area, path, ret);
+}
+
+int sysroot_readlink_at(const Sysroot *s, SysrootArea area, int dir_fd _unused_, const char *directory, const char *name, char **ret) {
+        return sysroot_peek_link(s, area, PATH("%s/%s", directory, name), ret);
 }
 
 bool sysroot_exists(const Sysroot *s, SysrootArea area, const char *path) {
