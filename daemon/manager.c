@@ -397,9 +397,11 @@ static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, voi
         return 0;
 }
 
-/* Passes take at most half of the time. */
+/* Passes take at most half of the time; not where all that we are for is an answer, and it is waited for. */
 static uint64_t pass_earliest(const Manager *m) {
-        return m->passed ? m->last_pass_end + m->last_pass_duration : 0;
+        if (!m->passed || (m->waiters && !manager_is_service(m)))
+                return 0;
+        return m->last_pass_end + m->last_pass_duration;
 }
 
 /* Events are hints, and come in swarms: the first one of a swarm starts a short timer, the others are part of
@@ -608,6 +610,8 @@ static int waiter_add(Manager *m, bool for_jobs, Plan *plan, RequestDone done, v
                 *plan = (Plan) {};
         }
         m->waiters = w;
+        if (m->pass_pending && m->passed && !manager_is_service(m))
+                (void) arm(m, &m->pass_timer, now_usec(m), on_pass); /* as pass_earliest() has it */
         manager_answer_waiters(m);
         return 0;
 }

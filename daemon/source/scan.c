@@ -4,8 +4,12 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "common/array.h"
 #include "common/text.h"
 #include "daemon/source/scan.h"
+
+/* Of more than that none is a reason to read mounts again. */
+#define STRANGE_MOUNTS_MAX 1024U
 
 const Source sources[] = {
         { "filesystem", source_filesystem_scan },
@@ -61,6 +65,7 @@ void scan_done(Scan *s) {
         socket_table_done(&s->earlier_sockets);
         clear_served(s);
         free(s->served);
+        free(s->strange_mounts);
         fuse_servers_done(&s->fuse_servers);
         *s = (Scan) {};
 }
@@ -140,6 +145,8 @@ static int refresh_mounts(Scan *s) {
                 return r;
         mount_table_done(&s->mounts);
         s->mounts = mounts;
+        s->mounts_fresh = true;
+        s->n_strange_mounts = 0;
         s->recursive_protection = protection_is_recursive(&s->mounts);
         return 0;
 }
@@ -159,6 +166,7 @@ static int refresh_unmounted(Scan *s, bool mounts_are_new) {
 int scan_refresh(Scan *s, unsigned tables) {
         int r;
 
+        s->mounts_fresh = false;
         if (tables & TABLE_MOUNTS) {
                 r = refresh_mounts(s);
                 if (r < 0)
@@ -183,10 +191,21 @@ int scan_refresh(Scan *s, unsigned tables) {
         }
         clear_served(s);
         s->unserved = s->unwatched = false;
-        s->mounts_fresh = tables & TABLE_MOUNTS;
-        s->mounts_outdated = !s->mounts_fresh && s->processes.unknown_mount;
+        s->mounts_outdated = tables & TABLE_PROCESSES && !s->mounts_fresh && s->processes.unknown_mount;
         s->incomplete = s->mounts.incomplete || s->blocks.incomplete || s->processes.incomplete || s->sockets.incomplete;
         s->limited = s->mounts.limited || s->sockets.limited;
+        return 0;
+}
+
+int scan_miss_mount(Scan *s, int mount_id) {
+        if (s->n_strange_mounts == STRANGE_MOUNTS_MAX)
+                return 0;
+        for (size_t i = 0; i < s->n_strange_mounts; i++)
+                if (s->strange_mounts[i] == mount_id)
+                        return 0;
+        if (s->mounts_fresh)
+                return ARRAY_APPEND(s->strange_mounts, s->n_strange_mounts, s->strange_mounts_capacity, mount_id);
+        s->mounts_outdated = true;
         return 0;
 }
 

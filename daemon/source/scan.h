@@ -53,6 +53,9 @@ typedef struct Scan {
          * newer. The kernel gives no event for these either. */
         bool mounts_outdated;
         bool mounts_fresh; /* the table was read in this pass */
+        /* Of such files, the mounts that were not in the table either when it was new: no reason to read it again. */
+        int *strange_mounts;
+        size_t n_strange_mounts, strange_mounts_capacity;
         /* Something could not be read although it is there: what this pass did not find may exist all the same. */
         bool incomplete;
         /* ... because ordinary users have made more of it than is read. */
@@ -72,6 +75,8 @@ void scan_done(Scan *s);
 int scan_refresh(Scan *s, unsigned tables);
 
 /* For sources. */
+/* An open file lies on a mount that the table does not have. */
+int scan_miss_mount(Scan *s, int mount_id);
 /* The process serves the layer 'upper': adds the edge, and has the process described. */
 int scan_add_server(
                 Scan *s,

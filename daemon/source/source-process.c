@@ -82,8 +82,9 @@ static int add_file(Scan *s, FactSet *f, const Served *served, const char *proce
         int r;
 
         if (!listed) { /* or of a namespace that is newer than the table */
-                s->mounts_outdated |= !s->mounts_fresh && !startswith(file->path, "/memfd:");
-                r = find_unmounted(s, f, served, files, file, &m, &unlisted);
+                r = startswith(file->path, "/memfd:") ? 0 : scan_miss_mount(s, file->mount_id);
+                if (r >= 0)
+                        r = find_unmounted(s, f, served, files, file, &m, &unlisted);
                 if (r < 0 || !m)
                         return r;
         }

@@ -181,6 +181,7 @@ def unreadable():
     """What could not be read when it was captured cannot be in the replay, not even by root."""
     root = make_machine("denied")
     size = root / "sys/devices/virtual/block/dm-0/size"
+    size.write_text("")
     size.chmod(0)
     archive = SCRATCH / "denied.tar"
     before = json.loads(status(f"--root={root}"))

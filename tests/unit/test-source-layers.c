@@ -379,6 +379,31 @@ static void unmounted_below_process(void) {
         CHECK(probe_cache_take_wanted(&x.probes, PROBE_QUICK, &wanted) == 0 && wanted && streq(wanted[0], "descriptor 74 7 30/fd/15") && !wanted[1]);
 }
 
+/* A mount that was in no table when it was new is no reason to read it again; another one is, once. */
+static void mounts_that_stay_unknown(void) {
+        static const struct {
+                unsigned tables;
+                int mount_id;
+                bool outdated;
+        } passes[] = { { TABLE_ALL, 70, false }, { 0, 70, false }, { 0, 71, true }, { TABLE_MOUNTS, 71, false }, { 0, 71, false } };
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        make_block(&x, "vdd", "254:48\n", "virtual/vduse/vd0/vd0/virtio5");
+        fake_file(&x.fake, "proc/1/mountinfo", DEVTMPFS);
+        make_holder(&x, 30, "server", "/dev/vduse/vd0", 20);
+        fake_file(&x.fake, "proc/30/status", "Uid:\t0 0 0 0\n");
+        fake_file(&x.fake, "proc/30/cgroup", "0::/x\n");
+        fake_link(&x.fake, "proc/30/task/30/none", "x");
+        fake_link(&x.fake, "proc/30/fd/10", "/f");
+        for (size_t i = 0; i < ELEMENTSOF(passes); i++) {
+                fake_file(&x.fake, "proc/30/fdinfo/10", PATH("pos:\t0\nflags:\t0100002\nmnt_id:\t%d\nino:\t100\n", passes[i].mount_id));
+                CHECK(scan_refresh(&x.scan, passes[i].tables) == 0);
+                CHECK(source_vduse_scan(&x.scan, x.facts) == 0 && source_process_scan(&x.scan, x.facts) == 0);
+                CHECK(x.scan.mounts_outdated == passes[i].outdated);
+        }
+}
+
 static void watchers(void) {
         _cleanup_fixture_ Fixture x;
 
@@ -671,6 +696,6 @@ static void newer_namespace(void) {
 }
 
 TEST_MAIN(TEST(ext4_journal), TEST(xfs_log), TEST(names), TEST(erofs_image), TEST(unmounted), TEST(unmounted_btrfs), TEST(unknown_btrfs), TEST(idle_devices),
-          TEST(unmounted_below_loop), TEST(unmounted_below_swap), TEST(vduse), TEST(unmounted_below_process), TEST(watchers), TEST(ninep_tree),
+          TEST(unmounted_below_loop), TEST(unmounted_below_swap), TEST(vduse), TEST(unmounted_below_process), TEST(mounts_that_stay_unknown), TEST(watchers), TEST(ninep_tree),
           TEST(nbd_orphans), TEST(unmounted_nfs), TEST(other_networks), TEST(network_of_a_container), TEST(cifs), TEST(overlay_names),
           TEST(nvmet), TEST(f2fs_devices), TEST(nbd_beside_a_mount), TEST(newer_namespace))
