@@ -15,7 +15,7 @@ help:
 	@echo 'make check      what needs no guest, with gcc and fewer rounds: under two minutes'
 	@echo 'make vm-test    the scenarios in guests; SCENARIO=name for one of them, SUITE=bookworm|trixie|sid (root)'
 	@echo 'make proof      stacks that hang without stackd, and complete with it; RUNS=10, PROOF=name, SUITE=name (root, hours)'
-	@echo 'make bench      measure with thousands of mounts, devices and processes (root; half an hour)'
+	@echo 'make bench      measure with thousands of mounts, devices and processes (root; a quarter of an hour)'
 	@echo 'make fuzz       let fuzzers run over tests/fuzz/corpus/; FUZZ=name for one of them, SECONDS=60 for each'
 	@echo 'make analyze    gcc -fanalyzer, cppcheck, clang-tidy, valgrind: silent, or findings'
 	@echo 'make mutation   mistakes made on purpose where it is decided, and how many the tests notice; RUNS=200'
@@ -48,10 +48,10 @@ proof:
 	@ninja -C build-vm >/dev/null
 	@DESTDIR=$(CURDIR)/build-vm/dest meson install -C build-vm --no-rebuild --quiet
 	@tests/proof/run.py --destdir build-vm/dest --output build-vm/proof --runs $(or $(RUNS),10) $(if $(SUITE),--suite $(SUITE)) $(PROOF)
-	@tests/proof/report.py build-vm/proof --plots build-vm/proof/plots --markdown build-vm/proof/table.md >/dev/null
+	@tests/proof/report.py build-vm/proof --plots build-vm/proof/plots >build-vm/proof/table.md
 
 bench: all
-	@tools/install-deps bench
+	@tools/install-deps bench guest
 	@meson test -C build --benchmark --no-rebuild --verbose --num-processes 1
 	@printf '\n| what | here | beside it | ratio | at most | reached |\n| --- | --- | --- | --- | --- | --- |\n'
 	@cat build/tests/bench/*.txt

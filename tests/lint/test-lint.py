@@ -86,7 +86,7 @@ SPELLS = {
 ORIGINS = ("common", "daemon", "cli")
 LICENSE = "SPDX-License-Identifier: LGPL-2.1-or-later"
 # What cannot hold a comment, or is compared byte by byte.
-UNLICENSED = re.compile(r"LICENSES/|tests/cli/(documents|golden)/|tests/fixtures/|debian/(changelog|copyright|source/|.*\.docs)|tests/fuzz/corpus/|\.gitignore$|.*\.(json|svg)$|.*/py\.typed$")
+UNLICENSED = re.compile(r"LICENSES/|tests/cli/(documents|golden)/|tests/fixtures/|debian/(changelog|copyright|source/|.*\.docs)|tests/fuzz/corpus/|\.gitignore$|.*\.(json|jsonl|svg)$|.*/py\.typed$")
 
 
 def tree():

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The manual pages are well formed, and describe the options and verbs that there are, no more and no less; each
-hazard has its page.
+hazard has its page, and what is measured stands where it is told.
 
 Usage: test-man.py SOURCE-DIRECTORY STACKCTL STACKD
 """
@@ -109,6 +109,17 @@ def check_hazard_page(name):
     return "it lacks: " + ", ".join(lacking) if lacking else ""
 
 
+def check_proof():
+    """Its tables are those of the kept runs."""
+    report_py, runs, page = (os.path.join(SOURCE, name) for name in ("tests/proof/report.py", "docs/proof/runs.jsonl", "docs/proof.md"))
+    made = subprocess.run([sys.executable, report_py, runs], capture_output=True, text=True, check=True).stdout
+    with open(page, encoding="utf-8") as f:
+        written = f.read().split("<!-- runs -->")
+    if len(written) != 3 or not made.strip():
+        return "there are no tables"
+    return "" if written[1].strip() == made.strip() else "make them anew: tests/proof/report.py docs/proof/runs.jsonl --document docs/proof.md"
+
+
 def main():
     for page in PAGES:
         report(page + " is well formed", check_form(page))
@@ -122,6 +133,7 @@ def main():
     pages = [n[:-3] for n in os.listdir(os.path.join(SOURCE, "docs/hazards")) if n.endswith(".md")]
     report("every page is about a hazard", differ(hazards, pages))
     report("the catalog has every kind of message", differ(messages_in_code(), messages_in_catalog()))
+    report("the tables of docs/proof.md are those of the kept runs", check_proof())
     print(f"1..{number}")
     return failures > 0
 

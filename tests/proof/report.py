@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Results of proofs: keeps them, and makes the table and the pictures of them.
+"""Results of proofs: keeps them, and makes the tables and the pictures of them.
 
-Usage: report.py RESULTS [--markdown FILE] [--plots DIRECTORY]
+Usage: report.py RESULTS... [--add FILE] [--document FILE] [--plots DIRECTORY]
+
+RESULTS are directories that run.py wrote into, and files of kept runs, one a line. --add appends to such a file the runs that it
+does not have yet. --document replaces what stands between the marks of a page by the tables.
 """
 
 import argparse
@@ -10,10 +13,13 @@ import collections
 import json
 import math
 import pathlib
+import re
 import sys
 import uuid
 
 VERDICTS = ("completed", "unfinished", "starved", "hang", "failed", "lost")
+POINTS = 40     # of a kept run's curve
+MARK = "<!-- runs -->"
 
 
 def keep(directory, result):
@@ -22,8 +28,37 @@ def keep(directory, result):
     (directory / f"{result['proof']}-{result['suite']}-{result['arm']}-{uuid.uuid4().hex[:8]}.json").write_text(json.dumps(result))
 
 
-def read(directory):
-    return [json.loads(path.read_text()) for path in sorted(directory.glob("*.json"))]
+def thinned(samples):
+    """Enough of them for a picture, with the last."""
+    step = max(1, math.ceil(len(samples) / POINTS))
+    return [[round(s["t"]), s["done"]] for i, s in enumerate(samples) if i % step == 0 or i == len(samples) - 1]
+
+
+def condense(result):
+    """What the tables and pictures need of a run."""
+    run = {key: result.get(key) for key in ("id", "proof", "title", "kernel", "arm", "seed", "verdict", "seconds", "before", "cost")}
+    last = result["samples"][-1] if result["samples"] else {"done": 0, "in_flight": 0, "marks": [0, 0]}
+    run.update(done=last["done"], in_flight=last["in_flight"], marks=last["marks"], waits=waits(result["waiting"]),
+               error=" ".join(result["errors"][-1].split())[-200:] if result["errors"] else None, curve=thinned(result["samples"]))
+    return run
+
+
+def read(paths):
+    runs = []
+    for path in paths:
+        if path.is_dir():
+            runs += [condense({"id": file.stem[-8:], **json.loads(file.read_text())}) for file in sorted(path.glob("*.json"))]
+        else:
+            runs += [json.loads(line) for line in path.read_text().splitlines()]
+    return runs
+
+
+def add(file, runs):
+    known = {run["id"] for run in read([file])} if file.exists() else set()
+    with file.open("a") as out:
+        for run in runs:
+            if run["id"] not in known:
+                out.write(json.dumps(run, separators=(",", ":")) + "\n")
 
 
 def functions(thread):
@@ -34,20 +69,26 @@ def functions(thread):
     return [name for name in thread["stack"] if any(name.startswith(each) for each in telling)]
 
 
-def describe(result):
-    """One line: what came of a run."""
-    text = result["verdict"]
-    if result["seconds"] is not None:
-        text += f" after {result['seconds']:.0f} s"
-    if result["samples"]:
-        last = result["samples"][-1]
-        text += f", {last['done']} requests done, {last['in_flight']} in flight, {last['marks'][0]} of {last['marks'][1]} threads marked"
+def waits(threads):
+    """Where the server's threads and the writers wait, most first: [who, how many, functions]."""
+    found = []
     for who, serving in (("server", True), ("writer", False)):
-        found = collections.Counter(" < ".join(functions(t)) for t in result["waiting"]
-                                    if t["server"] == serving and (serving or t["comm"].startswith("python")))
-        text += "".join(f"; {n} {who}: {stack}" for stack, n in found.most_common(2) if stack)
-    if result["errors"]:
-        text += f" ({' '.join(result['errors'][-1].split())[-200:]})"
+        stacks = collections.Counter(" < ".join(functions(t)) for t in threads
+                                     if t["server"] == serving and (serving or t["comm"].startswith("python")))
+        found += [[who, n, stack] for stack, n in stacks.most_common(2) if stack]
+    return found
+
+
+def describe(run):
+    """One line: what came of a run."""
+    text = run["verdict"]
+    if run["seconds"] is not None:
+        text += f" after {run['seconds']:.0f} s"
+    if run["curve"]:
+        text += f", {run['done']} requests done, {run['in_flight']} in flight, {run['marks'][0]} of {run['marks'][1]} threads marked"
+    text += "".join(f"; {n} {who}: {stack}" for who, n, stack in run["waits"])
+    if run["error"]:
+        text += f" ({run['error']})"
     return text
 
 
@@ -57,7 +98,7 @@ def interval(hits, n, z=1.96):
         return 0.0, 1.0
     share = hits / n
     middle, spread = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return (middle - spread) / (1 + z * z / n), (middle + spread) / (1 + z * z / n)
+    return max(0.0, (middle - spread) / (1 + z * z / n)), min(1.0, (middle + spread) / (1 + z * z / n))
 
 
 def median(values):
@@ -65,25 +106,67 @@ def median(values):
     return values[len(values) // 2] if values else None
 
 
-def table(results):
-    """Markdown."""
-    groups = collections.OrderedDict()
-    for result in results:
-        groups.setdefault((result["proof"], result["title"], result["kernel"] or result["suite"]), {"without": [], "with": []})[result["arm"]].append(result)
-    lines = ["| proof | stack | Linux | without stackd | completed, of runs (95 % interval) | with stackd | completed, of runs (95 % interval) |",
-             "| --- | --- | --- | --- | --- | --- | --- |"]
-    for (name, title, kernel), arms in groups.items():
-        cells = [name, title, kernel]
-        for arm in ("without", "with"):
-            runs = arms[arm]
-            counts = collections.Counter(run["verdict"] for run in runs)
-            what = ", ".join(f"{counts[v]} {v}" for v in VERDICTS if counts[v]) or "not tried"
-            if (seconds := median([run["seconds"] for run in runs if run["verdict"] == "completed"])) is not None:
-                what += f", median {seconds:.0f} s"
-            low, high = interval(counts["completed"], len(runs))
-            cells += [what, f"{counts['completed']} of {len(runs)} ({low:.0%} to {high:.0%})" if runs else ""]
-        lines.append("| " + " | ".join(cells) + " |")
+def grouped(runs):
+    """Title and runs of each arm, of each proof on each kernel."""
+    groups = {}
+    for run in sorted(runs, key=lambda run: (run["proof"], kernel_key(run))):
+        if run["kernel"] and not run["before"]:
+            _, arms = groups.setdefault((run["proof"], run["kernel"]), (run["title"], collections.defaultdict(list)))
+            arms[run["arm"]].append(run)
+    return groups
+
+
+def kernel_key(run):
+    return [int(n) for n in re.findall(r"\d+", run["kernel"] or "0")[:3]]
+
+
+def verdicts(runs):
+    """In words, with the share of those that completed and its interval."""
+    counts = collections.Counter(run["verdict"] for run in runs)
+    low, high = interval(counts["completed"], len(runs))
+    text = ", ".join(f"{counts[v]} {v}" for v in VERDICTS if counts[v])
+    seconds = median([run["seconds"] for run in runs if run["verdict"] == "completed"])
+    return f"{text} of {len(runs)} ({low:.0%} to {high:.0%} complete" + (f"; median {seconds:.0f} s)" if seconds is not None else ")")
+
+
+def rows(heading, lines):
+    return ["| " + " | ".join(heading) + " |", "|" + " --- |" * len(heading), *("| " + " | ".join(line) + " |" for line in lines), ""]
+
+
+def cost_of(runs, what):
+    return [run["cost"][what] for run in runs if run["cost"]]
+
+
+def ratio(with_, without):
+    """Of the medians, and the least and the most that any two halves of the runs could say."""
+    return f"{median(with_) / median(without):.2f} ({min(with_) / max(without):.2f} to {max(with_) / min(without):.2f})"
+
+
+def table(runs):
+    """Markdown: what came of the runs, which part of stackd it was, what it costs."""
+    proofs, parts, costs = [], [], []
+    for (name, kernel), (title, arms) in grouped(runs).items():
+        with_, without = arms.get("with", []), arms.get("without", [])
+        if cost_of(with_, "mib_per_second") and cost_of(without, "mib_per_second"):
+            costs.append([name, title, kernel, f"{len(without)} and {len(with_)}",
+                          *(ratio(cost_of(with_, what), cost_of(without, what)) for what in ("mib_per_second", "median_us", "p99_us"))])
+        elif with_ or without:
+            proofs.append([name, title, kernel, *(verdicts(some) if some else "not tried" for some in (without, with_))])
+        for arm in sorted(set(arms) - {"with", "without"}):
+            parts.append([name, kernel, arm.removeprefix("no-"), verdicts(arms[arm])])
+    lines = rows(["proof", "stack", "Linux", "without stackd", "with stackd"], proofs)
+    if parts:
+        lines += ["With stackd, but for one part of it:", "", *rows(["proof", "Linux", "switched off", ""], parts)]
+    if costs:
+        lines += ["With plenty of memory: with stackd to without it, the medians (and the extremes of all runs):", "",
+                  *rows(["proof", "stack", "Linux", "runs", "throughput", "median latency", "99th percentile"], costs)]
     return "\n".join(lines)
+
+
+def document(path, runs):
+    before, _, rest = path.read_text().partition(MARK)
+    _, _, after = rest.partition(MARK)
+    path.write_text(f"{before}{MARK}\n{table(runs)}\n{MARK}{after}")
 
 
 # ---- pictures ----
@@ -92,10 +175,11 @@ WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 760, 360, 70, 50, 20, 50
 COLOURS = {"without": "#c0392b", "with": "#1f6fb2"}
 
 
-def plot(proof, kernel, results):
+def plot(proof, kernel, runs):
     """Requests completed over time, a line a run."""
-    longest = max((run["samples"][-1]["t"] for run in results if run["samples"]), default=1)
-    most = max((run["samples"][-1]["done"] for run in results if run["samples"]), default=1) or 1
+    runs = [run for run in runs if run["arm"] in COLOURS and run["curve"]]
+    longest = max((run["curve"][-1][0] for run in runs), default=1) or 1
+    most = max((run["curve"][-1][1] for run in runs), default=1) or 1
 
     def x(t):
         return LEFT + t / longest * (WIDTH - LEFT - RIGHT)
@@ -106,49 +190,50 @@ def plot(proof, kernel, results):
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">',
              f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
              f'<text x="{LEFT}" y="20" font-size="15">{proof}, Linux {kernel}: requests completed</text>']
-    for i, arm in enumerate(COLOURS):
-        runs = [run for run in results if run["arm"] == arm]
-        done = sum(run["verdict"] == "completed" for run in runs)
-        parts.append(f'<text x="{LEFT + i * 300}" y="40" fill="{COLOURS[arm]}">{arm} stackd: {done} of {len(runs)} runs completed</text>')
+    for i, (arm, colour) in enumerate(COLOURS.items()):
+        some = [run for run in runs if run["arm"] == arm]
+        done = sum(run["verdict"] == "completed" for run in some)
+        parts.append(f'<text x="{LEFT + i * 300}" y="40" fill="{colour}">{arm} stackd: {done} of {len(some)} runs completed</text>')
     for i in range(5):
         t, done = longest * i / 4, most * i / 4
         parts += [f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(done):.1f}" y2="{y(done):.1f}" stroke="#ddd"/>',
                   f'<text x="{LEFT - 8}" y="{y(done) + 4:.1f}" text-anchor="end">{done:.0f}</text>',
                   f'<text x="{x(t):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{t:.0f} s</text>']
-    for run in results:
-        points = " ".join(f"{x(s['t']):.1f},{y(s['done']):.1f}" for s in run["samples"])
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{COLOURS[run["arm"]]}" stroke-width="1.5" stroke-opacity="0.8"/>')
-        if run["samples"]:
-            last = run["samples"][-1]
-            mark = "●" if run["verdict"] == "completed" else "×"
-            parts.append(f'<text x="{x(last["t"]):.1f}" y="{y(last["done"]) + 5:.1f}" text-anchor="middle" fill="{COLOURS[run["arm"]]}">{mark}</text>')
+    for run in runs:
+        points = " ".join(f"{x(t):.1f},{y(done):.1f}" for t, done in run["curve"])
+        t, done = run["curve"][-1]
+        mark = "●" if run["verdict"] == "completed" else "×"
+        parts += [f'<polyline points="{points}" fill="none" stroke="{COLOURS[run["arm"]]}" stroke-width="1.5" stroke-opacity="0.8"/>',
+                  f'<text x="{x(t):.1f}" y="{y(done) + 5:.1f}" text-anchor="middle" fill="{COLOURS[run["arm"]]}">{mark}</text>']
     parts.append(f'<text x="{LEFT}" y="{HEIGHT - 10}" fill="#555">● all data written, synchronised, read back and equal; × hung, failed or unfinished</text></svg>')
     return "\n".join(parts) + "\n"
 
 
-def plots(results, directory):
+def plots(runs, directory):
     directory.mkdir(parents=True, exist_ok=True)
-    groups = collections.defaultdict(list)
-    for result in results:
-        groups[result["proof"], result["kernel"] or result["suite"]].append(result)
-    for (proof, kernel), runs in groups.items():
-        (directory / f"{proof}-{kernel.split('-')[0].split('+')[0]}.svg").write_text(plot(proof, kernel, runs))
+    for (proof, kernel), (_, arms) in grouped(runs).items():
+        version = re.match(r"\d+\.\d+", kernel)[0]
+        (directory / f"{proof}-{version}.svg").write_text(plot(proof, version, [run for arm in arms.values() for run in arm]))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=pathlib.Path)
-    parser.add_argument("--markdown", type=pathlib.Path)
-    parser.add_argument("--plots", type=pathlib.Path)
+    parser.add_argument("results", type=pathlib.Path, nargs="+")
+    parser.add_argument("--add", type=pathlib.Path, metavar="FILE")
+    parser.add_argument("--document", type=pathlib.Path, metavar="FILE")
+    parser.add_argument("--plots", type=pathlib.Path, metavar="DIRECTORY")
     arguments = parser.parse_args()
-    results = read(arguments.results)
-    if not results:
-        parser.error(f"no results in {arguments.results}")
-    if arguments.markdown:
-        arguments.markdown.write_text(table(results) + "\n")
+    runs = read(arguments.results)
+    if not runs:
+        parser.error("no results there")
+    if arguments.add:
+        add(arguments.add, runs)
+        runs = read([arguments.add])
+    if arguments.document:
+        document(arguments.document, runs)
     if arguments.plots:
-        plots(results, arguments.plots)
-    print(table(results))
+        plots(runs, arguments.plots)
+    print(table(runs))
     return 0
 
 

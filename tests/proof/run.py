@@ -28,10 +28,18 @@ from harness.machine import EmulatorFault, GuestDied, again_after_fault
 import report
 
 ARMS = ("without", "with")
+# One part of stackd switched off, by a policy before those that come with it.
+PARTS = {
+    "no-mark": "[Match]\nProcess=*\n[Process]\nIOFlusher=no\n[Memory]\nMin=auto\nSwapMax=auto\n[OOM]\nScoreAdjust=-900\nManagedPreference=omit\n",
+    "no-reservation": "[Match]\nProcess=*\n[Process]\nIOFlusher=yes\n[Memory]\nMin=no\nSwapMax=auto\n[OOM]\nScoreAdjust=-900\nManagedPreference=omit\n",
+    "no-swap-limit": "[Match]\nProcess=*\n[Process]\nIOFlusher=yes\n[Memory]\nMin=auto\nSwapMax=no\n[OOM]\nScoreAdjust=-900\nManagedPreference=omit\n",
+    "no-writeback-limit": "[Match]\nLayer=*\n[Writeback]\nMaxRatio=no\nStrictLimit=keep\n",
+}
 # What hangs by chance may be lucky once: so often is the quick one's control tried until it hangs.
 QUICK_TRIES = 3
 # The stack is made, then comes the load, whose own limit is shorter.
 TIME_LIMIT = 600
+BLOCKED = re.compile(r"task (\S+):\d+ blocked for more than")
 
 
 @dataclasses.dataclass
@@ -71,7 +79,7 @@ def names():
 
 
 class Laboratory:
-    """Guests of one suite, with and without stackd."""
+    """Guests of one suite, with stackd or a part of it, and without."""
 
     def __init__(self, suite, arguments, directory, stack):
         self.suite, self.before, self.directory, self.stack = suite, arguments.before, directory, stack
@@ -82,7 +90,7 @@ class Laboratory:
             (extra / file.name).write_bytes(file.read_bytes())
             (extra / file.name).chmod(0o755)
         subprocess.run(["cc", "-O2", "-Wall", "-shared", "-fPIC", "-o", extra / "no-self-mark.so", HERE / "no-self-mark.c"], check=True)
-        self.payloads = {arm: payload.pack(directory / arm, arguments.destdir if arm == "with" else None, [extra]) for arm in ARMS}
+        self.payloads = {stackd: payload.pack(directory / str(stackd), arguments.destdir if stackd else None, [extra]) for stackd in (False, True)}
         self.boots = {}
 
     def run(self, proof, arm, seed):
@@ -91,7 +99,7 @@ class Laboratory:
             self.boots[proof.memory] = self.stack.enter_context(boot.boot(self.image, proof.memory))
         result = {"proof": proof.name, "title": proof.title, "suite": self.suite, "arm": arm, "seed": seed, "verdict": "lost",
                   "before": self.before,
-                  "kernel": None, "seconds": None, "samples": [], "waiting": [], "errors": []}
+                  "kernel": None, "seconds": None, "samples": [], "waiting": [], "errors": [], "cost": None}
         buffer = bytearray()
 
         def output(stream, data):
@@ -107,9 +115,9 @@ class Laboratory:
         with tempfile.TemporaryDirectory(dir=self.directory) as name:
             place = pathlib.Path(name)
             try:
-                with boot.restored(self.image, self.boots[proof.memory], proof.memory, self.payloads[arm], place) as guest:
+                with boot.restored(self.image, self.boots[proof.memory], proof.memory, self.payloads[arm != "without"], place) as guest:
                     payload.install(guest)
-                    done = guest.run(["env", f"PROOF_SEED={seed}", f"PROOF_BEFORE={self.before}", "bash", f"/usr/lib/stackd-vm/extra/{proof.name}.sh"], TIME_LIMIT, output)
+                    done = guest.run(["env", f"PROOF_SEED={seed}", f"PROOF_POLICY={PARTS.get(arm, '')}", f"PROOF_BEFORE={self.before}", "bash", f"/usr/lib/stackd-vm/extra/{proof.name}.sh"], TIME_LIMIT, output)
                     if done.status != 0:
                         result["errors"].append(done.stderr.decode(errors="replace")[-2000:])
             except EmulatorFault:
@@ -117,6 +125,10 @@ class Laboratory:
             except GuestDied as error:
                 result["errors"].append(str(error))
             result["serial"] = (place / "serial.log").read_text(errors="replace")[-4000:] if (place / "serial.log").exists() else ""
+        if result["verdict"] == "lost" and (blocked := BLOCKED.findall(result["serial"])):
+            # Nobody there could say more, not even who is locked in memory.
+            result.update(verdict="hang", seconds=result["samples"][-1]["t"] if result["samples"] else None)
+            result["errors"].append("the whole guest: " + ", ".join(sorted(set(blocked))))
         return result
 
 
@@ -130,12 +142,15 @@ def take(result, line):
             result["waiting"].append(line)
         case "error":
             result["errors"].append(line["message"])
+        case "cost":
+            result["cost"] = line
         case "verdict":
             result.update(line)
 
 
 def as_claimed(proof, result):
-    return result["verdict"] in (proof.expect if result["arm"] == "without" else ("completed",))
+    """Of a part that is missing nothing is claimed."""
+    return result["arm"] in PARTS or result["verdict"] in (proof.expect if result["arm"] == "without" else ("completed",))
 
 
 def parse_arguments():
@@ -143,7 +158,7 @@ def parse_arguments():
     parser.add_argument("proofs", metavar="PROOF", nargs="*", help=f"what to try (default: all): {', '.join(names())}")
     parser.add_argument("--suite", action="append", help="Debian suite of the guest, more than once for several (default: trixie)")
     parser.add_argument("--runs", type=int, default=3, help="of each arm (default: %(default)s)")
-    parser.add_argument("--arm", choices=ARMS, action="append", help="only this one")
+    parser.add_argument("--arm", choices=(*ARMS, *PARTS), action="append", help="only this one; no-...: with stackd but for one part of it")
     parser.add_argument("--quick", action="store_true", help=f"the firmest only: without stackd until it hangs, at most {QUICK_TRIES} times, and once with it")
     parser.add_argument("--destdir", type=pathlib.Path, required=True, help="tree made by meson install --destdir")
     parser.add_argument("--before", default="", metavar="COMMAND", help="an experiment: run in the guest before the load starts")
@@ -155,9 +170,10 @@ def attempt(laboratory, proof, arm, seed, arguments, results):
     """One run, kept; returns whether it went as claimed, and a line that says so."""
     start = time.monotonic()
     result = again_after_fault(proof.name, lambda: laboratory.run(proof, arm, seed))
-    results.append(result)
     if arguments.output:
         report.keep(arguments.output, result)
+    result = report.condense(result)
+    results.append(result)
     line = f"{proof.name}-{arm}-stackd-{laboratory.suite}-{seed}: {report.describe(result)} [{time.monotonic() - start:.0f} s]"
     return as_claimed(proof, result), line
 

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Puts the load of a proof on a mounted file system, and watches whether it makes progress.
 
-Usage: drive.py --mount DIRECTORY --progress block:NAME|nfs:DIRECTORY --server UNIT [--writers N] [--mib N] [--seed N] [--limit S]
-                [--stall S] [--join]
+Usage: drive.py --mount DIRECTORY|--swap --progress block:NAME|nfs:DIRECTORY --server UNIT [--writers N] [--mib N] [--seed N]
+                [--limit S] [--stall S] [--join] [--latency N]
 
 Each writer does plain buffered writes of 1 MiB to a file of its own, then fsync(2); then the data is read back from below
-the page cache and compared. Meanwhile another process, which is locked in memory and touches no file system, prints a line of JSON a
+the page cache and compared. With --swap it fills memory of its own instead, and compares that twice. With --latency there are N
+writes of 4 KiB afterwards, each synchronised, and a line that tells what all that cost. Meanwhile another process, which is locked in memory, never waits for reclaim's I/O and touches no file system, prints a line of JSON a
 second; the last line is the verdict:
     completed   written, synchronised, read back, equal
     failed      a writer got an error, or the data is not what was written
@@ -30,6 +31,7 @@ import sys
 import time
 
 IO_FLUSHER = 0x180000       # PF_MEMALLOC_NOIO | PF_LOCAL_THROTTLE
+PR_SET_IO_FLUSHER = 57
 MCL_CURRENT, MCL_FUTURE = 1, 2
 MIB = 1 << 20
 
@@ -77,6 +79,37 @@ def write(path, mib, seed):
     except OSError as error:
         say(event="error", message=str(error))
         return 2
+
+
+def fill(mib, seed):
+    """As write(), into memory of which some is swapped out meanwhile."""
+    try:
+        memory = bytearray(mib * MIB)
+        for number, block in enumerate(blocks(seed, mib)):
+            memory[number * MIB:(number + 1) * MIB] = block
+        for _ in range(2):
+            for number, block in enumerate(blocks(seed, mib)):
+                if memory[number * MIB:(number + 1) * MIB] != block:
+                    return 3
+        return 0
+    except (OSError, MemoryError) as error:
+        say(event="error", message=str(error))
+        return 2
+
+
+def latencies(path, count, seed):
+    """Microseconds that writes of 4 KiB take, each synchronised, ascending."""
+    source, found = random.Random(seed), []
+    block = source.randbytes(4096)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_DSYNC, 0o600)
+    os.posix_fallocate(fd, 0, 64 * MIB)
+    for _ in range(count):
+        place = source.randrange(64 * MIB // 4096) * 4096
+        begin = time.perf_counter()
+        os.pwrite(fd, block, place)
+        found.append((time.perf_counter() - begin) * 1e6)
+    os.close(fd)
+    return sorted(found)
 
 
 # ---- the watcher ----
@@ -156,7 +189,8 @@ def pressure():
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mount", required=True)
+    parser.add_argument("--mount")
+    parser.add_argument("--swap", action="store_true")
     parser.add_argument("--progress", required=True)
     parser.add_argument("--server", required=True)
     parser.add_argument("--writers", type=int, default=4)
@@ -164,6 +198,7 @@ def parse_arguments():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit", type=int, default=240)
     parser.add_argument("--stall", type=int, default=60)
+    parser.add_argument("--latency", type=int, metavar="N", default=0)
     parser.add_argument("--join", action="store_true", help="the writers go into the server's cgroup")
     return parser.parse_args()
 
@@ -173,7 +208,7 @@ def watch(arguments, writers, progress):
     begin = time.monotonic()
     moved, last, history = begin, None, []
     while True:
-        time.sleep(1)               # a sample a second; what is waited for is a verdict, below
+        signal.sigtimedwait({signal.SIGCHLD}, 1)        # a sample a second
         now = time.monotonic()
         done, flying = progress()
         say(event="sample", t=round(now - begin, 2), done=done, in_flight=flying, marks=marks(arguments.server), memory=pressure())
@@ -201,18 +236,26 @@ def main():
     kind, _, name = arguments.progress.partition(":")
     progress = (lambda: block_progress(name)) if kind == "block" else (lambda: nfs_progress(name))
     writers = set()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     for number in range(arguments.writers):
         writer = os.fork()
         if writer == 0:
             if arguments.join:
                 pathlib.Path(f"/sys/fs/cgroup/system.slice/{arguments.server}/cgroup.procs").write_text(str(os.getpid()))
-            os._exit(write(f"{arguments.mount}/proof-{number}", arguments.mib, f"{arguments.seed}-{number}"))
+            seed = f"{arguments.seed}-{number}"
+            os._exit(fill(arguments.mib, seed) if arguments.swap else write(f"{arguments.mount}/proof-{number}", arguments.mib, seed))
         writers.add(writer)
-    ctypes.CDLL(None).mlockall(MCL_CURRENT | MCL_FUTURE)
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0)
+    libc.mlockall(MCL_CURRENT | MCL_FUTURE)
     verdict, seconds = watch(arguments, writers, progress)
     stuck = waiting(arguments.server) if verdict in ("hang", "starved", "unfinished") else []
     for thread in stuck:
         say(event="waiting", **thread)
+    if verdict == "completed" and arguments.latency:
+        found = latencies(f"{arguments.mount}/latency", arguments.latency, arguments.seed)
+        say(event="cost", mib_per_second=round(2 * arguments.writers * arguments.mib / seconds, 2), median_us=round(found[len(found) // 2]),
+            p99_us=round(found[len(found) * 99 // 100]))
     say(event="verdict", verdict=verdict, seconds=round(seconds, 2))
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 

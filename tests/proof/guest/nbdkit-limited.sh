@@ -12,10 +12,6 @@ lower_up
 truncate --size=4G "$LOWER/image"
 systemd-run --quiet --unit=proof-server --property=MemoryMax=160M \
         nbdkit --foreground --threads=1 --unix /run/nbd.sock file "$LOWER/image"
-wait_for 30 '[[ -S /run/nbd.sock ]]'
-modprobe nbd
-udevadm settle         # which has each of them open for a moment, and the kernel then calls it busy
-nbd-client -unix /run/nbd.sock /dev/nbd0 >/dev/null
-wait_for 30 '[[ $(cat /sys/block/nbd0/size) != 0 ]]'
+nbd_client_up
 xfs_on /dev/nbd0
 drive block:nbd0 proof-server.service --join

@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash
 #
-# What every proof sources. Nothing here, nor in a proof, knows of stackd.
+# What every proof sources. Nothing in a proof knows of stackd.
 
 . /usr/lib/stackd-vm/lib/lib.sh
 
 SEED=${PROOF_SEED:-1}
 LOWER=/srv/lower
 UPPER=/mnt/upper
+
+# A part of stackd may be switched off, to see whether it is the one that matters.
+if [[ -n ${PROOF_POLICY:-} ]]; then
+        mkdir -p /etc/stackd/policy
+        printf %s "$PROOF_POLICY" >/etc/stackd/policy/10-proof.policy
+fi
 
 # lower_up: the ext4 that holds the servers' files.
 lower_up() {
@@ -23,11 +29,20 @@ xfs_on() {
         mount "$device" "$UPPER"
 }
 
+# nbd_client_up [OPTION...]: /dev/nbd0 of the server at /run/nbd.sock.
+nbd_client_up() {
+        wait_for 30 '[[ -S /run/nbd.sock ]]'
+        modprobe nbd
+        udevadm settle         # which has each of them open for a moment, and the kernel then calls it busy
+        nbd-client -unix /run/nbd.sock "$@" /dev/nbd0 >/dev/null
+        wait_for 30 '[[ $(cat /sys/block/nbd0/size) != 0 ]]'
+}
+
 # drive PROGRESS UNIT [OPTION...]: the load; its lines are the result.
 drive() {
         local progress=$1 unit=$2
         shift 2
         eval "${PROOF_BEFORE:-}"        # an experiment's own
         printf '{"event": "kernel", "release": "%s"}\n' "$(uname -r)"
-        exec /usr/lib/stackd-vm/extra/drive.py --mount "$UPPER" --progress "$progress" --server "$unit" --seed "$SEED" "$@"
+        exec /usr/lib/stackd-vm/extra/drive.py --progress "$progress" --server "$unit" --mount "$UPPER" --seed "$SEED" "$@"
 }
