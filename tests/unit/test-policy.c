@@ -3,6 +3,7 @@
 #include "common/text.h"
 #include "daemon/analysis/depth.h"
 #include "daemon/policy/policy.h"
+#include "daemon/policy/setting.h"
 #include "tests/unit/tap.h"
 
 #define PROCESS "process:100:7"
@@ -86,6 +87,25 @@ static void conditions_on_processes(void) {
         CHECK(!matches("User=alice\nProcess=x", PROCESS)); /* all of them */
 }
 
+/* The kernel keeps 15 bytes of a name (TASK_COMM_LEN). */
+static void names_longer_than_the_kernel_keeps(void) {
+        static const char *const texts[] = { "[Match]\nProcess=some-server-with-a-name\n[Process]\nIOFlusher=yes\n",
+                                             "[Match]\nProcess=some-server-with-another\n[Process]\nIOFlusher=yes\n" };
+
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+                NodeFact process = process_fact();
+                _cleanup_world_ World w;
+
+                free(process.comm);
+                free(process.exe);
+                process.comm = strdup("some-server-wit");
+                process.exe = strdup("/opt/x/some-server-with-a-name");
+                world_begin(&w, process);
+                add(&w, texts[i]);
+                CHECK(!decide(&w, PROCESS, SETTING_IO_FLUSHER) == (i == 1));
+        }
+}
+
 static void conditions_on_what_is_served(void) {
         CHECK(matches("FilesystemType=fuse.*", PROCESS) && matches("FilesystemType=fuse fuse.*", PROCESS) && !matches("FilesystemType=fuse", PROCESS));
         CHECK(matches("Mount=/srv/*", PROCESS) && !matches("Mount=/srv", PROCESS) && matches("Layer=filesystem", PROCESS));
@@ -153,6 +173,19 @@ static void a_file_holds_for_what_it_speaks_of(void) {
         CHECK(!decide(&w, PROCESS, SETTING_IO_FLUSHER) && !decide(&w, FUSE, SETTING_MOUNT_OPTIONS));
 }
 
+/* What is told of a setting stands in a file under these words, and says the same there. */
+static void check_described(const Setting *s, SettingKind kind, const char *section_wanted) {
+        const char *section, *key, *wrong = NULL;
+        _cleanup_free_ char *value = NULL;
+        Setting again = {};
+
+        CHECK(setting_describe(kind, s, &section, &key, &value) == 0);
+        CHECK(streq(section, section_wanted) && setting_find(section, key) == (int) kind);
+        CHECK(setting_assign(&again, kind, value, "x:1", &wrong) == 0 && !wrong);
+        CHECK(again.mode == s->mode && again.number == s->number && streq_ptr(again.text, s->text));
+        setting_done(&again);
+}
+
 static void values(void) {
         static const struct {
                 const char *section, *assignment;
@@ -194,6 +227,7 @@ static void values(void) {
                 if (!s || s->mode != all[i].mode)
                         printf("# %s\n", all[i].assignment);
                 CHECK(s && s->mode == all[i].mode && s->number == all[i].number && streq_ptr(s->text, all[i].text) && w.remarks.n == 0);
+                check_described(s, all[i].kind, all[i].section);
         }
 }
 
@@ -373,6 +407,7 @@ static void without_a_policy_the_default(void) {
 }
 
 TEST_MAIN(TEST(conditions_on_processes),
+          TEST(names_longer_than_the_kernel_keeps),
           TEST(conditions_on_what_is_served),
           TEST(conditions_on_depth),
           TEST(half_understood_conditions_match_nothing),

@@ -408,8 +408,37 @@ static void a_shared_unit(void) {
         }
 }
 
+/* Each process has its own, and those of one unit have the unit's once. */
+static void several_processes(void) {
+        static const char *const cgroups[] = { "/system.slice/a.service", "/system.slice/b.service", "/system.slice/b.service", "/system.slice/a.service" };
+        _cleanup_world_ World w = world();
+
+        w.state.oomd = true;
+        for (size_t i = 0; i < ELEMENTSOF(cgroups); i++) {
+                process(&w, 10 + (pid_t) i, cgroups[i], true);
+                w.facts->nodes[w.facts->n_nodes - 1].threads_io_flusher = 0;
+                w.facts->nodes[w.facts->n_nodes - 1].oom_score_adj = 0;
+        }
+        for (size_t i = 0; i < 2; i++) {
+                cgroup(&w, cgroups[i], 0, 1000);
+                strcpy(state_find_cgroup(&w.state, cgroups[i])->preference, "none");
+        }
+        cgroup(&w, "/system.slice", UINT64_MAX, 0);
+        Plan p = make(&w);
+        for (pid_t pid = 10; pid < 14; pid++) {
+                _cleanup_free_ char *id = process_id(pid, 1);
+
+                CHECK(streq(on(&p, ACTION_IO_FLUSHER, id), "planned none all"));
+                CHECK(streq(on(&p, ACTION_OOM_SCORE, id), "planned 0 -900"));
+        }
+        CHECK(streq(on(&p, ACTION_OOMD_PREFERENCE, "unit:a.service"), "planned none omit"));
+        CHECK(streq(on(&p, ACTION_OOMD_PREFERENCE, "unit:b.service"), "planned none omit"));
+        CHECK(streq(MEMORY(&p, "unit:a.service"), "planned 0 17825792") && streq(MEMORY(&p, "unit:b.service"), "planned 0 17825792"));
+        plan_done(&p);
+}
+
 TEST_MAIN(TEST(sizes), TEST(hysteresis), TEST(units), TEST(ancestors_carry_it), TEST(a_slice_carries_half_of_the_machine),
           TEST(what_is_enough_stays),
           TEST(a_reservation_of_its_own_is_carried), TEST(applied_again_changes_nothing), TEST(a_slice_is_lowered_by_what_goes),
           TEST(the_last_one_undoes_the_slice), TEST(nothing_is_undone_blindly), TEST(someone_elses_change_is_left), TEST(half_done),
-          TEST(who_is_in_no_service_is_refused), TEST(swap_that_it_serves), TEST(a_limited_group), TEST(a_shared_unit))
+          TEST(who_is_in_no_service_is_refused), TEST(swap_that_it_serves), TEST(a_limited_group), TEST(a_shared_unit), TEST(several_processes))
