@@ -28,6 +28,9 @@
 #include "daemon/source/scan.h"
 
 #define DEBOUNCE_USEC (5U * 1000)
+#define ROW_MAX 20U                          /* more passes that follow each other than any single change brings about are a storm */
+#define ROW_ENDS_USEC (1000ULL * 1000)
+#define STORM_PAUSE_MAX_USEC (500ULL * 1000) /* what comes last shall be seen within a second */
 #define RETRY_FIRST_USEC (100U * 1000)
 #define RETRY_MAX 8U
 #define FAILED_WAIT_MAX 30U /* seconds, of which the waits between passes that fail get longer up to that */
@@ -79,6 +82,7 @@ struct Manager {
         bool limited;  /* it was told that not everything is read */
         unsigned failed_passes; /* since the last that was none */
         uint64_t last_pass_end, last_pass_duration;
+        unsigned passes_in_row; /* with less than ROW_ENDS_USEC between each two */
         unsigned unserved_tries, capture_passes;
         Waiter *waiters;
 };
@@ -368,6 +372,7 @@ static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, voi
 
         m->pass_pending = false;
         begin = now_usec(m);
+        m->passes_in_row = begin < m->last_pass_end + ROW_ENDS_USEC ? m->passes_in_row + 1 : 1;
         r = manager_pass(m);
         if (r < 0 && m->options.root)
                 return r; /* a capture does not get better */
@@ -397,11 +402,16 @@ static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, voi
         return 0;
 }
 
-/* Passes take at most half of the time; not where all that we are for is an answer, and it is waited for. */
+/* Passes take at most half of the time, and where many follow each other a tenth of it, but none is put off for long. Not so
+ * where all that we are for is an answer, and it is waited for. */
 static uint64_t pass_earliest(const Manager *m) {
+        uint64_t pause = m->last_pass_duration;
+
         if (!m->passed || (m->waiters && !manager_is_service(m)))
                 return 0;
-        return m->last_pass_end + m->last_pass_duration;
+        if (m->passes_in_row > ROW_MAX)
+                pause = MAX(pause, MIN(9 * pause, STORM_PAUSE_MAX_USEC));
+        return m->last_pass_end + pause;
 }
 
 /* Events are hints, and come in swarms: the first one of a swarm starts a short timer, the others are part of
