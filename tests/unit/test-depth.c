@@ -351,7 +351,30 @@ static void test_claims_of_two_origins(void) {
         CHECK(graph_size(g) == 0);
 }
 
+/* What the first source says of a node holds, whoever spoke first. */
+static void test_definitions_of_three_origins(void) {
+        static const NodeKind kinds[] = { NODE_FILESYSTEM, NODE_BLOCK, NODE_FILE };
+        static const unsigned orders[][3] = { { 0, 1, 2 }, { 2, 1, 0 }, { 1, 2, 0 }, { 2, 0, 1 } };
+
+        for (size_t i = 0; i < ELEMENTSOF(orders); i++) {
+                _cleanup_(graph_freep) Graph *g = graph_new();
+                _cleanup_graph_changes_ GraphChanges c = {};
+
+                for (size_t k = 0; k < 3; k++) {
+                        FactSet *f = factset_new();
+
+                        add(f, "a", kinds[orders[i][k]]);
+                        CHECK(graph_replace(g, orders[i][k], f, &c) == 0);
+                }
+                for (unsigned first = 0; first < 3; first++) {
+                        CHECK(node_kind(graph_find(g, "a")) == kinds[first]);
+                        CHECK(graph_replace(g, first, NULL, &c) == 0);
+                }
+        }
+}
+
 TEST_MAIN(
+        TEST(test_definitions_of_three_origins),
         TEST(test_random_against_oracle),
         TEST(test_alternatives_against_all_assignments),
         TEST(test_thread_stack),

@@ -293,13 +293,16 @@ static char *writeback(const char *refusal, unsigned marked, const char *ratio, 
         CHECK(policy && g && facts && result);
         CHECK(policy_add_rule(policy, &(PolicyText) { "95-writeback.policy", text }, 1, &remarks) == 0 && remarks.n == 0);
         CHECK(factset_add_node(facts, &process) == 0 && factset_add_node(facts, &fs) == 0);
-        for (int i = 8; i <= 10; i++) { /* others on the same server, before and after */
+        /* It is above a device on the middle one of three. */
+        for (int i = 6; i <= 8; i++) {
                 NodeFact other = { .id = text_format("fs:0:%d", i), .kind = NODE_FILESYSTEM };
 
                 CHECK(factset_add_edge(facts, other.id, ID, ROLE_BACKING, CERTAINTY_PROVEN, 0, "test") == 0);
-                CHECK(i == 9 || factset_add_node(facts, &other) == 0);
+                CHECK(factset_add_node(facts, &other) == 0);
                 node_fact_done(&other);
         }
+        CHECK(factset_add_edge(facts, "fs:0:9", "block:7:0", ROLE_BACKING, CERTAINTY_PROVEN, 0, "test") == 0);
+        CHECK(factset_add_edge(facts, "block:7:0", "fs:0:7", ROLE_BACKING, CERTAINTY_PROVEN, 0, "test") == 0);
         CHECK(graph_replace(g, 0, facts, &changes) == 0 && analysis_update(&analysis, &changes) == 0);
         CHECK(plan_make(&plan, &(PlanInput) { .analysis = &analysis, .graph = g, .state = &state, .policy = policy, .done = &done,
                                               .complete = true }) == 0);

@@ -121,6 +121,7 @@ static void conditions_on_depth(void) {
         CHECK(matches("Depth=1", PROCESS) && matches("Depth=0-", PROCESS) && matches("Depth=-1", PROCESS) && matches("Depth=1-3", PROCESS));
         CHECK(!matches("Depth=2-", PROCESS) && !matches("Depth=0", PROCESS) && matches("Depth=0 1", PROCESS) && !matches("Depth=!1", PROCESS));
         CHECK(matches("Depth=!2-", PROCESS) && matches("Depth=0", FUSE) && !matches("Depth=1-", FUSE));
+        CHECK(matches("Depth=-1", FUSE) && matches("Depth=-0", FUSE) && !matches("Depth=-0", PROCESS));
         CHECK(matches("Depth=5\nDepth=\nDepth=1", PROCESS));
 }
 
