@@ -394,7 +394,7 @@ def case_churn(m):
         passes.append(int(last.split()[7]))
     born, seconds = re.search(r"born (\d+) in (\S+)", o.finish()).groups()
     check(max(passes) < 200, "passes", passes)
-    return f"passes {passes}, {float(born) / float(seconds):.0f} threads a second"
+    return f"passes {passes}, {float(born) / max(float(seconds), 0.1):.0f} threads a second"
 
 
 def hostile(m, mode, rounds=25, healthy=True):
