@@ -6,7 +6,7 @@ Usage: drive.py --mount DIRECTORY|--swap --progress block:NAME|nfs:DIRECTORY --s
                 [--limit S] [--stall S] [--join] [--latency N]
 
 Each writer does plain buffered writes of 1 MiB to a file of its own, then fsync(2); then the data is read back from below
-the page cache and compared. With --swap it fills memory of its own instead, and compares that twice. With --latency there are N
+the page cache and compared. With --swap it fills memory of its own instead, and compares that. With --latency there are N
 writes of 4 KiB afterwards, each synchronised, and a line that tells what all that cost. Meanwhile another process, which is locked in memory, never waits for reclaim's I/O and touches no file system, prints a line of JSON a
 second; the last line is the verdict:
     completed   written, synchronised, read back, equal
@@ -87,10 +87,9 @@ def fill(mib, seed):
         memory = bytearray(mib * MIB)
         for number, block in enumerate(blocks(seed, mib)):
             memory[number * MIB:(number + 1) * MIB] = block
-        for _ in range(2):
-            for number, block in enumerate(blocks(seed, mib)):
-                if memory[number * MIB:(number + 1) * MIB] != block:
-                    return 3
+        for number, block in enumerate(blocks(seed, mib)):
+            if memory[number * MIB:(number + 1) * MIB] != block:
+                return 3
         return 0
     except (OSError, MemoryError) as error:
         say(event="error", message=str(error))

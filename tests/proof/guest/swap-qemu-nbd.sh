@@ -5,7 +5,6 @@
 #
 # memory: 384
 # expect: hang starved
-# by hand: no mark cures it
 
 . /usr/lib/stackd-vm/extra/proof.sh
 
@@ -14,4 +13,4 @@ systemd-run --quiet --unit=proof-server \
 nbd_client_up
 mkswap /dev/nbd0 >/dev/null
 swapon /dev/nbd0
-drive block:nbd0 proof-server.service --swap --writers 1 --mib 500
+drive block:nbd0 proof-server.service --swap --writers 1 --mib 420
