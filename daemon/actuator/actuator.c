@@ -12,7 +12,6 @@
 
 static const Actuator *const actuators[_ACTION_KIND_MAX] = {
         [ACTION_OOM_SCORE] = &actuator_oom_score,
-        [ACTION_SCHEDULING] = &actuator_scheduling,
         [ACTION_OOMD_PREFERENCE] = &actuator_oomd_preference,
         [ACTION_MEMORY_MIN] = &actuator_memory_min,
         [ACTION_MEMORY_LOW] = &actuator_memory_low,

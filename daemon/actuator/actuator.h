@@ -61,13 +61,6 @@ void deed_run(const Sysroot *s, const Action *a, int output_fd);
 int deed_result_parse(const char *output, DeedResult *ret);
 void deed_result_done(DeedResult *r);
 
-/* The directory of the very process that the action is about: it stays that one's, and fails once the process is gone. */
-int actuator_open_process(Deed *d);
-/* A short file below it, without its last newline. */
-int actuator_read_file(int directory, const char *name, char **ret);
-/* Of proc_pid_stat(5); the name in it may hold anything. */
-int actuator_stat_field(const char *stat, unsigned number, uint64_t *ret);
-
 /* The present value of a setting of a process or layer, at once: for planning. */
 int actuator_read(const Sysroot *s, ActionKind kind, const char *target, const char *key, char **ret);
 
@@ -82,5 +75,5 @@ uint64_t superblock_inode(const Sysroot *s, const char *type, const char *device
 /* What systemd-oomd is told of a cgroup: "none", "avoid", "omit". */
 int cgroup_read_preference(const Sysroot *s, const char *cgroup, char **ret);
 
-extern const Actuator actuator_oom_score, actuator_scheduling, actuator_memory_min, actuator_memory_low, actuator_swap_max, actuator_oomd_preference,
+extern const Actuator actuator_oom_score, actuator_memory_min, actuator_memory_low, actuator_swap_max, actuator_oomd_preference,
         actuator_writeback, actuator_direct_io, actuator_mount;

@@ -80,7 +80,6 @@ typedef struct NodeFact {
         char *refusal; /* why the kernel will not let it be marked (no CAP_SYS_RESOURCE ...), or NULL */
         unsigned threads, threads_io_flusher;
         int oom_score_adj;
-        char *scheduling;              /* of all its threads (common/scheduling.h); NULL = not told */
         uint64_t memory_min;           /* bytes, of its cgroup */
         uint64_t memory_min_effective; /* bytes, what the ancestors carry of it */
         char *swap_max;                /* memory.swap.max as the kernel prints it; NULL = not told */

@@ -10,7 +10,6 @@
 static const char *const kinds[_ACTION_KIND_MAX] = {
         [ACTION_IO_FLUSHER] = "io-flusher",
         [ACTION_OOM_SCORE] = "oom-score",
-        [ACTION_SCHEDULING] = "scheduling",
         [ACTION_OOMD_PREFERENCE] = "oomd-preference",
         [ACTION_MEMORY_MIN] = "memory-min",
         [ACTION_MEMORY_LOW] = "memory-low",

@@ -14,7 +14,6 @@
 typedef enum ActionKind {
         ACTION_IO_FLUSHER,       /* process:PID:START    "none", "partial", "all" */
         ACTION_OOM_SCORE,        /* process:PID:START    -1000 .. 1000 */
-        ACTION_SCHEDULING,       /* process:PID:START    "other", "fifo:5", "mixed" ... (common/scheduling.h) */
         ACTION_OOMD_PREFERENCE,  /* unit:NAME            "none", "avoid", "omit" */
         ACTION_MEMORY_MIN,       /* unit:NAME            bytes, "max" */
         ACTION_MEMORY_LOW,       /* unit:NAME            bytes, "max" */

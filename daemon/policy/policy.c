@@ -92,7 +92,7 @@ static void decide_by_default(const Node *n, const Setting *ret[_SETTING_KIND_MA
         if (node_kind(n) != NODE_PROCESS)
                 return;
         ret[SETTING_IO_FLUSHER] = &yes;
-        ret[SETTING_REALTIME_PRIORITY] = ret[SETTING_MEMORY_MIN] = ret[SETTING_SWAP_MAX] = &automatic;
+        ret[SETTING_MEMORY_MIN] = ret[SETTING_SWAP_MAX] = &automatic;
         ret[SETTING_OOM_SCORE_ADJUST] = &late;
         ret[SETTING_OOMD_PREFERENCE] = &omit;
 }

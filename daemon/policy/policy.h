@@ -9,7 +9,6 @@
 
 typedef enum SettingKind {
         SETTING_IO_FLUSHER,             /* [Process] IOFlusher=          yes, no */
-        SETTING_REALTIME_PRIORITY,      /* [Process] RealTimePriority=   auto, no, 1 .. 99 */
         SETTING_MEMORY_MIN,             /* [Memory] Min=                 auto, no, bytes */
         SETTING_MEMORY_LOW,             /* [Memory] Low=                 auto, no, bytes */
         SETTING_SWAP_MAX,               /* [Memory] SwapMax=             auto, no, bytes, infinity */

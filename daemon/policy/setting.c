@@ -79,16 +79,6 @@ static int parse_score(Setting *s, const char *value) {
         return 0;
 }
 
-static int parse_priority(Setting *s, const char *value) {
-        uint64_t n = 0;
-
-        s->mode = is_no(value) ? SETTING_KEEP : streq(value, "auto") ? SETTING_AUTO : SETTING_VALUE;
-        if (s->mode == SETTING_VALUE && (text_to_u64(value, 10, &n) < 0 || n < 1 || n > 99))
-                return -EINVAL;
-        s->number = (int64_t) n;
-        return 0;
-}
-
 static int parse_preference(Setting *s, const char *value) {
         if (is_no(value)) {
                 s->mode = SETTING_KEEP;
@@ -152,7 +142,6 @@ static const struct {
 } settings[_SETTING_KIND_MAX] = {
         [SETTING_IO_FLUSHER] = { "Process", "IOFlusher", "IOFlusher", parse_boolean, "takes yes or no" },
         [SETTING_ENTITLED] = { "Process", "Entitled", NULL, parse_boolean, "takes yes or no" },
-        [SETTING_REALTIME_PRIORITY] = { "Process", "RealTimePriority", "RealTimePriority", parse_priority, "takes auto, no, or a number from 1 to 99" },
         [SETTING_MEMORY_MIN] = { "Memory", "Min", "MemoryMin", parse_bytes_or_auto, "takes auto, no, or bytes (64M)" },
         [SETTING_MEMORY_LOW] = { "Memory", "Low", "MemoryLow", parse_bytes_or_auto, "takes auto, no, or bytes (64M)" },
         [SETTING_SWAP_MAX] = { "Memory", "SwapMax", "MemorySwapMax", parse_bytes_auto_or_infinity,

@@ -56,6 +56,30 @@ static void unit_list_done(UnitList *l) {
         free(l->units);
 }
 
+static int is_below_swap(Analysis *a, Node *n) {
+        _cleanup_free_ Node **queue = NULL;
+        size_t k = 0, capacity = 0;
+
+        a->epoch++;
+        n->mark = a->epoch;
+        if (ARRAY_APPEND(queue, k, capacity, n) < 0)
+                return -ENOMEM;
+        for (size_t i = 0; i < k; i++)
+                for (size_t e = 0; e < queue[i]->n_upper; e++) {
+                        Node *next = queue[i]->upper[e]->upper;
+
+                        if (next->mark == a->epoch || edge_claim(queue[i]->upper[e])->role != ROLE_BACKING ||
+                            edge_claim(queue[i]->upper[e])->certainty == CERTAINTY_INFERRED)
+                                continue;
+                        if (node_kind(next) == NODE_SWAP)
+                                return 1;
+                        next->mark = a->epoch;
+                        if (ARRAY_APPEND(queue, k, capacity, next) < 0)
+                                return -ENOMEM;
+                }
+        return 0;
+}
+
 static Unit *find_unit(UnitList *l, const char *name) {
         size_t number = name ? (size_t) hashmap_get(l->by_name, name) : 0;
 
@@ -116,7 +140,7 @@ static int add_process(UnitList *l, const PlanInput *in, Node *n) {
                 if (r < 0)
                         return r;
         }
-        r = process_is_below_swap(in->analysis, n);
+        r = is_below_swap(in->analysis, n);
         if (r < 0)
                 return r;
         u->below_swap = u->below_swap || (certain && r > 0);

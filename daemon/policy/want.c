@@ -2,12 +2,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "common/array.h"
-#include "common/scheduling.h"
 #include "common/text.h"
 #include "daemon/policy/want.h"
 
-#define REALTIME_PRIORITY_AUTO 5 /* below all that the kernel and audio servers run at: only that it is real-time matters */
 #define OOM_SCORE_AUTO (-900) /* last but for what nothing may kill; -1000 is for who decides that himself */
 
 void want_done(Want *w) {
@@ -80,30 +77,6 @@ Standing layer_standing(const Node *n) {
                 if (node_kind(n->lower[i]->lower) == NODE_PROCESS)
                         return STANDING_CERTAIN;
         return n->analysis.depth > 0 ? STANDING_UNCERTAIN : STANDING_NONE;
-}
-
-int process_is_below_swap(Analysis *a, Node *n) {
-        _cleanup_free_ Node **queue = NULL;
-        size_t k = 0, capacity = 0;
-
-        a->epoch++;
-        n->mark = a->epoch;
-        if (ARRAY_APPEND(queue, k, capacity, n) < 0)
-                return -ENOMEM;
-        for (size_t i = 0; i < k; i++)
-                for (size_t e = 0; e < queue[i]->n_upper; e++) {
-                        Node *next = queue[i]->upper[e]->upper;
-
-                        if (next->mark == a->epoch || edge_claim(queue[i]->upper[e])->role != ROLE_BACKING ||
-                            edge_claim(queue[i]->upper[e])->certainty == CERTAINTY_INFERRED)
-                                continue;
-                        if (node_kind(next) == NODE_SWAP)
-                                return 1;
-                        next->mark = a->epoch;
-                        if (ARRAY_APPEND(queue, k, capacity, next) < 0)
-                                return -ENOMEM;
-                }
-        return 0;
 }
 
 bool setting_is_set(const Setting *s) {
@@ -192,35 +165,6 @@ static int want_oom_score(WantList *l, const PlanInput *in, Node *n, const Setti
         return w.actual ? want_list_add(l, &w) : (want_done(&w), -ENOMEM);
 }
 
-/* A real-time thread may go below the mark at which all others wait for free memory (gfp_to_alloc_flags() in mm/page_alloc.c). Who
- * serves swap needs that: it is what makes memory free. Who has given it another policy knows why. */
-static int want_scheduling(WantList *l, const PlanInput *in, Node *n, const Setting *setting) {
-        bool automatic = setting && setting->mode == SETTING_AUTO;
-        int64_t priority = automatic ? REALTIME_PRIORITY_AUTO : setting ? setting->number : 0;
-        int below = automatic ? process_is_below_swap(in->analysis, n) : 1;
-        Want w;
-
-        if (below < 0)
-                return below;
-        if (!setting_is_set(setting) || below == 0 || !n->fact->scheduling)
-                return 0;
-        w = process_want(in, n, ACTION_SCHEDULING, setting);
-        w.actual = strdup(n->fact->scheduling);
-        w.to = text_format("fifo:%lld", (long long) priority);
-        w.satisfied = !streq(n->fact->scheduling, "other") && !streq(n->fact->scheduling, SCHEDULING_MIXED);
-        w.never_foreign = streq(n->fact->scheduling, SCHEDULING_MIXED); /* threads come and go */
-        if (w.never_foreign && !record_find(in->done, ACTION_SCHEDULING, n->id, "")) {
-                w.refusal = strdup("its threads are not all scheduled alike, so somebody has given them what they need");
-                if (!w.refusal) {
-                        want_done(&w);
-                        return -ENOMEM;
-                }
-        }
-        if (automatic)
-                w.note = strdup("it serves swap, and would wait for the memory that only it can make free");
-        return w.actual ? want_list_add(l, &w) : (want_done(&w), -ENOMEM);
-}
-
 int want_processes(WantList *l, const PlanInput *in) {
         size_t position = 0;
         Node *n;
@@ -235,8 +179,6 @@ int want_processes(WantList *l, const PlanInput *in) {
                 r = want_mark(l, in, n, settings[SETTING_IO_FLUSHER]);
                 if (r >= 0)
                         r = want_oom_score(l, in, n, settings[SETTING_OOM_SCORE_ADJUST]);
-                if (r >= 0)
-                        r = want_scheduling(l, in, n, settings[SETTING_REALTIME_PRIORITY]);
                 if (r < 0)
                         return r;
         }

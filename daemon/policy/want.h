@@ -49,8 +49,6 @@ typedef enum Standing {
 Standing process_standing(const PlanInput *in, const Node *n);
 Standing layer_standing(const Node *n);
 bool setting_is_set(const Setting *s);
-/* For certain: 1, 0, or -ENOMEM. */
-int process_is_below_swap(Analysis *a, Node *n);
 
 int want_processes(WantList *l, const PlanInput *in);
 int want_units(WantList *l, const PlanInput *in);

@@ -11,7 +11,6 @@
 
 #include "common/array.h"
 #include "common/file.h"
-#include "common/scheduling.h"
 #include "common/text.h"
 #include "daemon/source/cgroup-path.h"
 #include "daemon/source/process-table.h"
@@ -457,21 +456,6 @@ static bool waits_for_device(const Sysroot *s, pid_t pid, pid_t tid) {
                 sscanf(text, "%llu %llx %llx", &call, &fd, &request) == 3 && call == SYS_ioctl && request == NBD_DO_IT;
 }
 
-/* Fields 40 and 41; captures may be of a kernel without them. */
-static int read_scheduling(const char *fields, NodeFact *f) {
-        char text[SCHEDULING_TEXT_SIZE];
-        uint64_t priority, policy;
-
-        if (stat_field(fields, 40, &priority) < 0 || stat_field(fields, 41, &policy) < 0)
-                return 0;
-        scheduling_to_string(policy, priority, text);
-        if (f->scheduling && !streq(f->scheduling, text))
-                strcpy(text, SCHEDULING_MIXED);
-        free(f->scheduling);
-        f->scheduling = strdup(text);
-        return f->scheduling ? 0 : -ENOMEM;
-}
-
 static int read_threads(const Sysroot *s, pid_t pid, NodeFact *f) {
         _cleanup_free_ int *tids = NULL;
         size_t n;
@@ -492,9 +476,6 @@ static int read_threads(const Sysroot *s, pid_t pid, NodeFact *f) {
                         return -EINVAL;
                 if (*fields == 'Z' || *fields == 'X')
                         continue; /* exited: allocates nothing any more */
-                r = read_scheduling(fields, f);
-                if (r < 0)
-                        return r;
                 if ((flags & TASK_FLAGS_IO_FLUSHER) == TASK_FLAGS_IO_FLUSHER)
                         f->threads_io_flusher++;
                 else if (waits_for_device(s, pid, tids[i]))

@@ -2,8 +2,6 @@
 /* What a child says of what it did; of its own OOM score on the machine, and of files below a fake root. */
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <sched.h>
 
 #include "common/file.h"
 #include "daemon/actuator/actuator.h"
@@ -68,53 +66,6 @@ static void oom_score(void) {
         CHECK(streq(run(s, &a), "gone -"));
 }
 
-static void *sleep_until_told(void *pipe) {
-        char byte;
-
-        CHECK(read(*(int *) pipe, &byte, 1) == 1);
-        return NULL;
-}
-
-/* Of two threads. To batch and back may everyone; to real-time only who is privileged. */
-static void scheduling(void) {
-        static const struct sched_param none;
-        _cleanup_(sysroot_freep) Sysroot *s = NULL;
-        Action a = { .kind = ACTION_SCHEDULING, .target = (char *) "process", .key = (char *) "", .pid = getpid(), .start = own_start(),
-                     .from = (char *) "other", .to = (char *) "batch" };
-        pthread_t other;
-        int fds[2];
-
-        CHECK(sysroot_open(NULL, &s, NULL) == 0 && pipe2(fds, O_CLOEXEC) == 0);
-        CHECK(pthread_create(&other, NULL, sleep_until_told, fds) == 0);
-        CHECK(streq(run(s, &a), "done batch"));
-        CHECK(streq(run(s, &a), "same batch"));
-        CHECK(sched_setscheduler(getpid(), SCHED_OTHER, &none) == 0);
-        CHECK(streq(run(s, &a), "stale mixed"));
-        a = (Action) { .kind = ACTION_SCHEDULING, .target = a.target, .key = a.key, .pid = a.pid, .start = a.start, .undo = true,
-                       .from = (char *) "batch", .to = (char *) "other" };
-        CHECK(streq(run(s, &a), "left mixed"));
-        a.undo = false;
-        a.from = NULL;
-        a.to = (char *) "batch";
-        CHECK(streq(run(s, &a), "done batch"));
-        a.to = (char *) "mixed";
-        CHECK(streq(run(s, &a), "refused batch"));
-        a.to = (char *) "fifo:5";
-        if (geteuid() == 0) {
-                CHECK(streq(run(s, &a), "done fifo:5"));
-                CHECK(sched_getscheduler(getpid()) == SCHED_FIFO);
-        }
-        a.to = (char *) "other";
-        a.undo = true;
-        CHECK(streq(run(s, &a), "done other"));
-        CHECK(sched_getscheduler(getpid()) == SCHED_OTHER);
-        CHECK(write(fds[1], "x", 1) == 1 && pthread_join(other, NULL) == 0);
-        close(fds[0]);
-        close(fds[1]);
-        a.start++;
-        CHECK(streq(run(s, &a), "gone -"));
-}
-
 static const char *share(FakeRoot *f, const char *fine, const char *ratio) {
         static char text[40];
         _cleanup_free_ char *value = NULL;
@@ -171,4 +122,4 @@ static void broken_output(void) {
         }
 }
 
-TEST_MAIN(TEST(oom_score), TEST(scheduling), TEST(writeback_share), TEST(what_systemd_was_told), TEST(broken_output))
+TEST_MAIN(TEST(oom_score), TEST(writeback_share), TEST(what_systemd_was_told), TEST(broken_output))

@@ -197,9 +197,6 @@ static void values(void) {
         } all[] = {
                 { "Process", "IOFlusher=yes", SETTING_IO_FLUSHER, SETTING_VALUE, 1, NULL },
                 { "Process", "IOFlusher=off", SETTING_IO_FLUSHER, SETTING_VALUE, 0, NULL },
-                { "Process", "RealTimePriority=auto", SETTING_REALTIME_PRIORITY, SETTING_AUTO, 0, NULL },
-                { "Process", "RealTimePriority=no", SETTING_REALTIME_PRIORITY, SETTING_KEEP, 0, NULL },
-                { "Process", "RealTimePriority=99", SETTING_REALTIME_PRIORITY, SETTING_VALUE, 99, NULL },
                 { "Memory", "Min=auto", SETTING_MEMORY_MIN, SETTING_AUTO, 0, NULL },
                 { "Memory", "Min=no", SETTING_MEMORY_MIN, SETTING_KEEP, 0, NULL },
                 { "Memory", "Min=0", SETTING_MEMORY_MIN, SETTING_VALUE, 0, NULL },

@@ -86,7 +86,7 @@ static void world_done(World *w) {
 static void process(World *w, pid_t pid, const char *cgroup, bool mounted) {
         NodeFact fact = {
                 .kind = NODE_PROCESS, .id = process_id(pid, 1), .pid = pid, .start = 1, .comm = strdup("server"), .entitled = true,
-                .threads = 1, .threads_io_flusher = 1, .cgroup = strdup(cgroup), .oom_score_adj = -1000, .scheduling = strdup("other"),
+                .threads = 1, .threads_io_flusher = 1, .cgroup = strdup(cgroup), .oom_score_adj = -1000,
         };
         NodeFact fs = { .kind = NODE_FILESYSTEM, .id = text_format("fs:0:%d", pid) };
 
@@ -363,41 +363,6 @@ static void swap_that_it_serves(void) {
                 cgroup(&w, "/system.slice/a.service", 100 * MIB, 1000);
                 Plan p = make(&w);
                 CHECK(streq(on(&p, ACTION_SWAP_MAX, "unit:a.service"), above ? "planned max 0" : ""));
-                CHECK(streq(on(&p, ACTION_SCHEDULING, "process:10:1"), above ? "planned other fifo:5" : ""));
-                plan_done(&p);
-        }
-}
-
-/* What somebody has given it, and threads that are not all alike. */
-static void priority_below_swap(void) {
-        static const struct {
-                const char *found, *set, *want;
-        } cases[] = {
-                { "other", NULL, "planned other fifo:5" }, { "fifo:50", NULL, "" }, { "rr:1", NULL, "" }, { "batch", NULL, "" },
-                { "mixed", NULL, "failed mixed fifo:5" },  { NULL, NULL, "" },      { "fifo:5", "fifo:5", "" },
-                { "mixed", "fifo:5", "planned mixed fifo:5" }, /* a thread more */
-                { "other", "fifo:5", "failed other fifo:5" },  /* somebody has taken it back */
-        };
-
-        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
-                _cleanup_world_ World w = world();
-                NodeFact swap = { .kind = NODE_SWAP, .id = strdup("swap:253:1") };
-                char **found;
-
-                process(&w, 10, "/system.slice/a.service", true);
-                found = &w.facts->nodes[w.facts->n_nodes - 1].scheduling;
-                free(*found);
-                *found = cases[i].found ? strdup(cases[i].found) : NULL;
-                CHECK(factset_add_edge(w.facts, swap.id, "fs:0:10", ROLE_BACKING, CERTAINTY_PROVEN, 0, "test") == 0);
-                CHECK(factset_add_node(w.facts, &swap) == 0);
-                if (cases[i].set) {
-                        record(&w, "process:10:1", "other", cases[i].set, "process:10:1");
-                        w.records[0].kind = ACTION_SCHEDULING;
-                }
-                Plan p = make(&w);
-                if (!streq(on(&p, ACTION_SCHEDULING, "process:10:1"), cases[i].want))
-                        printf("# case %zu: %s\n", i, on(&p, ACTION_SCHEDULING, "process:10:1"));
-                CHECK(streq(on(&p, ACTION_SCHEDULING, "process:10:1"), cases[i].want));
                 plan_done(&p);
         }
 }
@@ -476,4 +441,4 @@ TEST_MAIN(TEST(sizes), TEST(hysteresis), TEST(units), TEST(ancestors_carry_it), 
           TEST(what_is_enough_stays),
           TEST(a_reservation_of_its_own_is_carried), TEST(applied_again_changes_nothing), TEST(a_slice_is_lowered_by_what_goes),
           TEST(the_last_one_undoes_the_slice), TEST(nothing_is_undone_blindly), TEST(someone_elses_change_is_left), TEST(half_done),
-          TEST(who_is_in_no_service_is_refused), TEST(swap_that_it_serves), TEST(priority_below_swap), TEST(a_limited_group), TEST(a_shared_unit), TEST(several_processes))
+          TEST(who_is_in_no_service_is_refused), TEST(swap_that_it_serves), TEST(a_limited_group), TEST(a_shared_unit), TEST(several_processes))

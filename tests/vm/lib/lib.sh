@@ -124,11 +124,6 @@ main_pid() {
         echo "$pid"
 }
 
-# scheduling_of PID: "POLICY PRIORITY" of its threads, each different one once.
-scheduling_of() {
-        chrt --all-tasks --pid "$1" | sed -n 's/.*policy: //p; s/.*priority: //p' | paste -d' ' - - | sort -u
-}
-
 # verify_io DIRECTORY MIB: what was written there comes back from below the
 # page cache.
 verify_io() {

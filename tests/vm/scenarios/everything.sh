@@ -39,7 +39,6 @@ cat >/etc/stackd/policy/10-server.policy <<POLICY
 Unit=server.service
 [Process]
 IOFlusher=yes
-RealTimePriority=auto
 [Memory]
 Min=auto
 Low=64M
@@ -106,7 +105,6 @@ state() {
         local line
         echo "mark $(flags_of "$server" | cut -d' ' -f2 | sort -u | tr '\n' ' ')"
         echo "score $(cat "/proc/$server/oom_score_adj")"
-        echo "scheduling $(scheduling_of "$server")"
         echo "min $(above $UNIT memory.min)"
         echo "low $(above $UNIT memory.low)"
         echo "slice min $(above $SLICE memory.min)"
