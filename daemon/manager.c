@@ -336,8 +336,6 @@ static int manager_pass(Manager *m) {
         m->passed = true;
         manager_forget_damage(m);
         manager_tell_limit(m);
-        if (m->scan.mounts_outdated)
-                manager_request_pass(m, TABLE_MOUNTS | TABLE_PROCESSES);
         return 0;
 }
 
@@ -368,6 +366,7 @@ static void manager_look_again(Manager *m) {
 static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
         Manager *m = userdata;
         uint64_t begin = 0, end = 0;
+        struct timespec ts;
         int r;
 
         m->pass_pending = false;
@@ -387,6 +386,12 @@ static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, voi
                 return arm(m, &m->pass_timer, begin + wait * 1000000, on_pass);
         }
         m->failed_passes = 0;
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        end = (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
+        m->last_pass_end = end;
+        m->last_pass_duration = end > begin ? end - begin : 0;
+        if (m->scan.mounts_outdated)
+                manager_request_pass(m, TABLE_MOUNTS | TABLE_PROCESSES);
         if (sysroot_is_machine(m->root)) {
                 manager_update_watches(m);
                 manager_look_again(m);
@@ -394,11 +399,6 @@ static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, voi
                         manager_carry_out(m);
         }
         manager_answer_waiters(m);
-        struct timespec ts;
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        end = (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
-        m->last_pass_end = end;
-        m->last_pass_duration = end > begin ? end - begin : 0;
         return 0;
 }
 

@@ -80,8 +80,8 @@ static int open_looked_at(int dir_fd, const char *path, int flags, struct stat *
         if (r < 0)
                 return r;
         fd = open_checked(dir_fd, path, flags, ret);
-        if (fd < 0)
-                return fd;
+        if (fd < 0 || flags & O_DIRECTORY)
+                return TAKE_FD(fd);
         return ret->st_dev == st.st_dev && ret->st_ino == st.st_ino ? TAKE_FD(fd) : -EINVAL;
 }
 
@@ -355,23 +355,25 @@ void sysroot_record_text(const Sysroot *s, SysrootArea area, const char *path, c
 /* ---- reading ---- */
 
 /* What nearly every file of a captured tree is, with a system call less for each: short, not empty (as those are that could not be
- * read), on the area's own file system, and no FIFO, which cannot be read at an offset. Of any other this says nothing. */
-static bool read_short(const Sysroot *s, SysrootArea area, const char *path, size_t most, char **ret, size_t *ret_size) {
+ * read), on the area's own file system, and no FIFO, which cannot be read at an offset. 1, or 0 of any other; -ENOENT. */
+static int read_short(const Sysroot *s, SysrootArea area, const char *path, size_t most, char **ret, size_t *ret_size) {
         _cleanup_free_ char *text = NULL;
         _cleanup_close_ int fd = -1;
         ssize_t n;
 
         if (!s->plain[area])
-                return false;
+                return 0;
         fd = file_open_in_root(s->fds[area], path, O_RDONLY | O_NOCTTY | O_NONBLOCK, RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
+        if (fd == -ENOENT)
+                return fd;
         text = fd < 0 ? NULL : malloc(ATTRIBUTE_SIZE + 1);
         n = text ? pread(fd, text, ATTRIBUTE_SIZE, 0) : -1;
         if (n <= 0 || n == ATTRIBUTE_SIZE || (size_t) n > most)
-                return false;
+                return 0;
         text[n] = 0;
         *ret_size = (size_t) n;
         *ret = TAKE_PTR(text);
-        return true;
+        return 1;
 }
 
 static int read_any(const Sysroot *s, SysrootArea area, const char *path, size_t most, char **ret, size_t *ret_size) {
@@ -384,9 +386,10 @@ static int read_any(const Sysroot *s, SysrootArea area, const char *path, size_t
 int sysroot_read_limited(const Sysroot *s, SysrootArea area, const char *path, size_t most, char **ret) {
         char *text = NULL;
         size_t size = 0;
-        int r = 0;
+        int r;
 
-        if (!read_short(s, area, path, most, &text, &size))
+        r = read_short(s, area, path, most, &text, &size);
+        if (r == 0)
                 r = read_any(s, area, path, most, &text, &size);
         record(s, area, path, r, CAPTURED_FILE, text ?: "", size);
         if (r < 0)

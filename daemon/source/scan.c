@@ -136,6 +136,18 @@ static bool protection_is_recursive(const MountTable *t) {
         return false;
 }
 
+/* With a new table: those that it does not have either, and that were met since the last one was read. */
+static void keep_strange_mounts(Scan *s) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < s->n_strange_mounts; i++)
+                if (s->strange_mounts[i].seen && !mount_table_find_id(&s->mounts, s->strange_mounts[i].id)) {
+                        s->strange_mounts[n] = s->strange_mounts[i];
+                        s->strange_mounts[n++].seen = false;
+                }
+        s->n_strange_mounts = n;
+}
+
 static int refresh_mounts(Scan *s) {
         MountTable mounts;
         int r;
@@ -146,7 +158,7 @@ static int refresh_mounts(Scan *s) {
         mount_table_done(&s->mounts);
         s->mounts = mounts;
         s->mounts_fresh = true;
-        s->n_strange_mounts = 0;
+        keep_strange_mounts(s);
         s->recursive_protection = protection_is_recursive(&s->mounts);
         return 0;
 }
@@ -197,16 +209,24 @@ int scan_refresh(Scan *s, unsigned tables) {
         return 0;
 }
 
+/* It may be newer than the table, also than one that was read a moment ago: what the next one has not either, none will have. */
 int scan_miss_mount(Scan *s, int mount_id) {
+        StrangeMount strange = { .id = mount_id, .seen = true };
+
+        for (size_t i = 0; i < s->n_strange_mounts; i++) {
+                StrangeMount *known = &s->strange_mounts[i];
+
+                if (known->id != mount_id)
+                        continue;
+                known->certain = known->certain || (s->mounts_fresh && !known->seen);
+                s->mounts_outdated = s->mounts_outdated || !known->certain;
+                known->seen = true;
+                return 0;
+        }
         if (s->n_strange_mounts == STRANGE_MOUNTS_MAX)
                 return 0;
-        for (size_t i = 0; i < s->n_strange_mounts; i++)
-                if (s->strange_mounts[i] == mount_id)
-                        return 0;
-        if (s->mounts_fresh)
-                return ARRAY_APPEND(s->strange_mounts, s->n_strange_mounts, s->strange_mounts_capacity, mount_id);
         s->mounts_outdated = true;
-        return 0;
+        return ARRAY_APPEND(s->strange_mounts, s->n_strange_mounts, s->strange_mounts_capacity, strange);
 }
 
 int scan_add_server(

@@ -29,6 +29,13 @@ typedef struct Served {
         size_t n_uppers;
 } Served;
 
+/* The mount of such a file as Scan.mounts_outdated is about. */
+typedef struct StrangeMount {
+        int id;
+        bool seen;    /* since the table was read */
+        bool certain; /* a table that was read after it was first seen does not have it: no reason to read it again */
+} StrangeMount;
+
 typedef struct Scan {
         const Sysroot *root;
         ProbeCache *probes; /* NULL: nothing may be asked (capture) */
@@ -53,8 +60,7 @@ typedef struct Scan {
          * newer. The kernel gives no event for these either. */
         bool mounts_outdated;
         bool mounts_fresh; /* the table was read in this pass */
-        /* Of such files, the mounts that were not in the table either when it was new: no reason to read it again. */
-        int *strange_mounts;
+        StrangeMount *strange_mounts;
         size_t n_strange_mounts, strange_mounts_capacity;
         /* Something could not be read although it is there: what this pass did not find may exist all the same. */
         bool incomplete;
@@ -75,7 +81,7 @@ void scan_done(Scan *s);
 int scan_refresh(Scan *s, unsigned tables);
 
 /* For sources. */
-/* An open file lies on a mount that the table does not have. */
+/* An open file of a process that matters lies on a mount that the table does not have. 0 or -ENOMEM. */
 int scan_miss_mount(Scan *s, int mount_id);
 /* The process serves the layer 'upper': adds the edge, and has the process described. */
 int scan_add_server(

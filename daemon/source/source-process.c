@@ -72,7 +72,7 @@ static int find_unmounted(
         return scan_add_unlisted(s, f, b, PATH("/proc/%s/fd/%d", files->place.path, asked->fd));
 }
 
-static int add_file(Scan *s, FactSet *f, const Served *served, const char *process, const OpenFiles *files, const OpenFile *file) {
+static int add_file(Scan *s, FactSet *f, const Served *served, bool entitled, const char *process, const OpenFiles *files, const OpenFile *file) {
         const Mount *listed = mount_table_find_id(&s->mounts, file->mount_id), *m = listed;
         const char *place = files->place.path, *evidence = PATH("/proc/%s/fd/%d", place, file->fd);
         bool writable = (file->flags & O_ACCMODE) != O_RDONLY && !(file->flags & O_PATH);
@@ -82,7 +82,8 @@ static int add_file(Scan *s, FactSet *f, const Served *served, const char *proce
         int r;
 
         if (!listed) { /* or of a namespace that is newer than the table */
-                r = startswith(file->path, "/memfd:") ? 0 : scan_miss_mount(s, file->mount_id);
+                /* Ordinary users can make as many as they like. */
+                r = !entitled || startswith(file->path, "/memfd:") ? 0 : scan_miss_mount(s, file->mount_id);
                 if (r >= 0)
                         r = find_unmounted(s, f, served, files, file, &m, &unlisted);
                 if (r < 0 || !m)
@@ -132,6 +133,7 @@ static int add_process(Scan *s, FactSet *f, const Served *served, CgroupUses *us
         _cleanup_(open_files_done) OpenFiles files = {};
         _cleanup_node_fact_ NodeFact n = {};
         _cleanup_free_ char *id = NULL;
+        bool entitled;
         int r, k;
 
         r = process_read_fact(s->root, served->pid, served->start, &n);
@@ -151,9 +153,10 @@ static int add_process(Scan *s, FactSet *f, const Served *served, CgroupUses *us
         id = strdup(n.id);
         if (!id)
                 return -ENOMEM;
+        entitled = n.entitled;
         r = factset_add_node(f, &n);
         for (size_t i = 0; r >= 0 && i < files.n; i++)
-                r = add_file(s, f, served, id, &files, &files.files[i]);
+                r = add_file(s, f, served, entitled, id, &files, &files.files[i]);
         return r < 0 ? r : add_directory(s, f, served, id);
 }
 

@@ -4,6 +4,7 @@
 
 import os
 import signal
+import subprocess
 
 import bench
 
@@ -19,16 +20,18 @@ COMMANDS = {
 
 def main():
     bench.enter()
-    # A FUSE file system whose server is this program, and never answers; nobody may touch it.
+    # A FUSE file system whose server never answers; nobody may touch it.
     device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     os.mkdir("/mnt/fuse")
     bench.mount("bench", "/mnt/fuse", "fuse", 0, f"fd={device},rootmode=40000,user_id=0,group_id=0")
+    server = subprocess.Popen(["sleep", "infinity"], pass_fds=[device], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.close(device)
     with open("/mnt/file", "w", encoding="ascii") as file:
         for _ in range(DESCRIPTORS - 3):
             os.set_inheritable(os.dup(file.fileno()), True)
     for fd in range(3, DESCRIPTORS + 8):
         try:
-            os.set_inheritable(fd, fd != device)
+            os.set_inheritable(fd, True)
         except OSError:
             pass
     commands = {name: argv for name, argv in COMMANDS.items() if os.path.exists(argv[0]) or os.path.exists(f"/usr/bin/{argv[0]}")}
@@ -52,7 +55,7 @@ def main():
               (f"with {fewer:,}", costs["stackctl"][fewer].wall), 4.5)
     bench.plot("processes", f"Finding a server among N processes with {DESCRIPTORS} descriptors", "ms",
                {name: [(size, cost.wall) for size, cost in values.items()] for name, values in costs.items()}, 1000)
-    for pid in pids:
+    for pid in [*pids, server.pid]:
         os.kill(pid, signal.SIGKILL)
     bench.umount("/mnt/fuse")
     bench.finish()

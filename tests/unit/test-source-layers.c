@@ -379,13 +379,15 @@ static void unmounted_below_process(void) {
         CHECK(probe_cache_take_wanted(&x.probes, PROBE_QUICK, &wanted) == 0 && wanted && streq(wanted[0], "descriptor 74 7 30/fd/15") && !wanted[1]);
 }
 
-/* A mount that was in no table when it was new is no reason to read it again; another one is, once. */
+/* A mount that is in no table is a reason to read it again; one that is not in that one either is none. */
 static void mounts_that_stay_unknown(void) {
         static const struct {
                 unsigned tables;
                 int mount_id;
                 bool outdated;
-        } passes[] = { { TABLE_ALL, 70, false }, { 0, 70, false }, { 0, 71, true }, { TABLE_MOUNTS, 71, false }, { 0, 71, false } };
+        } passes[] = { { TABLE_ALL, 70, true },     { 0, 70, true },  { TABLE_MOUNTS, 70, false }, { 0, 70, false }, { 0, 71, true },
+                     { TABLE_MOUNTS, 71, false }, { 0, 71, false }, { TABLE_MOUNTS, 71, false }, { 0, 71, false }, { TABLE_MOUNTS, 20, false },
+                     { TABLE_MOUNTS, 20, false }, { 0, 71, true } };
         _cleanup_fixture_ Fixture x;
 
         fixture_init(&x);

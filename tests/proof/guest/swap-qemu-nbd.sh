@@ -5,6 +5,7 @@
 #
 # memory: 384
 # expect: hang starved
+# by hand: it takes real-time priority as well, which stackd does not give
 
 . /usr/lib/stackd-vm/extra/proof.sh
 
