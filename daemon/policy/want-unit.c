@@ -36,7 +36,7 @@ typedef struct Unit {
         Node *node;
         bool certain;
         unsigned processes;
-        bool below_swap;
+        bool below_swap, perhaps_below_swap;
         const char *why; /* it may not be changed; 'name' is NULL */
         const Setting *settings[_SETTING_KIND_MAX];
 } Unit;
@@ -56,28 +56,15 @@ static void unit_list_done(UnitList *l) {
         free(l->units);
 }
 
-static int is_below_swap(Analysis *a, Node *n) {
-        _cleanup_free_ Node **queue = NULL;
-        size_t k = 0, capacity = 0;
+static int is_below_swap(Analysis *a, Node *n, bool certain) {
+        _cleanup_free_ Node **above = NULL;
+        size_t n_above;
+        int r;
 
-        a->epoch++;
-        n->mark = a->epoch;
-        if (ARRAY_APPEND(queue, k, capacity, n) < 0)
-                return -ENOMEM;
-        for (size_t i = 0; i < k; i++)
-                for (size_t e = 0; e < queue[i]->n_upper; e++) {
-                        Node *next = queue[i]->upper[e]->upper;
-
-                        if (next->mark == a->epoch || edge_claim(queue[i]->upper[e])->role != ROLE_BACKING ||
-                            edge_claim(queue[i]->upper[e])->certainty == CERTAINTY_INFERRED)
-                                continue;
-                        if (node_kind(next) == NODE_SWAP)
-                                return 1;
-                        next->mark = a->epoch;
-                        if (ARRAY_APPEND(queue, k, capacity, next) < 0)
-                                return -ENOMEM;
-                }
-        return 0;
+        r = analysis_above(a, n, certain, &above, &n_above);
+        for (size_t i = 0; r == 0 && i < n_above; i++)
+                r = node_kind(above[i]) == NODE_SWAP;
+        return r;
 }
 
 static Unit *find_unit(UnitList *l, const char *name) {
@@ -140,7 +127,10 @@ static int add_process(UnitList *l, const PlanInput *in, Node *n) {
                 if (r < 0)
                         return r;
         }
-        r = is_below_swap(in->analysis, n);
+        r = is_below_swap(in->analysis, n, false);
+        u->perhaps_below_swap = u->perhaps_below_swap || r > 0;
+        if (r > 0 && certain)
+                r = is_below_swap(in->analysis, n, true);
         if (r < 0)
                 return r;
         u->below_swap = u->below_swap || (certain && r > 0);
@@ -250,7 +240,7 @@ static int want_no_swap(WantList *l, const PlanInput *in, const Unit *u, const C
         uint64_t wanted = 0;
         Want w;
 
-        if (!setting_is_set(setting) || !c->has_swap_max || (setting->mode == SETTING_AUTO && !u->below_swap))
+        if (!setting_is_set(setting) || !c->has_swap_max || (setting->mode == SETTING_AUTO && !u->perhaps_below_swap))
                 return 0;
         if (setting->mode == SETTING_VALUE)
                 wanted = setting_to_bytes(setting);
@@ -258,6 +248,7 @@ static int want_no_swap(WantList *l, const PlanInput *in, const Unit *u, const C
         w.to = memory_to_string(wanted);
         w.actual = memory_to_string(c->swap_max);
         w.satisfied = c->swap_max <= wanted;
+        w.only_keep = w.only_keep || (setting->mode == SETTING_AUTO && !u->below_swap);
         if (setting->mode == SETTING_AUTO)
                 w.note = strdup("it could be swapped out to what it serves itself");
         return want_list_add(l, &w);

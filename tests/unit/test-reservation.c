@@ -367,6 +367,39 @@ static void swap_that_it_serves(void) {
         }
 }
 
+/* A guess is no reason to begin with it, nor to end it; one of several servers, each below a swap area, is below one for certain. */
+static void swap_that_it_perhaps_serves(void) {
+        for (unsigned i = 0; i < 4; i++) {
+                bool recorded = i & 1, alternative = i & 2;
+                _cleanup_world_ World w = world();
+
+                for (pid_t pid = 10; pid < 12; pid++) {
+                        NodeFact swap = { .kind = NODE_SWAP, .id = text_format("swap:253:%d", pid) };
+                        _cleanup_free_ char *id = process_id(pid, 1);
+
+                        process(&w, pid, pid == 10 ? "/system.slice/a.service" : "/system.slice/b.service", true);
+                        for (pid_t server = 10; server < 12; server++) {
+                                _cleanup_free_ char *other = process_id(server, 1);
+
+                                if (server == pid || alternative)
+                                        CHECK(factset_add_edge(w.facts, swap.id, other, ROLE_BACKING, CERTAINTY_INFERRED, alternative ? (unsigned) server : 0, "test") == 0);
+                        }
+                        CHECK(factset_add_node(w.facts, &swap) == 0);
+                }
+                cgroup(&w, "/system.slice", UINT64_MAX, 0);
+                cgroup(&w, "/system.slice/a.service", 100 * MIB, 1000);
+                cgroup(&w, "/system.slice/b.service", 100 * MIB, 1000);
+                if (recorded) {
+                        record(&w, "unit:a.service", "max", "0", "process:10:1");
+                        w.records[0].kind = ACTION_SWAP_MAX;
+                        state_find_cgroup(&w.state, "/system.slice/a.service")->swap_max = 0;
+                }
+                Plan p = make(&w);
+                CHECK(streq(on(&p, ACTION_SWAP_MAX, "unit:a.service"), alternative && !recorded ? "planned max 0" : ""));
+                plan_done(&p);
+        }
+}
+
 /* The OOM score of a process in a group with a limit of its own, which is less than the machine. */
 static void a_limited_group(void) {
         static const uint64_t limits[] = { UINT64_MAX, 1000 * MIB, 10 * MIB };
@@ -441,4 +474,4 @@ TEST_MAIN(TEST(sizes), TEST(hysteresis), TEST(units), TEST(ancestors_carry_it), 
           TEST(what_is_enough_stays),
           TEST(a_reservation_of_its_own_is_carried), TEST(applied_again_changes_nothing), TEST(a_slice_is_lowered_by_what_goes),
           TEST(the_last_one_undoes_the_slice), TEST(nothing_is_undone_blindly), TEST(someone_elses_change_is_left), TEST(half_done),
-          TEST(who_is_in_no_service_is_refused), TEST(swap_that_it_serves), TEST(a_limited_group), TEST(a_shared_unit), TEST(several_processes))
+          TEST(who_is_in_no_service_is_refused), TEST(swap_that_it_serves), TEST(swap_that_it_perhaps_serves), TEST(a_limited_group), TEST(a_shared_unit), TEST(several_processes))
