@@ -375,7 +375,6 @@ static void swap_that_it_perhaps_serves(void) {
 
                 for (pid_t pid = 10; pid < 12; pid++) {
                         NodeFact swap = { .kind = NODE_SWAP, .id = text_format("swap:253:%d", pid) };
-                        _cleanup_free_ char *id = process_id(pid, 1);
 
                         process(&w, pid, pid == 10 ? "/system.slice/a.service" : "/system.slice/b.service", true);
                         for (pid_t server = 10; server < 12; server++) {
