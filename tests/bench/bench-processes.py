@@ -4,7 +4,6 @@
 
 import os
 import signal
-import subprocess
 
 import bench
 
@@ -20,12 +19,7 @@ COMMANDS = {
 
 def main():
     bench.enter()
-    # A FUSE file system whose server never answers; nobody may touch it.
-    device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
-    os.mkdir("/mnt/fuse")
-    bench.mount("bench", "/mnt/fuse", "fuse", 0, f"fd={device},rootmode=40000,user_id=0,group_id=0")
-    server = subprocess.Popen(["sleep", "infinity"], pass_fds=[device], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    os.close(device)
+    server = bench.fuse_stack()
     with open("/mnt/file", "w", encoding="ascii") as file:
         for _ in range(DESCRIPTORS - 3):
             os.set_inheritable(os.dup(file.fileno()), True)

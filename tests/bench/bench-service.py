@@ -105,11 +105,7 @@ def start():
 def idle():
     """With a stack up, whose server sleeps: whoever has slept has given the processor up of his own accord."""
     mounts = bench.Mounts("tmpfs").add(1000)
-    device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
-    os.mkdir("/mnt/fuse")
-    bench.mount("bench", "/mnt/fuse", "fuse", 0, f"fd={device},rootmode=40000,user_id=0,group_id=0")
-    server = subprocess.Popen(["sleep", "infinity"], pass_fds=[device])
-    os.close(device)
+    server = bench.fuse_stack()
     service = bench.Service()
     # All mounts of the machine are in this namespace, but not the processes that serve them: for these it looks eight times.
     time.sleep(30)

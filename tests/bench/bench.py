@@ -57,6 +57,16 @@ def mount(source, target, kind, flags=0, options=None):
         raise OSError(ctypes.get_errno(), f"mount {target}")
 
 
+def fuse_stack():
+    """A FUSE file system at /mnt/fuse, and its server, which never answers: nobody may touch it."""
+    device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    os.mkdir("/mnt/fuse")
+    mount("bench", "/mnt/fuse", "fuse", 0, f"fd={device},rootmode=40000,user_id=0,group_id=0")
+    server = subprocess.Popen(["sleep", "infinity"], pass_fds=[device], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.close(device)
+    return server
+
+
 def umount(target):
     if libc.umount2(target.encode(), MNT_DETACH) < 0:
         raise OSError(ctypes.get_errno(), f"umount {target}")

@@ -14,7 +14,7 @@ import time
 
 MOUNTS, LAYERS, STORM, ROUNDS = 5000, 1000, 5000, 5
 IO_FLUSHER = 0x180000
-MS_BIND, MNT_DETACH = 4096, 2
+MNT_DETACH = 2
 SERVICES = ("stackd", "systemd-oomd", "udisks2")
 EVERYONE = ("stackd", "pid 1", "udisks2")
 TICK = os.sysconf("SC_CLK_TCK")
@@ -30,8 +30,8 @@ def call(result):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def mount(source, target, kind, flags=0, options=None):
-    call(libc.mount(source.encode(), target.encode(), kind and kind.encode(), ctypes.c_ulong(flags), options and options.encode()))
+def mount(source, target, kind, options=None):
+    call(libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(0), options and options.encode()))
 
 
 def umount(target):
@@ -82,13 +82,10 @@ def quiet():
         used = [processor_time(who) - then for who, then in zip(EVERYONE, before)]
 
 
-def make_mounts(count, kind):
+def make_mounts(count):
     for i in range(count):
         os.makedirs(f"/mnt/m/{i}")
-        if kind == "bind":
-            mount("/mnt/m", f"/mnt/m/{i}", None, MS_BIND)
-        else:
-            mount("bench", f"/mnt/m/{i}", kind)
+        mount("bench", f"/mnt/m/{i}", "tmpfs")
 
 
 def drop_mounts():
@@ -97,7 +94,7 @@ def drop_mounts():
 
 
 def starts():
-    make_mounts(MOUNTS, "tmpfs")
+    make_mounts(MOUNTS)
     found = {service: start_time(service) for service in SERVICES}
     for peer in SERVICES[1:]:
         row(f"start to READY with {MOUNTS:,} mounts", found["stackd"], (peer, found[peer]), 1, "s")
@@ -107,7 +104,7 @@ def starts():
 def memory():
     for service in SERVICES:
         systemctl("restart", f"{service}.service")
-    make_mounts(LAYERS, "tmpfs")
+    make_mounts(LAYERS)
     quiet()
     row(f"resident with {LAYERS:,} layers", resident("stackd"), ("udisksd", resident("udisks2")), None, "MiB")
     drop_mounts()
@@ -149,7 +146,7 @@ def mark_once(poll):
     """From mount(2) to this process being marked, which serves what was mounted, and to findmnt's line."""
     device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     os.makedirs("/mnt/fuse", exist_ok=True)
-    mount("bench", "/mnt/fuse", "fuse", 0, f"fd={device},rootmode=40000,user_id=0,group_id=0")
+    mount("bench", "/mnt/fuse", "fuse", f"fd={device},rootmode=40000,user_id=0,group_id=0")
     begin, marked, told = time.perf_counter(), None, None
     while marked is None or told is None:
         if marked is None and is_marked():

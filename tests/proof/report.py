@@ -138,7 +138,7 @@ def cost_of(runs, what):
 
 
 def ratio(with_, without):
-    """Of the medians, and the least and the most that any two halves of the runs could say."""
+    """Of the medians, and of the extremes: the least of one to the most of the other, and the other way round."""
     return f"{median(with_) / median(without):.2f} ({min(with_) / max(without):.2f} to {max(with_) / min(without):.2f})"
 
 
