@@ -899,7 +899,7 @@ static void on_mounts(void *userdata) {
 
         m->unserved_tries = 0;
         sights_refresh(&m->probes);
-        manager_request_pass(m, TABLE_MOUNTS | TABLE_PROCESSES);
+        manager_request_pass(m, TABLE_MOUNTS);
 }
 
 static int on_mountinfo(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {

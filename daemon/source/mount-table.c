@@ -390,6 +390,10 @@ bool mount_same_filesystem(const Mount *a, const Mount *b) {
         return a->device == b->device && (a->device != 0 || streq_ptr(a->uuid, b->uuid));
 }
 
+bool mount_is_fuse(const Mount *m) {
+        return streq(m->type, "fuse") || startswith(m->type, "fuse.") || startswith(m->type, "fuseblk");
+}
+
 bool mount_is_pseudo(const Mount *m) {
         static const char *const types[] = {
                 "autofs",   "binfmt_misc", "bpf",     "cgroup",    "cgroup2",    "configfs",   "debugfs",

@@ -62,5 +62,8 @@ const Mount *mount_table_resolve(const MountTable *t, unsigned space, const char
 /* Whether they are of one superblock. */
 bool mount_same_filesystem(const Mount *a, const Mount *b);
 
+/* Served through /dev/fuse; "fusectl", which tells of those, is not. */
+bool mount_is_fuse(const Mount *m);
+
 /* A kernel-internal file system that holds nobody's data and cannot be part of a stack (proc, sysfs ...). */
 bool mount_is_pseudo(const Mount *m);

@@ -65,6 +65,7 @@ void scan_done(Scan *s) {
         socket_table_done(&s->earlier_sockets);
         clear_served(s);
         free(s->served);
+        free(s->served_mounts);
         free(s->strange_mounts);
         fuse_servers_done(&s->fuse_servers);
         *s = (Scan) {};
@@ -79,7 +80,7 @@ static bool processes_matter(const Scan *s, bool *ret_sockets) {
         if (sysroot_list(s->root, AREA_SYS, "class/iscsi_connection", &iscsi) >= 0)
                 *ret_sockets = iscsi[0];
         for (size_t i = 0; i < s->mounts.n; i++) {
-                matter |= startswith(s->mounts.mounts[i].type, "fuse") != NULL;
+                matter |= mount_is_fuse(&s->mounts.mounts[i]);
                 *ret_sockets |= mount_is_network(&s->mounts.mounts[i]);
         }
         for (size_t i = 0; i < s->blocks.n; i++) {
@@ -126,6 +127,56 @@ static int refresh_processes(Scan *s) {
         processes = (ProcessTable) {};
         sockets = earlier = (SocketTable) {};
         return 0;
+}
+
+/* Mount ids and numbers of devices are used again, but not without the events of the bdi, after which all is read. */
+static int find_served_mounts(const MountTable *t, ServedMount **ret, size_t *ret_n) {
+        _cleanup_free_ ServedMount *found = NULL;
+        size_t n = 0, capacity = 0;
+
+        for (size_t i = 0; i < t->n; i++) {
+                const Mount *m = &t->mounts[i];
+                ServedMount served = { .id = m->id, .device = m->device };
+                int r;
+
+                if (!mount_is_fuse(m) && !mount_is_network(m))
+                        continue;
+                r = ARRAY_APPEND(found, n, capacity, served);
+                if (r < 0)
+                        return r;
+        }
+        *ret = TAKE_PTR(found);
+        *ret_n = n;
+        return 0;
+}
+
+static bool serves_the_same(const Scan *s, const ServedMount *mounts, size_t n) {
+        if (n != s->n_served_mounts)
+                return false;
+        for (size_t i = 0; i < n; i++)
+                if (mounts[i].id != s->served_mounts[i].id || mounts[i].device != s->served_mounts[i].device)
+                        return false;
+        return true;
+}
+
+/* Most mounts are of no process. A device node on a mount that was not known may be on one that is known now. */
+static int refresh_processes_for(Scan *s, unsigned tables) {
+        _cleanup_free_ ServedMount *mounts = NULL;
+        size_t n;
+        int r;
+
+        r = find_served_mounts(&s->mounts, &mounts, &n);
+        if (r < 0)
+                return r;
+        if (!(tables & TABLE_PROCESSES) && !(s->mounts_fresh && s->processes.unknown_mount) && serves_the_same(s, mounts, n))
+                return 0;
+        r = refresh_processes(s);
+        if (r < 0)
+                return r;
+        free(s->served_mounts);
+        s->served_mounts = TAKE_PTR(mounts);
+        s->n_served_mounts = n;
+        return 1;
 }
 
 static bool protection_is_recursive(const MountTable *t) {
@@ -196,14 +247,12 @@ int scan_refresh(Scan *s, unsigned tables) {
         r = refresh_unmounted(s, tables & TABLE_MOUNTS);
         if (r < 0)
                 return r;
-        if (tables & TABLE_PROCESSES) {
-                r = refresh_processes(s);
-                if (r < 0)
-                        return r;
-        }
+        r = refresh_processes_for(s, tables);
+        if (r < 0)
+                return r;
         clear_served(s);
         s->unserved = s->unwatched = false;
-        s->mounts_outdated = tables & TABLE_PROCESSES && !s->mounts_fresh && s->processes.unknown_mount;
+        s->mounts_outdated = r > 0 && !s->mounts_fresh && s->processes.unknown_mount;
         s->incomplete = s->mounts.incomplete || s->blocks.incomplete || s->processes.incomplete || s->sockets.incomplete;
         s->limited = s->mounts.limited || s->sockets.limited;
         return 0;

@@ -36,6 +36,12 @@ typedef struct StrangeMount {
         bool certain; /* a table that was read after it was first seen does not have it: no reason to read it again */
 } StrangeMount;
 
+/* A file system that processes may serve. */
+typedef struct ServedMount {
+        int id;
+        dev_t device;
+} ServedMount;
+
 typedef struct Scan {
         const Sysroot *root;
         ProbeCache *probes; /* NULL: nothing may be asked (capture) */
@@ -49,6 +55,8 @@ typedef struct Scan {
         /* Processes that sources of this pass named as serving something; the last source describes them. */
         Served *served;
         size_t n_served, served_capacity;
+        ServedMount *served_mounts; /* when the processes were read, in the order of the table */
+        size_t n_served_mounts;
         FuseServers fuse_servers; /* the last answer, until there is another; kept from pass to pass */
         bool recursive_protection; /* cgroup2 hands reservations down (memory_recursiveprot) */
         /* Something that a process must be serving has no holder yet (a descriptor still on its way):
@@ -77,7 +85,8 @@ typedef struct Source {
 extern const Source sources[];
 
 void scan_done(Scan *s);
-/* Reads the given tables anew; on failure an old one stays. */
+/* Reads the given tables anew, and the processes also where the file systems that some of them serve are others than before;
+ * on failure an old one stays. */
 int scan_refresh(Scan *s, unsigned tables);
 
 /* For sources. */

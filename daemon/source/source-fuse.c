@@ -68,7 +68,7 @@ static int collect_connections(Scan *s, Match *m) {
                 const Mount *mount = &t->mounts[t->by_device[i]];
                 Connection c = { .mount = mount };
 
-                if (!(streq(mount->type, "fuse") || startswith(mount->type, "fuse.") || startswith(mount->type, "fuseblk")))
+                if (!mount_is_fuse(mount))
                         continue;
                 if (i > 0 && t->mounts[t->by_device[i - 1]].device == mount->device)
                         continue;

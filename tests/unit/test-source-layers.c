@@ -697,7 +697,36 @@ static void newer_namespace(void) {
         check_edges(&x, "block:259:0>process:30:7p");
 }
 
+/* Mounts come and go all the time; whoever serves none of them is not looked at for that. */
+static void processes_of_served_mounts(void) {
+        static const struct {
+                const char *more;
+                unsigned tables;
+                size_t holders;
+        } passes[] = {
+                { "30 1 0:30 / /proc/fs rw - fusectl fusectl rw\n", TABLE_ALL, 0 },         /* serves nothing */
+                { "40 1 0:40 / /mnt/a rw - fuse.sshfs a rw,user_id=0\n", TABLE_MOUNTS, 2 }, /* came */
+                { "40 1 0:40 / /mnt/a rw - fuse.sshfs a rw,user_id=0\n41 1 0:41 / /mnt/b rw - tmpfs none rw\n", TABLE_MOUNTS, 2 },
+                { "42 1 0:42 / /mnt/c rw - fuse.sshfs a rw,user_id=0\n", TABLE_MOUNTS, 4 }, /* went, and another came */
+                { "42 1 0:43 / /mnt/c rw - fuse.sshfs a rw,user_id=0\n", TABLE_MOUNTS, 5 }, /* another one of that id */
+                { "42 1 0:43 / /mnt/c rw - fuse.sshfs a rw,user_id=0\n", TABLE_MOUNTS, 5 },
+                { "42 1 0:43 / /mnt/c rw - fuse.sshfs a rw,user_id=0\n", TABLE_PROCESSES, 7 },
+                { "42 1 0:43 / /mnt/c rw - fuse.sshfs a rw,user_id=0\n50 1 0:50 / /srv rw - nfs4 h:/ rw,addr=10.0.0.1\n", TABLE_MOUNTS, 8 },
+                { "", TABLE_MOUNTS, 0 }, /* nothing is served any more */
+        };
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        for (size_t i = 0; i < ELEMENTSOF(passes); i++) {
+                fake_file(&x.fake, "proc/1/mountinfo", PATH(DEVTMPFS "%s", passes[i].more));
+                make_holder(&x, 100 + (pid_t) i, "server", "/dev/fuse", 20);
+                CHECK(scan_refresh(&x.scan, passes[i].tables) == 0);
+                CHECK(x.scan.processes.n == passes[i].holders);
+        }
+}
+
 TEST_MAIN(TEST(ext4_journal), TEST(xfs_log), TEST(names), TEST(erofs_image), TEST(unmounted), TEST(unmounted_btrfs), TEST(unknown_btrfs), TEST(idle_devices),
           TEST(unmounted_below_loop), TEST(unmounted_below_swap), TEST(vduse), TEST(unmounted_below_process), TEST(mounts_that_stay_unknown), TEST(watchers), TEST(ninep_tree),
           TEST(nbd_orphans), TEST(unmounted_nfs), TEST(other_networks), TEST(network_of_a_container), TEST(cifs), TEST(overlay_names),
-          TEST(nvmet), TEST(f2fs_devices), TEST(nbd_beside_a_mount), TEST(newer_namespace))
+          TEST(nvmet), TEST(f2fs_devices), TEST(nbd_beside_a_mount), TEST(newer_namespace),
+          TEST(processes_of_served_mounts))
