@@ -1009,13 +1009,17 @@ int manager_new(sd_event *event, const ManagerOptions *options, Manager **ret) {
         return 0;
 }
 
+void manager_stop(Manager *m) {
+        bus_server_free(TAKE_PTR(m->bus));
+        prober_free(TAKE_PTR(m->prober));
+        executor_free(TAKE_PTR(m->executor));
+        reload_free(TAKE_PTR(m->reload));
+}
+
 Manager *manager_free(Manager *m) {
         if (!m)
                 return NULL;
-        bus_server_free(m->bus);
-        prober_free(m->prober);
-        executor_free(m->executor);
-        reload_free(m->reload);
+        manager_stop(m);
         configuration_done(&m->configuration);
         for (Waiter *w = m->waiters, *next; w; w = next) {
                 next = w->next;

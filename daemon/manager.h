@@ -23,6 +23,8 @@ typedef struct Manager Manager;
 
 int manager_new(sd_event *event, const ManagerOptions *options, Manager **ret);
 Manager *manager_free(Manager *m);
+/* Ends its connections and children; of what is left after that, memory and descriptors, the end of the process takes care. */
+void manager_stop(Manager *m);
 DEFINE_TRIVIAL_CLEANUP_FUNC(Manager *, manager_free);
 
 /* Opens everything, makes the first pass, and begins to serve. */
