@@ -354,16 +354,22 @@ void sysroot_record_text(const Sysroot *s, SysrootArea area, const char *path, c
 
 /* ---- reading ---- */
 
-/* What nearly every file of a captured tree is, with a system call less for each: short, not empty (as those are that could not be
- * read), on the area's own file system, and no FIFO, which cannot be read at an offset. 1, or 0 of any other; -ENOENT. */
+/* Where a read ends early only at a file's end. Attributes are handed out in one piece (fs/sysfs/file.c), files of cgroups line by line. */
+static bool has_whole_reads(const Sysroot *s, SysrootArea area, const char *path) {
+        return s->plain[area] || (s->machine && area == AREA_SYS && !startswith(path, "fs/cgroup"));
+}
+
+/* What nearly every file of a captured tree or of sysfs is, with a system call less for each: short, not empty (as captured ones are that
+ * could not be read), on the area's own file system, and no FIFO, which cannot be read at an offset. 1, or 0 of any other; -ENOENT. */
 static int read_short(const Sysroot *s, SysrootArea area, const char *path, size_t most, char **ret, size_t *ret_size) {
         _cleanup_free_ char *text = NULL;
         _cleanup_close_ int fd = -1;
         ssize_t n;
 
-        if (!s->plain[area])
+        if (!has_whole_reads(s, area, path))
                 return 0;
-        fd = file_open_in_root(s->fds[area], path, O_RDONLY | O_NOCTTY | O_NONBLOCK, RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
+        fd = s->machine ? open_in(s, s->fds[area], path, O_RDONLY, NULL)
+                        : file_open_in_root(s->fds[area], path, O_RDONLY | O_NOCTTY | O_NONBLOCK, RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
         if (fd == -ENOENT)
                 return fd;
         text = fd < 0 ? NULL : malloc(ATTRIBUTE_SIZE + 1);
