@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -58,7 +59,8 @@ static void finish(Child *c, int status) {
                 done(status, c->output ?: "", c->userdata);
 }
 
-static void read_output(Child *c) {
+/* Up to its end, or what is there now. */
+static void read_output(Child *c, bool to_end) {
         for (;;) {
                 ssize_t n;
 
@@ -75,6 +77,8 @@ static void read_output(Child *c) {
                         break;
                 c->n_output += n;
                 c->output[c->n_output] = 0;
+                if (!to_end && c->n_output < c->capacity - 1)
+                        return;
         }
         c->output_source = sd_event_source_disable_unref(c->output_source);
 }
@@ -91,7 +95,7 @@ static int end(Child *c, int status) {
 static int on_output(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
         Child *c = userdata;
 
-        read_output(c);
+        read_output(c, false);
         return c->pidfd < 0 && !c->output_source ? end(c, 0) : 0;
 }
 
@@ -102,7 +106,7 @@ static int on_exit_event(sd_event_source *source _unused_, int fd _unused_, uint
         if (waitid(P_PIDFD, (id_t) c->pidfd, &info, WEXITED) < 0)
                 info.si_code = 0;
         if (c->output_source)
-                read_output(c);
+                read_output(c, true);
         return end(c, info.si_code == CLD_EXITED ? info.si_status : -EIO);
 }
 
@@ -119,7 +123,7 @@ static int on_deadline(sd_event_source *source _unused_, uint64_t usec _unused_,
         Child *c = userdata;
 
         if (c->output_source)
-                read_output(c);
+                read_output(c, true);
         if (c->pidfd < 0 && !c->output_source)
                 return end(c, 0);
         abandon(c);
