@@ -45,7 +45,7 @@ const char *json_text_at(json_object *array, size_t i) {
 }
 
 size_t json_length(json_object *array) {
-        return array ? json_object_array_length(array) : 0;
+        return json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
 }
 
 int json_check_version(json_object *document) {

@@ -102,7 +102,7 @@ int64_t json_int(json_object *o, const char *key, int64_t fallback);
 bool json_flag(json_object *o, const char *key);
 /* The array, or NULL. */
 json_object *json_array(json_object *o, const char *key);
-size_t json_length(json_object *array); /* NULL: 0 */
+size_t json_length(json_object *array); /* 0 of what is none */
 /* An element that is a text, or else "". */
 const char *json_text_at(json_object *array, size_t i);
 
