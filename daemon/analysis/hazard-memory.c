@@ -105,24 +105,44 @@ static bool is_kept_off_swap(const State *s, const NodeFact *f) {
         return false;
 }
 
-static int check_swap(HazardSearch *s, Node *n, Node *const *above, size_t n_above) {
+static int add_for_swap(HazardSearch *s, HazardKind kind, Node *n, Node *swap, HazardText text) {
         _cleanup_free_ Node **path = NULL;
-        Node *swap = NULL;
         size_t n_path;
         int r;
+
+        r = analysis_route(s->analysis, swap, n, &path, &n_path);
+        if (r >= 0)
+                return hazard_add(s, kind, n, swap, path, n_path, text);
+        free(text.message);
+        free(text.cure);
+        return r == -ENOENT ? 0 : r;
+}
+
+/* What is swapped out makes memory free, and takes some itself (bio, socket buffer). Only real-time threads may go below the mark at
+ * which all others wait for that (gfp_to_alloc_flags() in mm/page_alloc.c). */
+static int check_swap(HazardSearch *s, Node *n, Node *const *above, size_t n_above) {
+        const NodeFact *f = n->fact;
+        Node *swap = NULL;
+        int r = 0;
 
         for (size_t i = 0; i < n_above; i++)
                 if (node_kind(above[i]) == NODE_SWAP && (!swap || strcmp(above[i]->id, swap->id) < 0))
                         swap = above[i];
-        if (!swap || is_kept_off_swap(s->state, n->fact))
+        if (!swap)
                 return 0;
-        r = analysis_route(s->analysis, swap, n, &path, &n_path);
-        if (r < 0)
-                return r == -ENOENT ? 0 : r;
-        return hazard_add(s, HAZARD_SWAP_ON_SELF, n, swap, path, n_path, (HazardText) {
-                text_format("memory of %s[%d] can be swapped out to the swap area that it serves: to read it back it would have to run",
-                            n->fact->comm, n->fact->pid),
-                text_format("MemorySwapMax=0 for its unit (stackctl apply %s), or a server that locks its memory (mlockall)", n->id),
+        if (!is_kept_off_swap(s->state, f))
+                r = add_for_swap(s, HAZARD_SWAP_ON_SELF, n, swap, (HazardText) {
+                        text_format("memory of %s[%d] can be swapped out to the swap area that it serves: to read it back it would have to run",
+                                    f->comm, f->pid),
+                        text_format("MemorySwapMax=0 for its unit (stackctl apply %s), or a server that locks its memory (mlockall)", n->id),
+                });
+        if (r < 0 || f->threads_realtime == f->threads)
+                return r;
+        return add_for_swap(s, HAZARD_SWAP_PRIORITY, n, swap, (HazardText) {
+                text_format("%s[%d] serves swap, and %u of its %u threads are scheduled as any other: when memory is short they wait for some, "
+                            "which only they make free", f->comm, f->pid, f->threads - f->threads_realtime, f->threads),
+                text_format("CPUSchedulingPolicy=fifo and CPUSchedulingPriority=5 in its unit (now: chrt --fifo --all-tasks --pid 5 %d); and let it "
+                            "use a disk or a partition, not a file", f->pid),
         });
 }
 

@@ -13,6 +13,7 @@ static const struct {
         [HAZARD_NOFS_PARTIAL] = { "nofs-partial", "error" },
         [HAZARD_NOFS_DENIED] = { "nofs-denied", "error" },
         [HAZARD_SWAP_ON_SELF] = { "swap-on-self", "error" },
+        [HAZARD_SWAP_PRIORITY] = { "swap-priority", "error" },
         [HAZARD_SELF_HOSTED] = { "self-hosted", "warning" },
         [HAZARD_CYCLE] = { "cycle", "warning" },
         [HAZARD_LIMIT_IN_PATH] = { "limit-in-path", "warning" },

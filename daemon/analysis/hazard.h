@@ -11,6 +11,7 @@ typedef enum HazardKind { /* worst first */
         HAZARD_NOFS_PARTIAL,
         HAZARD_NOFS_DENIED,
         HAZARD_SWAP_ON_SELF,
+        HAZARD_SWAP_PRIORITY,
         HAZARD_SELF_HOSTED,
         HAZARD_CYCLE,
         HAZARD_LIMIT_IN_PATH,

@@ -79,6 +79,7 @@ typedef struct NodeFact {
         bool entitled;
         char *refusal; /* why the kernel will not let it be marked (no CAP_SYS_RESOURCE ...), or NULL */
         unsigned threads, threads_io_flusher;
+        unsigned threads_realtime; /* of 'threads': scheduled in real time (sched(7)) */
         int oom_score_adj;
         uint64_t memory_min;           /* bytes, of its cgroup */
         uint64_t memory_min_effective; /* bytes, what the ancestors carry of it */

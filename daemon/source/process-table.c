@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/nbd.h>
+#include <linux/sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -456,6 +457,12 @@ static bool waits_for_device(const Sysroot *s, pid_t pid, pid_t tid) {
                 sscanf(text, "%llu %llx %llx", &call, &fd, &request) == 3 && call == SYS_ioctl && request == NBD_DO_IT;
 }
 
+static bool is_realtime(const char *fields) {
+        uint64_t policy;
+
+        return stat_field(fields, 41, &policy) >= 0 && (policy == SCHED_FIFO || policy == SCHED_RR || policy == SCHED_DEADLINE);
+}
+
 static int read_threads(const Sysroot *s, pid_t pid, NodeFact *f) {
         _cleanup_free_ int *tids = NULL;
         size_t n;
@@ -481,6 +488,7 @@ static int read_threads(const Sysroot *s, pid_t pid, NodeFact *f) {
                 else if (waits_for_device(s, pid, tids[i]))
                         continue;
                 f->threads++;
+                f->threads_realtime += is_realtime(fields);
         }
         return 0;
 }

@@ -229,6 +229,10 @@ static void swapping(void) {
         World w = marked();
 
         w.swap = true;
+        CHECK(hazards_are(&w, "swap-on-self " SERVER " swap:43:0 swap-priority " SERVER " swap:43:0"));
+        w.process.threads_realtime = 2;
+        CHECK(hazards_are(&w, "swap-on-self " SERVER " swap:43:0 swap-priority " SERVER " swap:43:0"));
+        w.process.threads_realtime = 3;
         CHECK(hazards_are(&w, "swap-on-self " SERVER " swap:43:0"));
         w.process.locked = true;
         CHECK(hazards_are(&w, ""));
@@ -239,6 +243,7 @@ static void swapping(void) {
         CHECK(hazards_are(&w, ""));
         w = marked();
         w.process.cgroup = NULL;
+        w.process.threads_realtime = 3;
         w.swap = true;
         CHECK(hazards_are(&w, "swap-on-self " SERVER " swap:43:0"));
 }
@@ -354,9 +359,10 @@ static void dropping(void) {
         w.swap = true;
         w.process.oom_score_adj = 0;
         CHECK(graph_replace(g, 0, facts_of(&w), &changes) == 0 && analysis_update(&a, &changes) == 0);
-        CHECK(hazard_list_find(&l, &a, g, &state) == 0 && l.n == 3);
+        CHECK(hazard_list_find(&l, &a, g, &state) == 0 && l.n == 4);
         hazard_list_drop(&l, is_about_swap, &kind);
-        CHECK(l.n == 2 && l.hazards[0].kind == HAZARD_NOFS_MISSING && l.hazards[1].kind == HAZARD_OOM_KILLABLE);
+        CHECK(l.n == 3 && l.hazards[0].kind == HAZARD_NOFS_MISSING && l.hazards[1].kind == HAZARD_SWAP_PRIORITY &&
+              l.hazards[2].kind == HAZARD_OOM_KILLABLE);
         hazard_list_done(&l);
 }
 

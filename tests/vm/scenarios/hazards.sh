@@ -135,15 +135,20 @@ device=$(loop_of "$(fuse_mount single)/swap.img")
 mkswap --quiet "$device"
 swapon "$device"
 hazards_are 1 "nofs-missing error bindfs $inner" "reservation-missing notice bindfs $inner" "oom-killable notice bindfs $inner" \
-        "swap-on-self error bindfs $device" "stop-order warning bindfs $device"
+        "swap-on-self error bindfs $device" "swap-priority error bindfs $device" "stop-order warning bindfs $device"
 assert_eq "$(path_of swap-on-self)" "$device > ${device#/dev/} > $(fuse_mount single)/swap.img > $(fuse_mount single) > bindfs"
 cat /run/check
-step "applied: all of them are gone"
+step "applied: what stackd does is done"
 stackctl apply "$server" >/dev/null
+hazards_are 1 "swap-priority error bindfs $device" "stop-order warning bindfs $device"
+assert_eq "$(path_of swap-priority)" "$device > ${device#/dev/} > $(fuse_mount single)/swap.img > $(fuse_mount single) > bindfs"
+cure_says swap-priority "chrt --fifo --all-tasks --pid 5 $server"
+chrt --fifo --all-tasks --pid 5 "$server"
 hazards_are 1 "stop-order warning bindfs $device"
 cure_says stop-order "stackctl adopt server.service"
 stackctl adopt server.service >/dev/null
 none
+chrt --other --all-tasks --pid 0 "$server"
 swapoff "$device"
 losetup --detach "$device"
 rm "$(fuse_mount single)/swap.img"
