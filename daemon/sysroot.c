@@ -408,13 +408,15 @@ int sysroot_read(const Sysroot *s, SysrootArea area, const char *path, char **re
         return sysroot_read_limited(s, area, path, FILE_SIZE_MAX, ret);
 }
 
-int sysroot_peek_link(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
-        int r;
-
-        r = read_link(s, area, path, ret);
+/* A refusal is recorded here, a link where it is known to matter. */
+static int peeked(const Sysroot *s, SysrootArea area, const char *path, int r) {
         if (is_denied(r))
                 record(s, area, path, r, CAPTURED_LINK, "", 0);
         return noted(s, path, r);
+}
+
+int sysroot_peek_link(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
+        return peeked(s, area, path, read_link(s, area, path, ret));
 }
 
 int sysroot_readlink(const Sysroot *s, SysrootArea area, const char *path, char **ret) {
@@ -430,10 +432,10 @@ int sysroot_readlink_at(const Sysroot *s, SysrootArea area, int dir_fd, const ch
         const char *path = PATH("%s/%s", directory, name);
         int r;
 
-        r = file_readlink(dir_fd, name, ret);
+        r = peeked(s, area, path, file_readlink(dir_fd, name, ret));
         if (r >= 0)
                 sysroot_record_link(s, area, path, *ret);
-        return noted(s, path, r);
+        return r;
 }
 
 bool sysroot_exists(const Sysroot *s, SysrootArea area, const char *path) {
