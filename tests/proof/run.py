@@ -158,6 +158,7 @@ def parse_arguments():
     parser.add_argument("proofs", metavar="PROOF", nargs="*", help=f"what to try (default: all): {', '.join(names())}")
     parser.add_argument("--suite", action="append", help="Debian suite of the guest, more than once for several (default: trixie)")
     parser.add_argument("--runs", type=int, default=3, help="of each arm (default: %(default)s)")
+    parser.add_argument("--first-seed", type=int, default=1, help="of the first run; each other has the next")
     parser.add_argument("--arm", choices=(*ARMS, *PARTS), action="append", help="only this one; no-...: with stackd but for one part of it")
     parser.add_argument("--quick", action="store_true", help=f"the firmest only: without stackd until it hangs, at most {QUICK_TRIES} times, and once with it")
     parser.add_argument("--destdir", type=pathlib.Path, required=True, help="tree made by meson install --destdir")
@@ -184,7 +185,7 @@ def runs_of(arguments):
         yield "without", 1, range(2, 1 + QUICK_TRIES)
         yield "with", 1, ()
         return
-    for seed in range(1, arguments.runs + 1):
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.runs):
         for arm in arguments.arm or ARMS:
             yield arm, seed, ()
 
