@@ -118,8 +118,8 @@ static int add_for_swap(HazardSearch *s, HazardKind kind, Node *n, Node *swap, H
         return r == -ENOENT ? 0 : r;
 }
 
-/* What is swapped out makes memory free, and takes some itself (bio, socket buffer). Only real-time threads may go below the mark at
- * which all others wait for that (gfp_to_alloc_flags() in mm/page_alloc.c). */
+/* What is swapped out makes memory free, and takes some itself (bio, socket buffer). Of those that may wait, only real-time threads
+ * may go below the mark at which all others do (gfp_to_alloc_flags() in mm/page_alloc.c). */
 static int check_swap(HazardSearch *s, Node *n, Node *const *above, size_t n_above) {
         const NodeFact *f = n->fact;
         Node *swap = NULL;
@@ -141,8 +141,8 @@ static int check_swap(HazardSearch *s, Node *n, Node *const *above, size_t n_abo
         return add_for_swap(s, HAZARD_SWAP_PRIORITY, n, swap, (HazardText) {
                 text_format("%s[%d] serves swap, and %u of its %u threads are scheduled as any other: when memory is short they wait for some, "
                             "which only they make free", f->comm, f->pid, f->threads - f->threads_realtime, f->threads),
-                text_format("CPUSchedulingPolicy=fifo and CPUSchedulingPriority=5 in its unit (now: chrt --fifo --all-tasks --pid 5 %d); and let it "
-                            "use a disk or a partition, not a file", f->pid),
+                text_format("chrt --fifo --all-tasks --pid 5 %d, and for its next start CPUSchedulingPolicy=fifo and CPUSchedulingPriority=5 in its "
+                            "unit; what it uses should be a disk or a partition, not a file", f->pid),
         });
 }
 

@@ -4,24 +4,26 @@
 #include "common/text.h"
 #include "daemon/policy/cure.h"
 
-static const ActionKind cures[_HAZARD_KIND_MAX] = {
-        [HAZARD_NOFS_MISSING] = ACTION_IO_FLUSHER,
-        [HAZARD_NOFS_PARTIAL] = ACTION_IO_FLUSHER,
-        [HAZARD_NOFS_DENIED] = _ACTION_KIND_INVALID,
-        [HAZARD_SWAP_ON_SELF] = ACTION_SWAP_MAX,
-        [HAZARD_SELF_HOSTED] = _ACTION_KIND_INVALID,
-        [HAZARD_CYCLE] = _ACTION_KIND_INVALID,
-        [HAZARD_LIMIT_IN_PATH] = _ACTION_KIND_INVALID,
-        [HAZARD_UNBOUNDED_WRITEBACK] = ACTION_WRITEBACK_LIMIT,
-        [HAZARD_RESERVATION_INEFFECTIVE] = ACTION_MEMORY_MIN,
-        [HAZARD_FREEZABLE] = _ACTION_KIND_INVALID,
-        [HAZARD_STOP_ORDER] = _ACTION_KIND_INVALID,
-        [HAZARD_BACKING_DELETED] = _ACTION_KIND_INVALID,
-        [HAZARD_OOM_KILLABLE] = ACTION_OOM_SCORE,
-        [HAZARD_RESERVATION_MISSING] = ACTION_MEMORY_MIN,
-        [HAZARD_DOUBLE_CACHE] = ACTION_DIRECT_IO,
-        [HAZARD_FOREIGN_USER] = _ACTION_KIND_INVALID,
-};
+static ActionKind cure_of(HazardKind kind) {
+        switch (kind) {
+        case HAZARD_NOFS_MISSING:
+        case HAZARD_NOFS_PARTIAL:
+                return ACTION_IO_FLUSHER;
+        case HAZARD_SWAP_ON_SELF:
+                return ACTION_SWAP_MAX;
+        case HAZARD_UNBOUNDED_WRITEBACK:
+                return ACTION_WRITEBACK_LIMIT;
+        case HAZARD_RESERVATION_MISSING:
+        case HAZARD_RESERVATION_INEFFECTIVE:
+                return ACTION_MEMORY_MIN;
+        case HAZARD_OOM_KILLABLE:
+                return ACTION_OOM_SCORE;
+        case HAZARD_DOUBLE_CACHE:
+                return ACTION_DIRECT_IO;
+        default:
+                return _ACTION_KIND_INVALID;
+        }
+}
 
 /* A setting of a unit or a slice is one of all processes in it, for whichever of them it was asked. */
 static bool is_in_unit(const Action *a, const Hazard *h, const Graph *g) {
@@ -31,7 +33,7 @@ static bool is_in_unit(const Action *a, const Hazard *h, const Graph *g) {
 }
 
 bool action_cures(const Action *a, const Hazard *h, const Graph *g) {
-        if (a->undo || cures[h->kind] != a->kind)
+        if (a->undo || cure_of(h->kind) != a->kind)
                 return false;
         switch (a->kind) {
         case ACTION_IO_FLUSHER:

@@ -45,8 +45,10 @@ static void of_units(void) {
 static void of_layers(void) {
         CHECK(cures(ACTION_WRITEBACK_LIMIT, "bdi:7:0:1", NULL, false, HAZARD_UNBOUNDED_WRITEBACK));
         CHECK(cures(ACTION_DIRECT_IO, "block:7:0:1", NULL, false, HAZARD_DOUBLE_CACHE));
-        for (HazardKind h = 0; h < _HAZARD_KIND_MAX; h++)
+        for (HazardKind h = 0; h < _HAZARD_KIND_MAX; h++) {
                 CHECK(!cures(ACTION_MOUNT_OPTION, "fs:7:0", NULL, false, h));
+                CHECK(cures(ACTION_IO_FLUSHER, "process:100:7", NULL, false, h) == (h == HAZARD_NOFS_MISSING || h == HAZARD_NOFS_PARTIAL));
+        }
 }
 
 TEST_MAIN(TEST(of_processes), TEST(of_units), TEST(of_layers))

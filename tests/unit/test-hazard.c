@@ -241,6 +241,8 @@ static void swapping(void) {
         CHECK(hazards_are(&w, "swap-on-self " SERVER " swap:43:0"));
         w.cgroups[0].has_swap_max = true; /* 0, of the slice */
         CHECK(hazards_are(&w, ""));
+        w.process.threads_realtime = 0;
+        CHECK(hazards_are(&w, "swap-priority " SERVER " swap:43:0"));
         w = marked();
         w.process.cgroup = NULL;
         w.process.threads_realtime = 3;
