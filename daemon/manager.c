@@ -28,6 +28,7 @@
 #include "daemon/source/scan.h"
 
 #define DEBOUNCE_USEC (5U * 1000)
+#define PROCESSES_USEC (5ULL * 1000 * 1000)
 #define ROW_MAX 20U                          /* more passes that follow each other than any single change brings about are a storm */
 #define ROW_ENDS_USEC (1000ULL * 1000)
 #define STORM_PAUSE_MAX_USEC (500ULL * 1000) /* what comes last shall be seen within a second */
@@ -82,6 +83,7 @@ struct Manager {
         bool limited;  /* it was told that not everything is read */
         unsigned failed_passes; /* since the last that was none */
         uint64_t last_pass_end, last_pass_duration;
+        uint64_t last_processes;                      /* when they were read */
         unsigned passes_in_row; /* with less than ROW_ENDS_USEC between each two */
         unsigned unserved_tries, capture_passes;
         Waiter *waiters;
@@ -390,6 +392,8 @@ static int on_pass(sd_event_source *source _unused_, uint64_t usec _unused_, voi
         end = (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
         m->last_pass_end = end;
         m->last_pass_duration = end > begin ? end - begin : 0;
+        if (m->scan.processes_fresh)
+                m->last_processes = end;
         if (m->scan.mounts_outdated)
                 manager_request_pass(m, TABLE_MOUNTS | TABLE_PROCESSES);
         if (sysroot_is_machine(m->root)) {
@@ -894,12 +898,15 @@ static void on_capture_settled(int result, const Plan *actions _unused_, void *u
 
 /* ---- events of the machine ---- */
 
+/* Processes are read with the mounts that some of them serve. That descriptors go from one to another has no event, and is seen
+ * when something else happens: but not at each mount of a storm. */
 static void on_mounts(void *userdata) {
         Manager *m = userdata;
+        bool due = !m->devices || now_usec(m) >= m->last_processes + PROCESSES_USEC;
 
         m->unserved_tries = 0;
         sights_refresh(&m->probes);
-        manager_request_pass(m, TABLE_MOUNTS);
+        manager_request_pass(m, due ? TABLE_MOUNTS | TABLE_PROCESSES : TABLE_MOUNTS);
 }
 
 static int on_mountinfo(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {

@@ -354,7 +354,8 @@ void sysroot_record_text(const Sysroot *s, SysrootArea area, const char *path, c
 
 /* ---- reading ---- */
 
-/* Where a read ends early only at a file's end. Attributes are handed out in one piece (fs/sysfs/file.c), files of cgroups line by line. */
+/* Where a read ends early only at a file's end. What is read of sysfs and configfs is handed out in one piece (fs/sysfs/file.c,
+ * fs/configfs/file.c), files of cgroups line by line. */
 static bool has_whole_reads(const Sysroot *s, SysrootArea area, const char *path) {
         return s->plain[area] || (s->machine && area == AREA_SYS && !startswith(path, "fs/cgroup"));
 }

@@ -129,7 +129,8 @@ static int refresh_processes(Scan *s) {
         return 0;
 }
 
-/* Mount ids and numbers of devices are used again, but not without the events of the bdi, after which all is read. */
+/* Mount ids and numbers of devices are used again, but not without the events of the bdi, after which all is read (where udevd hands
+ * them out). */
 static int find_served_mounts(const MountTable *t, ServedMount **ret, size_t *ret_n) {
         _cleanup_free_ ServedMount *found = NULL;
         size_t n = 0, capacity = 0;
@@ -252,7 +253,8 @@ int scan_refresh(Scan *s, unsigned tables) {
                 return r;
         clear_served(s);
         s->unserved = s->unwatched = false;
-        s->mounts_outdated = r > 0 && !s->mounts_fresh && s->processes.unknown_mount;
+        s->processes_fresh = r > 0;
+        s->mounts_outdated = s->processes_fresh && !s->mounts_fresh && s->processes.unknown_mount;
         s->incomplete = s->mounts.incomplete || s->blocks.incomplete || s->processes.incomplete || s->sockets.incomplete;
         s->limited = s->mounts.limited || s->sockets.limited;
         return 0;

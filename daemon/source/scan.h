@@ -67,7 +67,7 @@ typedef struct Scan {
         /* A file lies on a mount that the table, read before this pass, does not have: one of a mount namespace that is
          * newer. The kernel gives no event for these either. */
         bool mounts_outdated;
-        bool mounts_fresh; /* the table was read in this pass */
+        bool mounts_fresh, processes_fresh; /* the table was read in this pass */
         StrangeMount *strange_mounts;
         size_t n_strange_mounts, strange_mounts_capacity;
         /* Something could not be read although it is there: what this pass did not find may exist all the same. */

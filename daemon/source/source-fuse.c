@@ -336,13 +336,14 @@ static int assign_rest(Scan *s, FactSet *f, Match *m) {
         return 0;
 }
 
+/* The service manager may keep a descriptor for a service that is about to start again. */
 static void note_unserved(Scan *s, const Match *m, const FactSet *f) {
         for (size_t k = 0; k < m->n_connections; k++) {
                 _cleanup_free_ char *fs = filesystem_id(m->connections[k].mount->device);
                 bool found = false;
 
                 for (size_t i = 0; fs && i < f->n_edges && !found; i++)
-                        found = streq(f->edges[i].upper, fs);
+                        found = streq(f->edges[i].upper, fs) && !startswith(f->edges[i].lower, "process:1:");
                 s->unserved |= !found;
         }
 }

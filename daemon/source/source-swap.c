@@ -10,7 +10,7 @@
 
 /* What may hold a swap file. */
 static bool holds_swap(const Mount *m) {
-        return !startswith(m->type, "fuse");
+        return !mount_is_fuse(m);
 }
 
 static bool may_be_elsewhere(const MountTable *t) {

@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""More and more loop devices, real ones: each has a file of its own on a tmpfs. They are the whole machine's, and
-gone again at the end."""
+"""More and more loop devices, real ones: each has a file of its own on a tmpfs. They are the whole machine's (where stackd is
+installed its udev rules start it for them), and gone again at the end."""
 
 import contextlib
+import errno
 import fcntl
 import os
+import signal
 import struct
+import sys
+import time
 
 import bench
 
@@ -22,8 +26,9 @@ class Loops:
 
     def add(self, size):
         for number in range(FIRST + len(self.numbers), FIRST + size):
-            fcntl.ioctl(self.control, LOOP_CTL_ADD, number)
             self.numbers.append(number)
+            with contextlib.suppress(FileExistsError): # left by one that was killed
+                fcntl.ioctl(self.control, LOOP_CTL_ADD, number)
             with open(f"/sys/block/loop{number}/dev", encoding="ascii") as file:
                 major, minor = (int(part) for part in file.read().split(":"))
             os.mknod(f"/mnt/loop{number}", 0o600 | 0o060000, os.makedev(major, minor))
@@ -36,7 +41,18 @@ class Loops:
             with contextlib.suppress(OSError):
                 with open(f"/mnt/loop{number}", "rb+", buffering=0) as device:
                     fcntl.ioctl(device, LOOP_CLR_FD)
+        deadline = time.monotonic() + 30
+        for number in self.numbers:
+            while not self.remove(number) and time.monotonic() < deadline:
+                time.sleep(0.1)
+
+    def remove(self, number):
+        """Whether it is gone: udevd may have it open, to see what is on it."""
+        try:
             fcntl.ioctl(self.control, LOOP_CTL_REMOVE, number)
+        except OSError as error:
+            return error.errno != errno.EBUSY
+        return True
 
 
 def main():
@@ -49,6 +65,7 @@ def main():
         "lsblk -J": ["lsblk", "-J"],
     }
     costs = {name: {} for name in commands}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     loops = Loops()
     try:
         for size in SIZES:

@@ -193,6 +193,23 @@ static void test_guesses_stay_without_an_answer(void) {
         check_no_answer(NULL); /* it hung */
 }
 
+/* Which keeps the descriptor of a service that is about to start again. */
+static void test_service_manager_serves_nothing(void) {
+        static Holder manager[] = { HOLDER(1, 3) };
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        make_process(&x, 1);
+        x.scan.mounts.n = x.scan.mounts.n_mounted = 1;
+        x.scan.processes.holders = manager;
+        x.scan.processes.n = 1;
+        x.scan.processes.tells_connection = true;
+        manager[0].fuse_connection = 40;
+        scan(&x);
+        check_edges(&x, "40>1i");
+        CHECK(x.scan.unserved);
+}
+
 /* Neither a start time that is another's nor a connection that nobody knows makes an edge. */
 static void test_others_are_not_taken(void) {
         _cleanup_fixture_ Fixture x;
@@ -252,6 +269,7 @@ TEST_MAIN(
         TEST(test_answer_replaces_guesses),
         TEST(test_old_answer_serves_until_the_new_one),
         TEST(test_guesses_stay_without_an_answer),
+        TEST(test_service_manager_serves_nothing),
         TEST(test_others_are_not_taken),
         TEST(test_asks_only_where_needed),
         TEST(test_owner_unknown))

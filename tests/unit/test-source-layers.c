@@ -691,7 +691,9 @@ static void newer_namespace(void) {
         make_holder(&x, 30, "ublk", "/dev/ublkc0", 99);
         fake_link(&x.fake, "proc/30/ns/mnt", "mnt:[2]");
         fake_file(&x.fake, "proc/30/mountinfo", "98 1 8:0 / / rw - ext4 /dev/sda rw\n99 98 0:6 / /dev rw - devtmpfs none rw\n");
-        CHECK(scan_refresh(&x.scan, TABLE_PROCESSES) == 0 && x.scan.mounts_outdated);
+        CHECK(scan_refresh(&x.scan, TABLE_PROCESSES) == 0 && x.scan.mounts_outdated && x.scan.processes.n == 0);
+        CHECK(scan_refresh(&x.scan, TABLE_MOUNTS) == 0 && x.scan.processes_fresh && x.scan.processes.n == 1);
+        CHECK(scan_refresh(&x.scan, TABLE_MOUNTS) == 0 && !x.scan.processes_fresh);
         scan(&x, source_ublk_scan);
         CHECK(!x.scan.mounts_outdated);
         check_edges(&x, "block:259:0>process:30:7p");
@@ -723,10 +725,43 @@ static void processes_of_served_mounts(void) {
                 CHECK(scan_refresh(&x.scan, passes[i].tables) == 0);
                 CHECK(x.scan.processes.n == passes[i].holders);
         }
+        /* One that has been unmounted, and lives. */
+        make_bdi(&x, "0:60");
+        fake_file(&x.fake, "sys/fs/fuse/connections/60/waiting", "0\n");
+        CHECK(scan_refresh(&x.scan, 0) == 0 && x.scan.processes_fresh && x.scan.processes.n == ELEMENTSOF(passes));
+        CHECK(scan_refresh(&x.scan, 0) == 0 && !x.scan.processes_fresh);
+        CHECK(unlink(PATH("%s/sys/class/bdi/0:60", x.fake.path)) == 0);
+        CHECK(scan_refresh(&x.scan, 0) == 0 && x.scan.processes_fresh && x.scan.processes.n == 0);
+}
+
+/* proc_pid_stat(5), field 41; of threads that have ended it does not count, and old captures end before it. */
+static void realtime_threads(void) {
+        static const char rest[] = "1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 7 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 17 0";
+        static const struct {
+                const char *state;
+                unsigned policy, realtime, threads;
+        } cases[] = { { "S", 0, 0, 1 }, { "S", 1, 1, 1 }, { "R", 2, 1, 1 }, { "S", 3, 0, 1 }, { "S", 5, 0, 1 }, { "D", 6, 1, 1 }, { "Z", 1, 0, 0 } };
+        _cleanup_fixture_ Fixture x;
+
+        fixture_init(&x);
+        make_holder(&x, 30, "server", "/dev/null", 20);
+        fake_file(&x.fake, "proc/30/status", "Uid:\t0 0 0 0\n");
+        fake_file(&x.fake, "proc/30/cgroup", "0::/x\n");
+        fake_file(&x.fake, "proc/30/task/31/stat", "31 (old) S 1 1 1 0 -1 0\n");
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_node_fact_ NodeFact f = {}, other = {};
+
+                fake_file(&x.fake, "proc/30/task/30/stat", PATH("30 (a) R 1) %s %s 0 %u 0\n", cases[i].state, rest, cases[i].policy));
+                CHECK(process_read_fact(x.scan.root, 30, 7, &f) == 0 && process_read_fact(x.scan.root, 30, 7, &other) == 0);
+                CHECK(f.threads_realtime == cases[i].realtime && f.threads == cases[i].threads + 1);
+                CHECK(node_fact_equal(&f, &other));
+                other.threads_realtime++;
+                CHECK(!node_fact_equal(&f, &other));
+        }
 }
 
 TEST_MAIN(TEST(ext4_journal), TEST(xfs_log), TEST(names), TEST(erofs_image), TEST(unmounted), TEST(unmounted_btrfs), TEST(unknown_btrfs), TEST(idle_devices),
           TEST(unmounted_below_loop), TEST(unmounted_below_swap), TEST(vduse), TEST(unmounted_below_process), TEST(mounts_that_stay_unknown), TEST(watchers), TEST(ninep_tree),
           TEST(nbd_orphans), TEST(unmounted_nfs), TEST(other_networks), TEST(network_of_a_container), TEST(cifs), TEST(overlay_names),
           TEST(nvmet), TEST(f2fs_devices), TEST(nbd_beside_a_mount), TEST(newer_namespace),
-          TEST(processes_of_served_mounts))
+          TEST(processes_of_served_mounts), TEST(realtime_threads))
