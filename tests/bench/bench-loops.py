@@ -27,12 +27,14 @@ class Loops:
     def add(self, size):
         for number in range(FIRST + len(self.numbers), FIRST + size):
             self.numbers.append(number)
-            with contextlib.suppress(FileExistsError): # left by one that was killed
+            with contextlib.suppress(FileExistsError):
                 fcntl.ioctl(self.control, LOOP_CTL_ADD, number)
             with open(f"/sys/block/loop{number}/dev", encoding="ascii") as file:
                 major, minor = (int(part) for part in file.read().split(":"))
             os.mknod(f"/mnt/loop{number}", 0o600 | 0o060000, os.makedev(major, minor))
             with open(f"/mnt/image{number}", "wb+") as image, open(f"/mnt/loop{number}", "rb+", buffering=0) as device:
+                with contextlib.suppress(OSError): # left by one that was killed
+                    fcntl.ioctl(device, LOOP_CLR_FD)
                 image.truncate(1 << 20)
                 fcntl.ioctl(device, LOOP_CONFIGURE, struct.pack("I", image.fileno()).ljust(CONFIG_SIZE, b"\0"))
 
