@@ -83,6 +83,11 @@ class Lines:
         return json.loads(line)
 
 
+# What is slow to emulate, and no matter here: REP MOVSB and STOSB are a step for each byte, SMAP ends a block of translated code
+# at each access to a program's memory, LA57 has one more table to walk.
+PROCESSOR = "max,erms=off,fsrm=off,smap=off,la57=off"
+
+
 class Machine:
     """A guest. Everything that is fixed here is part of a saved boot's identity."""
 
@@ -92,7 +97,7 @@ class Machine:
         agent, agent_far = socket.socketpair()
         argv = [
             QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none",
-            "-machine", "q35", "-accel", ACCELERATOR, "-cpu", "max", "-smp", str(PROCESSORS), "-m", str(memory),
+            "-machine", "q35", "-accel", ACCELERATOR, "-cpu", PROCESSOR, "-smp", str(PROCESSORS), "-m", str(memory),
             "-object", f"memory-backend-{'memfd,share=on' if shared else 'ram'},id=memory,size={memory}M", "-numa", "node,memdev=memory",
             # A slot for what a server outside of the guest provides: see virtiofs.py.
             "-device", "pcie-root-port,id=port1,chassis=1",

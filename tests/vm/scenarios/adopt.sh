@@ -65,16 +65,15 @@ printf '[Service]\nExecStart=\nExecStart=%s drop-in %%p $BAR\n' "$server" >/etc/
 names=(simple argv0 notify user bounded rootless dropped)
 systemctl daemon-reload
 systemctl stop stackd.service
-for name in "${names[@]}" many; do
-        systemctl start "$name.service"
-done
+systemctl start "${names[@]/%/.service}" many.service
 declare -A said effective bounding
 for name in "${names[@]}"; do
         wait_for 10 "[[ -e /run/adopt/$name ]]"
         said[$name]=$(cat "/run/adopt/$name")
-        effective[$name]=$(capabilities_of "$(main_pid "$name.service")" Eff)
-        bounding[$name]=$(capabilities_of "$(main_pid "$name.service")" Bnd)
-        assert_unmarked "$(main_pid "$name.service")"
+        pid=$(main_pid "$name.service")
+        effective[$name]=$(capabilities_of "$pid" Eff)
+        bounding[$name]=$(capabilities_of "$pid" Bnd)
+        assert_unmarked "$pid"
 done
 cp /run/adopt/many.out /run/many.before
 rm -r /run/adopt/*
@@ -83,9 +82,7 @@ for name in "${names[@]}" many; do
         cat "/etc/systemd/system/$name.service.d/50-stackd.conf"
 done
 systemctl stop stackd.service
-for name in "${names[@]}" many; do
-        systemctl restart "$name.service"
-done
+systemctl restart "${names[@]/%/.service}" many.service
 for name in "${names[@]}"; do
         wait_for 10 "[[ -e /run/adopt/$name ]]"
         pid=$(main_pid "$name.service")
@@ -132,14 +129,13 @@ status=0
 stackctl release simple || status=$?
 assert_eq "$status" 1 "status of releasing what is not adopted"
 rm -r /run/adopt/*
+systemctl restart "${names[@]/%/.service}"
 for name in "${names[@]}"; do
-        systemctl restart "$name.service"
         wait_for 10 "[[ -e /run/adopt/$name ]]"
         assert_unmarked "$(main_pid "$name.service")"
         assert_eq "$(cat "/run/adopt/$name")" "${said[$name]}" "arguments of $name, released"
-        systemctl stop "$name.service"
 done
-systemctl stop many.service
+systemctl stop "${names[@]/%/.service}" many.service
 
 step "what is mounted on it goes first"
 fuse_lower_up

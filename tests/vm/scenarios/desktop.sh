@@ -58,8 +58,9 @@ healthy
 step "images as snaps and AppImages have them"
 mkdir -p "$FUSE_LOWER/snaps" /run/tree
 head -c 3M /dev/urandom >/run/tree/file
+mksquashfs /run/tree /run/tree.snap -quiet -no-progress >/dev/null
 for i in {1..12}; do
-        mksquashfs /run/tree "$FUSE_LOWER/snaps/$i.snap" -quiet -no-progress >/dev/null
+        cp /run/tree.snap "$FUSE_LOWER/snaps/$i.snap"
         mkdir -p "/mnt/snap-$i"
         mount -o loop,ro,nodev "$FUSE_LOWER/snaps/$i.snap" "/mnt/snap-$i"
 done

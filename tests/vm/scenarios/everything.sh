@@ -259,7 +259,6 @@ for round in {1..10}; do
         kill -KILL "$(main_pid stackd.service)"
         wait $! || :
         stackd_answers
-        echo "$deed: $(comm -13 <(sort <<<"$before") <(state | sort) | wc -l) settings are not the original"
 done
 stackctl revert >/dev/null
 assert_eq "$(state)" "$before" "state after a revert"

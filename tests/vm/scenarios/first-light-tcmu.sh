@@ -30,6 +30,7 @@ for layer in disk dm; do
         "tcmu_${layer}_up"
 done
 stackd_settled
+assert_eq "$(cat "/sys/block/$(basename "$(tcmu_disk)")/queue/zoned")" host-managed
 step "a server of nothing mounted is not marked"
 assert_unmarked "$runner"
 # What else is done to it, too: memory.min, OOM score, and what its unit was told.

@@ -63,8 +63,9 @@ step "images as snaps have them"
 fuse_lower_up
 mkdir -p /srv/fuse-lower/snaps /run/tree
 head -c 3M /dev/urandom >/run/tree/file
+mksquashfs /run/tree /run/tree.snap -quiet -no-progress >/dev/null
 for i in {1..20}; do
-        mksquashfs /run/tree "/srv/fuse-lower/snaps/$i.snap" -quiet -no-progress >/dev/null
+        cp /run/tree.snap "/srv/fuse-lower/snaps/$i.snap"
         mkdir -p "/mnt/snap-$i"
         mount -o loop,ro "/srv/fuse-lower/snaps/$i.snap" "/mnt/snap-$i"
 done

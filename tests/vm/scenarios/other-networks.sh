@@ -31,7 +31,7 @@ ip -n container link set lo up
 systemctl start stackd.service
 zoo_base
 
-# inside UNIT COMMAND...: as a service in the container. tgtd does not end when it is told to.
+# inside UNIT COMMAND...: as a service in the container. tgtd ends by a KILL only.
 inside() {
         systemd-run --quiet --unit="$1" --property=NetworkNamespacePath=/run/netns/container --property=PrivateMounts=yes \
                 --property=TimeoutStopSec=5 "${@:2}"
@@ -104,7 +104,7 @@ echo "10.9.0.1 outside" >>/etc/hosts
 inside server-p9 diod --foreground --no-auth --config-file=/dev/null --logdest=stderr --listen=10.9.0.2:5640 --export="$LOWER/export"
 wait_for 20 'ip netns exec container ss -Hltn sport = :5640 | grep -q .'
 mount -t 9p -o "trans=tcp,port=5640,version=9p2000.L,aname=$LOWER/export" 10.9.0.2 /mnt/p9
-inside server-iscsi tgtd --foreground --control-port 7
+inside server-iscsi --property=KillSignal=SIGKILL tgtd --foreground --control-port 7
 wait_for 20 'ip netns exec container ss -Hltn sport = :3260 | grep -q .'
 tgtadm() {
         command tgtadm --control-port 7 --lld iscsi "$@"

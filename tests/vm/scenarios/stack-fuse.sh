@@ -3,6 +3,7 @@
 #
 # The FUSE stacks come up in the guest, carry data, and go without a trace.
 #
+# by hand: with stackd in the payload first-light-fuse has the same stacks
 # timeout: 300
 # disks: 2
 

@@ -3,6 +3,7 @@
 #
 # The tcmu stack comes up in the guest, carries data, and goes without a trace.
 #
+# by hand: with stackd in the payload first-light-tcmu has the same stack
 # timeout: 300
 # disks: 1
 
