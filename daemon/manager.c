@@ -24,6 +24,7 @@
 #include "daemon/prober.h"
 #include "daemon/process-watch.h"
 #include "daemon/reload.h"
+#include "daemon/served-layers.h"
 #include "daemon/sights.h"
 #include "daemon/source/scan.h"
 
@@ -61,6 +62,7 @@ struct Manager {
         Analysis analysis;
         HazardList hazards;
         HazardLog hazard_log;
+        ServedLayers served;
         State state;
         Plan plan; /* what the last pass found to do, where this is the one that does it by itself */
         Ledger ledger;
@@ -315,6 +317,10 @@ static int manager_pass(Manager *m) {
         r = manager_read_sources(m);
         if (r < 0)
                 return r;
+        r = served_layers_update(&m->served, &m->scan, m->graph);
+        if (r < 0)
+                return r;
+        m->scan.unserved |= r > 0;
         r = analysis_update(&m->analysis, &m->changes);
         if (r >= 0)
                 r = policy_grant(m->configuration.policy, m->graph, &m->changes);
@@ -349,7 +355,7 @@ static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 }
 
 /* Something must be served by a process, and nobody holds its device: the descriptor is on its way from one
- * process to another. Or something could not be read just now. Or a file system is being unmounted, or is used
+ * process to another, or who served it is started anew. Or something could not be read just now. Or a file system is being unmounted, or is used
  * although it has been. No event tells when that is over; look again, less and less often: a few times, and for as
  * long as storage hangs or such a file system is there. */
 static void manager_look_again(Manager *m) {
@@ -1051,6 +1057,7 @@ Manager *manager_free(Manager *m) {
         plan_done(&m->plan);
         hazard_list_done(&m->hazards);
         hazard_log_done(&m->hazard_log);
+        served_layers_done(&m->served);
         graph_changes_done(&m->changes);
         graph_free(m->graph);
         probe_cache_done(&m->probes);

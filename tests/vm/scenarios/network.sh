@@ -132,7 +132,13 @@ stackd_settled
 stackctl --no-pager status /mnt/nfs
 id=$(layer_at /mnt/nfs .id)
 assert_eq "$(edge "$id" ganesha.nfsd backing)" proven
+step "it is started anew: whoever takes over is seen, and nothing else has happened"
+systemctl restart ganesha.service
+wait_for 60 'ss -Hltn sport = :2049 | grep -q .'
+timeout 60 stat /mnt/nfs/. >/dev/null
 ganesha=$(pgrep -ox ganesha.nfsd)
+wait_for 40 '[[ $(process_field "$ganesha" .depth) == 1 ]]'
+assert_eq "$(edge "$id" ganesha.nfsd backing)" proven
 if [[ $(uname -r) != 6.1.* ]]; then
         # It marks itself; stackd has nothing to do, and nothing to take off afterwards.
         assert_eq "$(process_field "$ganesha" .io_flusher)" all
