@@ -56,7 +56,7 @@ static void finish(Child *c, int status) {
 
         c->done = NULL;
         if (done)
-                done(status, c->output ?: "", c->userdata);
+                done(status, c->n_output > 0 ? c->output : "", c->userdata);
 }
 
 /* Up to its end, or what is there now. */
@@ -73,6 +73,8 @@ static void read_output(Child *c, bool to_end) {
                         continue;
                 if (n < 0 && errno == EAGAIN)
                         return;
+                if (n < 0)
+                        c->error = -errno;
                 if (n <= 0)
                         break;
                 c->n_output += n;

@@ -210,6 +210,8 @@ static int run(ManagerOptions *options) {
         }
         (void) sd_notify(0, "READY=1");
         r = sd_event_loop(event);
+        if (r < 0)
+                log_error("Cannot go on: %s", strerror(-r));
         (void) sd_notify(0, "STOPPING=1");
         if (options->private_fd >= 0) {
                 /* Somebody waits for its end. To give back the memory of thousands of layers one by one takes a tenth of its time. */

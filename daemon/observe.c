@@ -39,11 +39,11 @@ static int read_setting(const Scan *scan, State *s, const Node *n, ActionKind ki
 /* ---- writeback ---- */
 
 /* btrfs has one of its own, which only its directory in sysfs names. */
-static char *btrfs_bdi(const Scan *scan, const char *device) {
+static int btrfs_bdi(const Scan *scan, const char *device, char **ret) {
         _cleanup_strv_free_ char **fsids = NULL;
 
         if (!device || sysroot_list(scan->root, AREA_SYS, "fs/btrfs", &fsids) < 0)
-                return NULL;
+                return 0;
         for (char **fsid = fsids; *fsid; fsid++) {
                 _cleanup_free_ char *link = NULL;
                 const char *name;
@@ -52,38 +52,44 @@ static char *btrfs_bdi(const Scan *scan, const char *device) {
                     sysroot_readlink(scan->root, AREA_SYS, PATH("fs/btrfs/%s/bdi", *fsid), &link) < 0)
                         continue;
                 name = strrchr(link, '/');
-                return strdup(name ? name + 1 : link);
+                *ret = strdup(name ? name + 1 : link);
+                return *ret ? 0 : -ENOMEM;
         }
-        return NULL;
+        return 0;
 }
 
-static char *bdi_name(const Scan *scan, const Node *n) {
+/* NULL: it has none that is known. 0 or -ENOMEM. */
+static int bdi_name(const Scan *scan, const Node *n, char **ret) {
         const NodeFact *f = n->fact;
         const Block *b = NULL;
         dev_t device;
 
         if (!f->device || text_to_devno(f->device, &device) < 0)
-                return NULL;
+                return 0;
         if (streq_ptr(f->type, "btrfs")) {
                 b = f->name ? block_table_find_path(&scan->blocks, f->name) : NULL;
-                return btrfs_bdi(scan, b ? b->name : NULL);
+                return btrfs_bdi(scan, b ? b->name : NULL, ret);
         }
-        if (streq_ptr(f->type, "fuseblk"))
-                return text_format("%s-fuseblk", f->device);
+        if (streq_ptr(f->type, "fuseblk")) {
+                *ret = text_format("%s-fuseblk", f->device);
+                return *ret ? 0 : -ENOMEM;
+        }
         /* A partition has its disk's. */
         b = block_table_find_device(&scan->blocks, device);
         if (b && b->parent)
                 b = block_table_find(&scan->blocks, b->parent);
-        return b ? text_format("%u:%u", major(b->device), minor(b->device)) : strdup(f->device);
+        *ret = b ? text_format("%u:%u", major(b->device), minor(b->device)) : strdup(f->device);
+        return *ret ? 0 : -ENOMEM;
 }
 
 static int observe_writeback(const Scan *scan, State *s, const Node *n) {
-        _cleanup_free_ char *name = bdi_name(scan, n), *target = NULL;
+        _cleanup_free_ char *name = NULL, *target = NULL;
         struct stat st = {};
         int r;
 
-        if (!name)
-                return 0;
+        r = bdi_name(scan, n, &name);
+        if (r < 0 || !name)
+                return r;
         if (sysroot_is_machine(scan->root)) {
                 _cleanup_close_ int fd = sysroot_open_at(scan->root, AREA_SYS, PATH("class/bdi/%s", name), O_RDONLY | O_DIRECTORY);
 
@@ -119,23 +125,25 @@ static int observe_direct_io(const Scan *scan, State *s, const Node *n) {
 
 static int observe_option(const Scan *scan, State *s, const Node *n, const MountOption *option) {
         bool superblock = option->scope == MOUNT_SCOPE_SUPERBLOCK;
-        unsigned long long inode;
         size_t first, count;
+        uint64_t inode;
         dev_t device;
+        int r;
 
         if (!n->fact->device || text_to_devno(n->fact->device, &device) < 0)
                 return 0;
-        inode = superblock_inode(scan->root, n->fact->type, n->fact->device);
+        r = superblock_inode(scan->root, n->fact->type, n->fact->device, &inode);
+        if (r < 0)
+                return r;
         first = mount_table_device_range(&scan->mounts, device, &count);
         for (size_t i = first; i < first + count; i++) {
                 const Mount *m = &scan->mounts.mounts[scan->mounts.by_device[i]];
                 _cleanup_free_ char *target = NULL, *value = NULL;
-                int r;
 
                 if (m->space != 0)
                         continue;
-                target = superblock ? text_format("fs:%s:%llu", n->fact->device, inode)
-                                    : text_format("mount:%d:%s:%llu", m->id, n->fact->device, inode);
+                target = superblock ? text_format("fs:%s:%llu", n->fact->device, (unsigned long long) inode)
+                                    : text_format("mount:%d:%s:%llu", m->id, n->fact->device, (unsigned long long) inode);
                 value = mount_option_value(n->fact->type, option, m->flags, m->options);
                 if (!target || !value)
                         return -ENOMEM;

@@ -84,6 +84,9 @@ static void on_probe_done(int status, const char *output, void *userdata) {
 
         run->child = NULL;
         r = status == -ENOMEM ? status : take_answers(run, output, &question);
+        /* Who asked has ended too early: it could not go on, or was killed. */
+        if (r >= 0 && status != -ETIME && question && *question)
+                r = -EAGAIN;
         if (r < 0)
                 log_warning("Cannot take what devices answered: %s", strerror(-r));
         /* A question that had all the time for itself and got no answer hangs. Where others were answered before

@@ -57,32 +57,46 @@ static int parse_line(char *line, MountLine *m) {
         return 0;
 }
 
-static uint64_t directory_inode(const Sysroot *s, const char *path) {
+/* 0 of what is not there. */
+static int directory_inode(const Sysroot *s, const char *path, uint64_t *ret) {
         _cleanup_close_ int fd = sysroot_open_at(s, AREA_SYS, path, O_RDONLY | O_DIRECTORY);
-        struct stat st;
+        struct stat st = {};
 
-        return fd >= 0 && fstat(fd, &st) >= 0 ? st.st_ino : 0;
+        if (fd < 0 && !error_is_gone(fd))
+                return fd;
+        if (fd >= 0 && fstat(fd, &st) < 0)
+                return -errno;
+        *ret = st.st_ino;
+        return 0;
 }
 
 /* ext4, XFS and others have a directory by the name of their device; those without a device a bdi of their own. */
-uint64_t superblock_inode(const Sysroot *s, const char *type, const char *device) {
+int superblock_inode(const Sysroot *s, const char *type, const char *device, uint64_t *ret) {
         _cleanup_free_ char *link = NULL;
         const char *name;
+        int r;
 
+        *ret = 0;
         if (!sysroot_is_machine(s))
                 return 0;
-        if (sysroot_readlink(s, AREA_SYS, PATH("dev/block/%s", device), &link) < 0)
-                return directory_inode(s, PATH("class/bdi/%s", device));
+        r = sysroot_readlink(s, AREA_SYS, PATH("dev/block/%s", device), &link);
+        if (r < 0)
+                return error_is_gone(r) ? directory_inode(s, PATH("class/bdi/%s", device), ret) : r;
         name = strrchr(link, '/');
-        return directory_inode(s, PATH("fs/%s/%s", type, name ? name + 1 : link));
+        return directory_inode(s, PATH("fs/%s/%s", type, name ? name + 1 : link), ret);
 }
 
-/* "mount:ID:MAJ:MIN:INODE", or "fs:MAJ:MIN:INODE" for any mount of it. */
-static bool is_target(const Deed *d, const MountLine *m) {
+/* "mount:ID:MAJ:MIN:INODE", or "fs:MAJ:MIN:INODE" for any mount of it. 1 if it is, 0 if not. */
+static int is_target(const Deed *d, const MountLine *m) {
         const char *device = startswith(d->action->target, "fs:") ?: startswith(d->action->target, PATH("mount:%d:", m->id));
         const char *inode = device ? startswith(device, PATH("%s:", m->device)) : NULL;
+        uint64_t present;
+        int r;
 
-        return inode && streq(inode, PATH("%llu", (unsigned long long) superblock_inode(d->root, m->type, m->device)));
+        if (!inode)
+                return 0;
+        r = superblock_inode(d->root, m->type, m->device, &present);
+        return r < 0 ? r : streq(inode, PATH("%llu", (unsigned long long) present));
 }
 
 static int find_mount(Deed *d, MountLine *ret) {
@@ -98,11 +112,14 @@ static int find_mount(Deed *d, MountLine *ret) {
 
                 if (!m.line)
                         return -ENOMEM;
-                if (parse_line(m.line, &m) >= 0 && is_target(d, &m)) {
+                r = parse_line(m.line, &m) >= 0 ? is_target(d, &m) : 0;
+                if (r > 0) {
                         *ret = m;
                         return 0;
                 }
                 mount_line_done(&m);
+                if (r < 0)
+                        return r;
         }
         return -ENOENT;
 }

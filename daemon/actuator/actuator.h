@@ -69,8 +69,8 @@ int actuator_read(const Sysroot *s, ActionKind kind, const char *target, const c
 int unit_read_told(const Sysroot *s, ActionKind kind, const char *unit, char **ret);
 
 /* A number that a file system has for as long as it is mounted, and the next one with its device number has not: the
- * inode that the kernel made for it in sysfs. 0 where there is none. */
-uint64_t superblock_inode(const Sysroot *s, const char *type, const char *device);
+ * inode that the kernel made for it in sysfs. *ret is 0 where there is none. */
+int superblock_inode(const Sysroot *s, const char *type, const char *device, uint64_t *ret);
 
 /* What systemd-oomd is told of a cgroup: "none", "avoid", "omit". */
 int cgroup_read_preference(const Sysroot *s, const char *cgroup, char **ret);
