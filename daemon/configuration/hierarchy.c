@@ -249,7 +249,7 @@ void hierarchy_read(const char *root, int output_fd) {
 
         r.root_fd = open(root ?: "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (r.root_fd < 0)
-                return;
+                _exit(EXIT_FAILURE);
         read_file(&r, "etc/passwd", NULL);
         for (const char *const *place = hierarchy_places; *place; place++) {
                 _cleanup_free_ char *conf = below(*place, "stackd/stackd.conf"), *conf_d = below(*place, "stackd/stackd.conf.d");
