@@ -73,7 +73,7 @@ static void read_output(Child *c, bool to_end) {
                         continue;
                 if (n < 0 && errno == EAGAIN)
                         return;
-                if (n < 0)
+                if (n < 0 && errno != ECONNRESET) /* an end, of what a service does for us */
                         c->error = -errno;
                 if (n <= 0)
                         break;
