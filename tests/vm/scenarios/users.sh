@@ -58,9 +58,14 @@ layers() {
         stackctl --json=short status | jq '.layers | length'
 }
 
-# root_asks: what the bus has to carry before this call, it carries first: that is not stackd's time.
+# root_asks: what the bus has to carry before this call, it carries first, and refuses the call while that is more than it keeps:
+# that is not stackd's time.
 root_asks() {
-        busctl --timeout=300 --json=short call org.stackd1 /org/stackd1 org.stackd1.Manager DescribeNested | grep layers >/dev/null
+        local end=$((SECONDS + 120))
+        until busctl --timeout=300 --json=short call org.stackd1 /org/stackd1 org.stackd1.Manager DescribeNested >/run/answer 2>&1; do
+                grep -q 'full message queue' /run/answer && ((SECONDS < end)) || fail "$(cat /run/answer)"
+        done
+        grep layers /run/answer >/dev/null
 }
 
 # clean COMMAND...: what it prints may go to a terminal.
