@@ -157,11 +157,13 @@ static void close_others(const ChildSpec *spec, int output_fd) {
         }
 }
 
-static _Noreturn void run_child(const ChildSpec *spec, int output_fd, pid_t parent) {
+/* It does nothing before the parent is ready to look after it, and has said so: a child that is given up at once has done nothing. */
+static _Noreturn void run_child(const ChildSpec *spec, int output_fd, int start_fd, pid_t parent) {
         sigset_t none;
+        char start;
 
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent)
+        if (getppid() != parent || read(start_fd, &start, 1) != 1)
                 _exit(EXIT_FAILURE);
         sigemptyset(&none);
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
@@ -222,7 +224,7 @@ int child_attach(sd_event *event, const ChildSpec *spec, int connection_fd, Chil
 
 int child_start(sd_event *event, const ChildSpec *spec, Child **ret) {
         _cleanup_(child_freep) Child *c = child_new(spec->kind);
-        _cleanup_close_ int output_fd = -1;
+        _cleanup_close_ int output_fd = -1, start_fd = -1, started_fd = -1;
         pid_t parent = getpid();
         int pipe_fds[2], r;
 
@@ -232,16 +234,20 @@ int child_start(sd_event *event, const ChildSpec *spec, Child **ret) {
                 return -errno;
         c->output_fd = pipe_fds[0];
         output_fd = pipe_fds[1];
-        if (fcntl(c->output_fd, F_SETFL, O_NONBLOCK) < 0)
+        if (fcntl(c->output_fd, F_SETFL, O_NONBLOCK) < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0)
                 return -errno;
+        start_fd = pipe_fds[0];
+        started_fd = pipe_fds[1];
         c->pid = fork();
         if (c->pid < 0)
                 return -errno;
         if (c->pid == 0)
-                run_child(spec, output_fd, parent);
+                run_child(spec, output_fd, start_fd, parent);
         /* Not reaped yet, so the number is still its. */
         c->pidfd = (int) syscall(SYS_pidfd_open, c->pid, 0);
         r = c->pidfd < 0 ? -errno : watch(event, c, spec);
+        if (r >= 0 && write(started_fd, "", 1) != 1)
+                r = -errno;
         if (r < 0) {
                 (void) kill(c->pid, SIGKILL);
                 (void) waitpid(c->pid, NULL, 0);
