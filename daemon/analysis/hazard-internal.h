@@ -19,6 +19,8 @@ typedef struct HazardText {
 
 /* 'process' and 'layer' may be NULL. The path is copied. */
 int hazard_add(HazardSearch *s, HazardKind kind, const Node *process, const Node *layer, Node *const *path, size_t n_path, HazardText text);
+/* By the route from the layer down to 'lower'. Where there is none the one has nothing to do with the other, and it is no hazard. */
+int hazard_add_on_route(HazardSearch *s, HazardKind kind, const Node *process, Node *layer, Node *lower, HazardText text);
 
 /* Of a process without which layers above it cannot go on, that is certain, and that may be protected. */
 int hazards_of_memory(HazardSearch *s, Node *n);   /* reservation, swap, limits, the OOM killer */

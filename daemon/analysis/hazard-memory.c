@@ -105,19 +105,6 @@ static bool is_kept_off_swap(const State *s, const NodeFact *f) {
         return false;
 }
 
-static int add_for_swap(HazardSearch *s, HazardKind kind, Node *n, Node *swap, HazardText text) {
-        _cleanup_free_ Node **path = NULL;
-        size_t n_path;
-        int r;
-
-        r = analysis_route(s->analysis, swap, n, &path, &n_path);
-        if (r >= 0)
-                return hazard_add(s, kind, n, swap, path, n_path, text);
-        free(text.message);
-        free(text.cure);
-        return r == -ENOENT ? 0 : r;
-}
-
 /* What is swapped out makes memory free, and takes some itself (bio, socket buffer). Of those that may wait, only real-time threads
  * may go below the mark at which all others do (gfp_to_alloc_flags() in mm/page_alloc.c). */
 static int check_swap(HazardSearch *s, Node *n, Node *const *above, size_t n_above) {
@@ -131,14 +118,14 @@ static int check_swap(HazardSearch *s, Node *n, Node *const *above, size_t n_abo
         if (!swap)
                 return 0;
         if (!is_kept_off_swap(s->state, f))
-                r = add_for_swap(s, HAZARD_SWAP_ON_SELF, n, swap, (HazardText) {
+                r = hazard_add_on_route(s, HAZARD_SWAP_ON_SELF, n, swap, n, (HazardText) {
                         text_format("memory of %s[%d] can be swapped out to the swap area that it serves: to read it back it would have to run",
                                     f->comm, f->pid),
                         text_format("MemorySwapMax=0 for its unit (stackctl apply %s), or a server that locks its memory (mlockall)", n->id),
                 });
         if (r < 0 || f->threads_realtime == f->threads)
                 return r;
-        return add_for_swap(s, HAZARD_SWAP_PRIORITY, n, swap, (HazardText) {
+        return hazard_add_on_route(s, HAZARD_SWAP_PRIORITY, n, swap, n, (HazardText) {
                 text_format("%s[%d] serves swap, and %u of its %u threads are scheduled as any other: when memory is short they wait for some, "
                             "which only they make free", f->comm, f->pid, f->threads - f->threads_realtime, f->threads),
                 text_format("chrt --fifo --all-tasks --pid 5 %d, and for its next start CPUSchedulingPolicy=fifo and CPUSchedulingPriority=5 in its "
@@ -156,16 +143,12 @@ static int check_limit(HazardSearch *s, Node *n) {
                 const Sight *sight = &s->state->sights[i];
                 Node *layer = sight->kind == SIGHT_WRITER && streq(sight->node, n->id) ? graph_find(s->graph, sight->other) : NULL;
                 _cleanup_free_ char *limit = size_text(MIN(c->max, c->high));
-                _cleanup_free_ Node **path = NULL;
-                size_t n_path;
-                int r;
 
                 if (!layer)
                         continue;
-                r = limit ? analysis_route(s->analysis, layer, n, &path, &n_path) : -ENOMEM;
-                if (r < 0)
-                        return r == -ENOENT ? 0 : r;
-                return hazard_add(s, HAZARD_LIMIT_IN_PATH, n, layer, path, n_path, (HazardText) {
+                if (!limit)
+                        return -ENOMEM;
+                return hazard_add_on_route(s, HAZARD_LIMIT_IN_PATH, n, layer, n, (HazardText) {
                         text_format("%s may hold %s only, and %s[%d] shares that with %s, which writes to what it serves: dirty pages can "
                                     "fill it, and then the server, which alone can clean them, gets no memory", c->path, limit,
                                     n->fact->comm, n->fact->pid, sight->what),
@@ -223,14 +206,7 @@ static const Reading *unbounded_reading(const State *s, const Node *layer) {
 }
 
 static int add_unbounded(HazardSearch *s, Node *server, Node *layer) {
-        _cleanup_free_ Node **path = NULL;
-        size_t n_path;
-        int r;
-
-        r = analysis_route(s->analysis, layer, server, &path, &n_path);
-        if (r < 0)
-                return r == -ENOENT ? 0 : r;
-        return hazard_add(s, HAZARD_UNBOUNDED_WRITEBACK, server, layer, path, n_path, (HazardText) {
+        return hazard_add_on_route(s, HAZARD_UNBOUNDED_WRITEBACK, server, layer, server, (HazardText) {
                 text_format("as much may be dirty here as on the whole machine, and %s[%d] below it, which cleans it, cannot be marked: it "
                             "can be made to wait for its own work", server->fact->comm, server->fact->pid),
                 text_format("MaxRatio=auto and StrictLimit=auto in a policy, then 'stackctl apply %s'; or have the server marked", layer->id),
@@ -257,16 +233,10 @@ int hazards_of_loop(HazardSearch *s, Node *n) {
         for (size_t i = 0; i < s->state->n_sights; i++) {
                 const Sight *sight = &s->state->sights[i];
                 Node *lower = sight->kind == SIGHT_CACHED && streq(sight->node, n->id) ? graph_find(s->graph, sight->other) : NULL;
-                _cleanup_free_ Node **path = NULL;
-                size_t n_path;
-                int r;
 
                 if (!lower)
                         continue;
-                r = analysis_route(s->analysis, n, lower, &path, &n_path);
-                if (r < 0)
-                        return r == -ENOENT ? 0 : r;
-                return hazard_add(s, HAZARD_DOUBLE_CACHE, NULL, n, path, n_path, (HazardText) {
+                return hazard_add_on_route(s, HAZARD_DOUBLE_CACHE, NULL, n, lower, (HazardText) {
                         text_format("what is on %s is cached and written back twice, above it and as %s: its file could be used with direct "
                                     "I/O", node_label(n), sight->what),
                         text_format("losetup --direct-io=on /dev/%s, or DirectIO=yes in a policy", node_label(n)),

@@ -1,24 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What a server itself stands on, and when it goes. */
-#include <errno.h>
 #include <string.h>
 
 #include "common/text.h"
 #include "daemon/analysis/hazard-internal.h"
-
-static int add_between(HazardSearch *s, HazardKind kind, Node *n, Node *layer, HazardText text) {
-        _cleanup_free_ Node **path = NULL;
-        size_t n_path;
-        int r;
-
-        r = analysis_route(s->analysis, layer, n, &path, &n_path);
-        if (r < 0) {
-                free(text.message);
-                free(text.cure);
-                return r == -ENOENT ? 0 : r; /* the layer has nothing to do with it: it is no hazard */
-        }
-        return hazard_add(s, kind, n, layer, path, n_path, text);
-}
 
 /* One is enough to hang. */
 static int check_ground(HazardSearch *s, Node *n) {
@@ -31,7 +16,7 @@ static int check_ground(HazardSearch *s, Node *n) {
 
                 if (!layer)
                         continue;
-                r = add_between(s, HAZARD_SELF_HOSTED, n, layer, (HazardText) {
+                r = hazard_add_on_route(s, HAZARD_SELF_HOSTED, n, layer, n, (HazardText) {
                         text_format("%s[%d] has %s on what it serves itself: when that must be read again, it has to run to read it",
                                     n->fact->comm, n->fact->pid, sight->what),
                         strdup("start it from a file system that does not need it: its program, libraries, and working directory"),
@@ -50,7 +35,7 @@ static int check_order(HazardSearch *s, Node *n) {
 
                 if (!layer)
                         continue;
-                r = add_between(s, HAZARD_STOP_ORDER, n, layer, (HazardText) {
+                r = hazard_add_on_route(s, HAZARD_STOP_ORDER, n, layer, n, (HazardText) {
                         text_format("nothing has %s stopped before %s: at shutdown the server may go first, and what is not written by "
                                     "then is lost, or waits for it", sight->what, n->fact->unit ?: n->fact->comm),
                         text_format("stackctl adopt %s, or After=%s for %s", n->fact->unit ?: n->fact->comm, n->fact->unit ?: n->fact->comm,

@@ -101,6 +101,19 @@ int hazard_add(HazardSearch *s, HazardKind kind, const Node *process, const Node
         return r;
 }
 
+int hazard_add_on_route(HazardSearch *s, HazardKind kind, const Node *process, Node *layer, Node *lower, HazardText text) {
+        _cleanup_free_ Node **path = NULL;
+        size_t n_path;
+        int r;
+
+        r = analysis_route(s->analysis, layer, lower, &path, &n_path);
+        if (r >= 0)
+                return hazard_add(s, kind, process, layer, path, n_path, text);
+        free(text.message);
+        free(text.cure);
+        return r == -ENOENT ? 0 : r;
+}
+
 static int check_flags(HazardSearch *s, Node *n, Node **path, size_t n_path) {
         const NodeFact *f = n->fact;
 
