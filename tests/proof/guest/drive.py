@@ -180,9 +180,8 @@ def pressure():
     return {name: int(lines[name].split()[0]) for name in wanted if name in lines}
 
 
-def waits_for_writeback():
+def waits_for_writeback(memory):
     """More than what lies about on any machine."""
-    memory = pressure()
     return memory["Dirty"] + memory["Writeback"] > 4096
 
 
@@ -210,14 +209,15 @@ def watch(arguments, writers, progress):
         signal.sigtimedwait({signal.SIGCHLD}, 1)        # a sample a second
         now = time.monotonic()
         done, flying = progress()
-        say(event="sample", t=round(now - begin, 2), done=done, in_flight=flying, marks=marks(arguments.server), memory=pressure())
+        memory = pressure()
+        say(event="sample", t=round(now - begin, 2), done=done, in_flight=flying, marks=marks(arguments.server), memory=memory)
         for pid, status in ended():
             writers.discard(pid)
             if status != 0:
                 return "failed", now - begin
         if not writers:
             return "completed", now - begin
-        if flying == 0 and not waits_for_writeback(): # they are computing
+        if flying == 0 and not waits_for_writeback(memory): # they are computing
             last, history = None, []
         if done != last:
             moved, last = now, done
