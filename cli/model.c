@@ -404,3 +404,21 @@ char *model_label(const Model *m, const char *id, bool utf8) {
 
         return n ? node_label(n, utf8) : escape_text(id, utf8);
 }
+
+/* The document says memory in bytes. */
+static bool is_bytes(json_object *action) {
+        const char *kind = json_text(action, "kind");
+
+        return streq_ptr(kind, "memory-min") || streq_ptr(kind, "memory-low") || streq_ptr(kind, "swap-max");
+}
+
+char *action_setting(json_object *action, const char *key) {
+        json_object *v;
+        uint64_t bytes;
+
+        if (!json_object_object_get_ex(action, key, &v) || !v)
+                return strdup("unset");
+        if (is_bytes(action) && text_to_u64(json_object_get_string(v), 10, &bytes) >= 0 && bytes >= 1 << 20)
+                return text_format("%.4g MiB", (double) bytes / (1 << 20));
+        return strdup(json_object_get_string(v));
+}

@@ -96,6 +96,9 @@ char *node_label(const Node *n, bool utf8);
 /* The same for an id, which is its own label if nothing is known under it. */
 char *model_label(const Model *m, const char *id, bool utf8);
 
+/* "from" or "to" of an action, as a human reads it; untrusted, owned by the caller, NULL when out of memory. */
+char *action_setting(json_object *action, const char *key);
+
 /* Members of JSON objects, of the right type or as if absent. */
 const char *json_text(json_object *o, const char *key);
 int64_t json_int(json_object *o, const char *key, int64_t fallback);

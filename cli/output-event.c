@@ -108,11 +108,24 @@ static void print_node(Output *o, const WatchEvent *e) {
                            (long long) json_int(e->object, "threads", 0));
 }
 
-static void print_member(Output *o, json_object *object, const char *key) {
-        json_object *v = NULL;
+static void print_action(Output *o, json_object *action) {
+        _cleanup_free_ char *from = action_setting(action, "from"), *to = action_setting(action, "to");
+        const char *error = json_text(action, "error");
 
-        (void) json_object_object_get_ex(object, key, &v);
-        print_value(o, v);
+        if (!from || !to) {
+                o->failed = true;
+                return;
+        }
+        output_raw(o, ": ");
+        output_text(o, json_text(action, "kind") ?: "?");
+        output_raw(o, " ");
+        output_text(o, from);
+        output_raw(o, " %s ", o->glyphs->arrow);
+        output_text(o, to);
+        if (error) {
+                output_raw(o, ": ");
+                output_text(o, error);
+        }
 }
 
 static void print_details(Output *o, const WatchEvent *e) {
@@ -120,18 +133,8 @@ static void print_details(Output *o, const WatchEvent *e) {
                 print_changes(o, e->changes);
         else if (endswith(e->what, "-appeared") && !startswith(e->what, "hazard"))
                 print_node(o, e);
-        else if (startswith(e->what, "action")) {
-                output_raw(o, ": ");
-                output_text(o, json_text(e->object, "kind") ?: "?");
-                output_raw(o, " ");
-                print_member(o, e->object, "from");
-                output_raw(o, " %s ", o->glyphs->arrow);
-                print_member(o, e->object, "to");
-                if (json_text(e->object, "error")) {
-                        output_raw(o, ": ");
-                        output_text(o, json_text(e->object, "error"));
-                }
-        }
+        else if (startswith(e->what, "action"))
+                print_action(o, e->object);
 }
 
 /* Its message names whom it is about; once it is cured, the message is no longer so. */

@@ -56,13 +56,6 @@ static char *action_target(const Model *m, json_object *action, bool utf8) {
         return escape_text(name ?: target ?: "?", utf8);
 }
 
-/* Memory is said in bytes. */
-static bool is_bytes(json_object *action) {
-        const char *kind = json_text(action, "kind");
-
-        return streq_ptr(kind, "memory-min") || streq_ptr(kind, "memory-low") || streq_ptr(kind, "swap-max");
-}
-
 static void print_detail(Output *o, const char *key, const char *untrusted) {
         if (!untrusted)
                 return;
@@ -85,23 +78,10 @@ static int print_path(Output *o, const Model *m, json_object *path) {
         return 0;
 }
 
-/* A value as the document has it: text, number or null. */
-static void print_setting(Output *o, json_object *action, const char *key) {
-        json_object *v;
-        uint64_t bytes;
-
-        if (!json_object_object_get_ex(action, key, &v) || !v)
-                output_raw(o, "unset");
-        else if (is_bytes(action) && text_to_u64(json_object_get_string(v), 10, &bytes) >= 0 && bytes >= 1 << 20)
-                output_raw(o, "%.4g MiB", (double) bytes / (1 << 20));
-        else
-                output_text(o, json_object_get_string(v));
-}
-
 static int print_action(Output *o, const Model *m, const Deed *d, json_object *action) {
-        _cleanup_free_ char *target = action_target(m, action, o->utf8);
+        _cleanup_free_ char *target = action_target(m, action, o->utf8), *from = action_setting(action, "from"), *to = action_setting(action, "to");
 
-        if (!target)
+        if (!target || !from || !to)
                 return -ENOMEM;
         output_style_begin(o, STYLE_BOLD);
         output_raw(o, "%s", target);
@@ -113,9 +93,9 @@ static int print_action(Output *o, const Model *m, const Deed *d, json_object *a
                 output_text(o, json_text(action, "key"));
         }
         output_raw(o, ": ");
-        print_setting(o, action, "from");
+        output_text(o, from);
         output_raw(o, " %s ", o->glyphs->arrow);
-        print_setting(o, action, "to");
+        output_text(o, to);
         output_raw(o, "\n");
         print_detail(o, "but", json_text(action, "error"));
         if (d != &deed_plan)

@@ -204,21 +204,17 @@ static char *action_time(json_object *action) {
         return strdup(text);
 }
 
-static const char *value_text(json_object *action, const char *key) {
-        json_object *v;
-
-        return json_object_object_get_ex(action, key, &v) && v ? json_object_get_string(v) : "unset";
-}
-
 static int explain_action(Output *o, json_object *action) {
         const char *state = json_text(action, "state"), *key = json_text(action, "key"), *target = json_text(action, "target");
         const char *unit = target ? startswith(target, "unit:") : NULL;
         bool failed = streq_ptr(state, "failed"), planned = streq_ptr(state, "planned");
-        _cleanup_free_ char *time = action_time(action);
+        _cleanup_free_ char *time = action_time(action), *from = action_setting(action, "from"), *to = action_setting(action, "to");
         int r;
 
+        if (!from || !to)
+                return -ENOMEM;
         r = say(o, 2 * INDENT, text_format("%s%s%s%s%s: %s %s %s", json_text(action, "kind") ?: "?", key ? " " : "", key ?: "", unit ? " of " : "",
-                                           unit ?: "", value_text(action, "from"), o->glyphs->arrow, value_text(action, "to")));
+                                           unit ?: "", from, o->glyphs->arrow, to));
         if (r >= 0)
                 r = say(o, 4 * INDENT, text_format("%s%s%s%s%s", failed ? "refused" : planned ? "to be done" : state ?: "?", time ? ", " : "",
                                                    time ?: "", json_text(action, "error") ? ": " : "", json_text(action, "error") ?: ""));
