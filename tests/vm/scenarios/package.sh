@@ -99,9 +99,9 @@ rm /etc/systemd/system/adopted.service
 systemctl daemon-reload
 [[ -s /run/stackd/ledger ]] || fail "the record of what was done went with the package"
 
-step "installed again: it knows what it had done, and undoes it when nothing stands on it any more"
+step "installed again where something is stacked: it is there by itself, knows what it had done, and undoes it when nothing stands on it any more"
 install "$package"
-systemctl start stackd.service
+wait_for 30 'systemctl --quiet is-active stackd.service'
 stackd_settled
 protected
 refute journalctl --quiet --unit=stackd.service --grep='changed by someone else' --lines=1
