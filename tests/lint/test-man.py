@@ -99,6 +99,12 @@ def messages_in_catalog():
         return re.findall(r"^-- ([0-9a-f]{32})$", f.read(), re.MULTILINE)
 
 
+def keys_in_code():
+    """Of the document, by those who write it; "objects" is what the bus calls what explain has as "reasons"."""
+    with open(os.path.join(SOURCE, "daemon/bus/describe.c"), encoding="utf-8") as f:
+        return set(re.findall(r'put_\w+\(&?j, "(\w+)"', f.read())) - {"objects"}
+
+
 def check_hazard_page(name):
     path = os.path.join(SOURCE, "docs/hazards", name + ".md")
     if not os.path.exists(path):
@@ -126,6 +132,7 @@ def main():
     told = help_of(STACKCTL)
     report("stackctl(1) has every option", differ(options_told(told), options_described("stackctl.1")))
     report("stackctl(1) has every verb", differ(verbs_told(told), [i.split(" ")[0] for i in items("stackctl.1", "VERBS")]))
+    report("stackctl(1) has every key of the document", differ(keys_in_code(), {k for i in items("stackctl.1", "JSON") for k in i.split(", ")}))
     report("stackd(8) has every option", differ(options_told(help_of(STACKD)), options_described("stackd.8")))
     hazards = hazards_in_code()
     for name in hazards:

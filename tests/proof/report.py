@@ -39,7 +39,8 @@ def condense(result):
     run = {key: result.get(key) for key in ("id", "proof", "title", "kernel", "arm", "seed", "verdict", "seconds", "before", "cost")}
     last = result["samples"][-1] if result["samples"] else {"done": 0, "in_flight": 0, "marks": [0, 0]}
     run.update(done=last["done"], in_flight=last["in_flight"], marks=last["marks"], waits=waits(result["waiting"]),
-               error=" ".join(result["errors"][-1].split())[-200:] if result["errors"] else None, curve=thinned(result["samples"]))
+               error=" ".join(result["errors"][-1].split())[-200:] if result["errors"] else None,
+               shut_down="has been shut down" in result.get("serial", ""), curve=thinned(result["samples"]))
     return run
 
 
@@ -87,6 +88,8 @@ def describe(run):
     if run["curve"]:
         text += f", {run['done']} requests done, {run['in_flight']} in flight, {run['marks'][0]} of {run['marks'][1]} threads marked"
     text += "".join(f"; {n} {who}: {stack}" for who, n, stack in run["waits"])
+    if run["shut_down"]:
+        text += "; the file system shut itself down"
     if run["error"]:
         text += f" ({run['error']})"
     return text
@@ -125,6 +128,9 @@ def verdicts(runs):
     counts = collections.Counter(run["verdict"] for run in runs)
     low, high = interval(counts["completed"], len(runs))
     text = ", ".join(f"{counts[v]} {v}" for v in VERDICTS if counts[v])
+    # With data in its memory that are written nowhere. Runs that were kept first do not tell.
+    if shut_down := sum(run.get("shut_down", False) for run in runs):
+        text += f" (the file system shut itself down in {shut_down})"
     seconds = median([run["seconds"] for run in runs if run["verdict"] == "completed"])
     return f"{text} of {len(runs)} ({low:.0%} to {high:.0%} complete" + (f"; median {seconds:.0f} s)" if seconds is not None else ")")
 
