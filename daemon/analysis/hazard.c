@@ -121,7 +121,10 @@ static int check_flags(HazardSearch *s, Node *n, Node **path, size_t n_path) {
                 return hazard_add(s, HAZARD_NOFS_DENIED, n, path[0], path, n_path, (HazardText) {
                         text_format("%s[%d] is at depth %u and cannot be marked while it runs: %s", f->comm, f->pid, n->analysis.depth,
                                     f->refusal),
-                        strdup("start it already marked, with CAP_SYS_RESOURCE in the initial user namespace"),
+                        f->unit && endswith(f->unit, ".service")
+                                ? text_format("stackctl adopt %s, and restart it when nothing stands on it; or start it already marked, "
+                                              "with CAP_SYS_RESOURCE in the initial user namespace", f->unit)
+                                : strdup("start it already marked, with CAP_SYS_RESOURCE in the initial user namespace"),
                 });
         if (f->threads_io_flusher == 0)
                 return hazard_add(s, HAZARD_NOFS_MISSING, n, path[0], path, n_path, (HazardText) {

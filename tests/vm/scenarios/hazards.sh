@@ -210,6 +210,7 @@ server_down
 server_up "CapabilityBoundingSet=~CAP_SYS_RESOURCE"
 fuse_inner_up single
 hazards_are 1 "nofs-denied error bindfs $inner" "stop-order warning bindfs $inner"
+cure_says nofs-denied "stackctl adopt server.service"
 stackctl revert "$inner" >/dev/null
 device=$(basename "$(loop_of "$(fuse_mount single)/inner.img")")
 if [[ -e /sys/block/$device/bdi/strict_limit ]]; then
