@@ -54,7 +54,7 @@ void node_fact_done(NodeFact *f) {
         *f = (NodeFact) {};
 }
 
-static void edge_fact_done(EdgeFact *e) {
+void edge_fact_done(EdgeFact *e) {
         free(e->upper);
         free(e->lower);
         free(e->evidence);

@@ -114,6 +114,8 @@ DEFINE_TRIVIAL_CLEANUP_FUNC(FactSet *, factset_free);
 /* Takes over what 'fact' points to, also on failure. */
 int factset_add_node(FactSet *f, NodeFact *fact);
 
+void edge_fact_done(EdgeFact *e);
+
 /* Copies the strings. */
 int factset_add_edge(
                 FactSet *f,

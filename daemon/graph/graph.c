@@ -165,25 +165,23 @@ static int edge_get(Node *upper, Node *lower, Edge **ret) {
                 return -ENOMEM;
         e->upper = upper;
         e->lower = lower;
+        e->in_upper = upper->n_lower;
+        e->in_lower = lower->n_upper;
         upper->lower[upper->n_lower++] = e;
         lower->upper[lower->n_upper++] = e;
         *ret = e;
         return 0;
 }
 
+/* The last one takes its place. */
 static void edge_unlink(Edge *e) {
-        Node *u = e->upper, *l = e->lower;
+        Edge *last = e->upper->lower[--e->upper->n_lower];
 
-        for (size_t i = 0; i < u->n_lower; i++)
-                if (u->lower[i] == e) {
-                        u->lower[i] = u->lower[--u->n_lower];
-                        break;
-                }
-        for (size_t i = 0; i < l->n_upper; i++)
-                if (l->upper[i] == e) {
-                        l->upper[i] = l->upper[--l->n_upper];
-                        break;
-                }
+        e->upper->lower[e->in_upper] = last;
+        last->in_upper = e->in_upper;
+        last = e->lower->upper[--e->lower->n_upper];
+        e->lower->upper[e->in_lower] = last;
+        last->in_lower = e->in_lower;
         edge_free(e);
 }
 
@@ -353,8 +351,8 @@ static int graph_sweep(Graph *g, GraphChanges *c) {
         return r;
 }
 
-static int compare_edges(const void *a, const void *b) {
-        const EdgeFact *x = a, *y = b;
+/* By all but the evidence. */
+static int compare_links(const EdgeFact *x, const EdgeFact *y) {
         int r;
 
         r = strcmp(x->upper, y->upper);
@@ -366,9 +364,13 @@ static int compare_edges(const void *a, const void *b) {
                 r = (int) x->certainty - (int) y->certainty;
         if (r == 0)
                 r = (x->alternative > y->alternative) - (x->alternative < y->alternative);
-        if (r == 0)
-                r = strcmp(x->evidence, y->evidence);
         return r;
+}
+
+static int compare_edges(const void *a, const void *b) {
+        const EdgeFact *x = a, *y = b;
+
+        return compare_links(x, y) ?: strcmp(x->evidence, y->evidence);
 }
 
 static int compare_nodes(const void *a, const void *b) {
@@ -427,6 +429,7 @@ static int diff_edges(Graph *g, unsigned origin, const FactSet *old, const FactS
         return 0;
 }
 
+/* A source may come by the same node twice, and prove the same edge by as many descriptors as a process cares to have: one says all. */
 static void factset_sort(FactSet *f) {
         size_t kept = 0;
 
@@ -434,7 +437,6 @@ static void factset_sort(FactSet *f) {
                 qsort(f->nodes, f->n_nodes, sizeof(NodeFact), compare_nodes);
         if (f->n_edges > 1)
                 qsort(f->edges, f->n_edges, sizeof(EdgeFact), compare_edges);
-        /* A source may come by the same node twice. */
         for (size_t i = 0; i < f->n_nodes; i++) {
                 if (kept > 0 && streq(f->nodes[kept - 1].id, f->nodes[i].id)) {
                         node_fact_done(&f->nodes[i]);
@@ -447,6 +449,19 @@ static void factset_sort(FactSet *f) {
                 kept++;
         }
         f->n_nodes = kept;
+        kept = 0;
+        for (size_t i = 0; i < f->n_edges; i++) {
+                if (kept > 0 && compare_links(&f->edges[kept - 1], &f->edges[i]) == 0) {
+                        edge_fact_done(&f->edges[i]);
+                        continue;
+                }
+                if (kept != i) {
+                        f->edges[kept] = f->edges[i];
+                        f->edges[i] = (EdgeFact) {};
+                }
+                kept++;
+        }
+        f->n_edges = kept;
 }
 
 /* Out of memory half-way: what the graph holds of this origin is neither old nor new. Nothing is better

@@ -22,6 +22,7 @@ typedef struct Claim {
 
 struct Edge {
         Node *upper, *lower;
+        size_t in_upper, in_lower; /* where it stands in upper->lower and in lower->upper */
         Claim *claims; /* never empty; the first is the best: backing before error path, then certainty */
         size_t n_claims, claims_capacity;
 };

@@ -16,6 +16,9 @@
 #include "daemon/source/cgroup-state.h"
 #include "daemon/source/scan.h"
 
+/* More open files of one process are known by their file systems only: they may be as many as the process likes. */
+#define FILES_MAX 4096U
+
 static bool is_system_place(const char *path) {
         static const char *const places[] = { "/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/run", "/var/run", "/dev" };
 
@@ -98,7 +101,7 @@ static int add_file(Scan *s, FactSet *f, const Served *served, bool entitled, co
                 return 0;
         if (!data && (is_system_place(file->path) || streq(file->path, "/") || streq(m->type, "tmpfs")))
                 return 0;
-        if (file->flags & (O_DIRECTORY | O_PATH)) {
+        if (file->flags & (O_DIRECTORY | O_PATH) || file - files->files >= FILES_MAX) {
                 lower = mount_filesystem_id(m);
                 if (!lower)
                         return -ENOMEM;

@@ -351,6 +351,31 @@ static void test_claims_of_two_origins(void) {
         CHECK(graph_size(g) == 0);
 }
 
+/* A file that a process has open a thousand times is one claim, and stays one as long as one of them is left. */
+static void test_one_claim_for_many_descriptors(void) {
+        _cleanup_(graph_freep) Graph *g = graph_new();
+        _cleanup_graph_changes_ GraphChanges c = {};
+
+        for (int n = 1000; n > 0; n /= 10) {
+                FactSet *f = factset_new();
+                char evidence[32];
+
+                add(f, "a", NODE_FILESYSTEM);
+                add(f, "b", NODE_FILE);
+                for (int i = 0; i < n; i++) {
+                        snprintf(evidence, sizeof(evidence), "fd/%d", i + 1000 - n);
+                        CHECK(factset_add_edge(f, "a", "b", ROLE_BACKING, CERTAINTY_PROVEN, 0, evidence) == 0);
+                        CHECK(factset_add_edge(f, "a", "b", ROLE_BACKING, CERTAINTY_INFERRED, 0, evidence) == 0);
+                }
+                CHECK(graph_replace(g, 0, f, &c) == 0);
+                CHECK(graph_find(g, "a")->n_lower == 1 && graph_find(g, "b")->n_upper == 1);
+                CHECK(graph_find(g, "a")->lower[0]->n_claims == 2);
+                CHECK(edge_claim(graph_find(g, "a")->lower[0])->certainty == CERTAINTY_PROVEN);
+        }
+        CHECK(graph_replace(g, 0, NULL, &c) == 0);
+        CHECK(graph_size(g) == 0);
+}
+
 /* What the first source says of a node holds, whoever spoke first. */
 static void test_definitions_of_three_origins(void) {
         static const NodeKind kinds[] = { NODE_FILESYSTEM, NODE_BLOCK, NODE_FILE };
@@ -375,6 +400,7 @@ static void test_definitions_of_three_origins(void) {
 
 TEST_MAIN(
         TEST(test_definitions_of_three_origins),
+        TEST(test_one_claim_for_many_descriptors),
         TEST(test_random_against_oracle),
         TEST(test_alternatives_against_all_assignments),
         TEST(test_thread_stack),

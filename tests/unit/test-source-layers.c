@@ -379,6 +379,35 @@ static void unmounted_below_process(void) {
         CHECK(probe_cache_take_wanted(&x.probes, PROBE_QUICK, &wanted) == 0 && wanted && streq(wanted[0], "descriptor 74 7 30/fd/15") && !wanted[1]);
 }
 
+/* A process has as many files open as it likes: each is known up to a number, and what all of them are on. */
+static void many_files(void) {
+        _cleanup_fixture_ Fixture x;
+        size_t files = 0;
+        bool whole = false;
+
+        fixture_init(&x);
+        make_block(&x, "sda", "8:0\n", "pci");
+        make_block(&x, "vdd", "254:48\n", "virtual/vduse/vd0/vd0/virtio5");
+        fake_file(&x.fake, "proc/1/mountinfo", DEVTMPFS "30 1 8:0 / /srv rw - ext4 /dev/sda rw\n");
+        make_holder(&x, 30, "server", "/dev/vduse/vd0", 20);
+        fake_file(&x.fake, "proc/30/status", "Uid:\t0 0 0 0\n");
+        fake_file(&x.fake, "proc/30/cgroup", "0::/x\n");
+        fake_link(&x.fake, "proc/30/task/30/none", "x");
+        for (int i = 0; i < 4100; i++) {
+                fake_link(&x.fake, PATH("proc/30/fd/%d", 10 + i), PATH("/srv/f%d", i));
+                fake_file(&x.fake, PATH("proc/30/fdinfo/%d", 10 + i), PATH("pos:\t0\nflags:\t0100002\nmnt_id:\t30\nino:\t%d\n", 100 + i));
+        }
+        CHECK(scan_refresh(&x.scan, TABLE_ALL) == 0);
+        CHECK(source_vduse_scan(&x.scan, x.facts) == 0 && source_process_scan(&x.scan, x.facts) == 0);
+        for (size_t i = 0; i < x.facts->n_edges; i++) {
+                const EdgeFact *e = &x.facts->edges[i];
+
+                files += streq(e->upper, "process:30:7") && startswith(e->lower, "file:8:0:");
+                whole = whole || (streq(e->upper, "process:30:7") && streq(e->lower, "fs:8:0") && e->certainty == CERTAINTY_PROVEN);
+        }
+        CHECK(files >= 4090 && files <= 4096 && whole); /* its device and its mount are among those looked at */
+}
+
 /* A mount that is in no table is a reason to read it again; one that is not in that one either is none. */
 static void mounts_that_stay_unknown(void) {
         static const struct {
@@ -761,7 +790,7 @@ static void realtime_threads(void) {
 }
 
 TEST_MAIN(TEST(ext4_journal), TEST(xfs_log), TEST(names), TEST(erofs_image), TEST(unmounted), TEST(unmounted_btrfs), TEST(unknown_btrfs), TEST(idle_devices),
-          TEST(unmounted_below_loop), TEST(unmounted_below_swap), TEST(vduse), TEST(unmounted_below_process), TEST(mounts_that_stay_unknown), TEST(watchers), TEST(ninep_tree),
+          TEST(unmounted_below_loop), TEST(unmounted_below_swap), TEST(vduse), TEST(unmounted_below_process), TEST(many_files), TEST(mounts_that_stay_unknown), TEST(watchers), TEST(ninep_tree),
           TEST(nbd_orphans), TEST(unmounted_nfs), TEST(other_networks), TEST(network_of_a_container), TEST(cifs), TEST(overlay_names),
           TEST(nvmet), TEST(f2fs_devices), TEST(nbd_beside_a_mount), TEST(newer_namespace),
           TEST(processes_of_served_mounts), TEST(realtime_threads))
