@@ -124,6 +124,5 @@ bool node_fact_equal(const NodeFact *a, const NodeFact *b) {
                 a->entitled == b->entitled && streq_ptr(a->refusal, b->refusal) && a->threads == b->threads &&
                 a->threads_io_flusher == b->threads_io_flusher && a->threads_realtime == b->threads_realtime && a->oom_score_adj == b->oom_score_adj &&
                 a->memory_min == b->memory_min && a->memory_min_effective == b->memory_min_effective &&
-                streq_ptr(a->swap_max, b->swap_max) && a->locked == b->locked &&
-                a->state == b->state;
+                streq_ptr(a->swap_max, b->swap_max) && a->locked == b->locked;
 }

@@ -85,7 +85,6 @@ typedef struct NodeFact {
         uint64_t memory_min_effective; /* bytes, what the ancestors carry of it */
         char *swap_max;                /* memory.swap.max as the kernel prints it; NULL = not told */
         bool locked;                   /* it has locked its memory (mlockall(2)): it is not swapped out */
-        char state; /* of the leader: R, S, D, T, Z ... */
 } NodeFact;
 
 typedef struct EdgeFact {

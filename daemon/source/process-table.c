@@ -450,9 +450,14 @@ int process_read_files(const Sysroot *s, pid_t pid, OpenFiles *ret) {
  * allocates nothing, and cannot be interrupted without tearing the device down. It needs no mark, and cannot
  * get one. */
 static bool waits_for_device(const Sysroot *s, pid_t pid, pid_t tid) {
-        _cleanup_free_ char *text = NULL;
+        _cleanup_free_ char *place = NULL, *text = NULL;
         unsigned long long call, fd, request;
 
+        /* Its call is told under a lock (exec_update_lock) that a process which executes another program has while it gives its memory
+         * up, and so waits for its direct I/O in flight. What sleeps in the driver of nbd does not do that. */
+        if (sysroot_is_machine(s) &&
+            (sysroot_read(s, AREA_PROC, PATH("%d/task/%d/wchan", pid, tid), &place) < 0 || !strstr(place, "nbd_")))
+                return false;
         return sysroot_read(s, AREA_PROC, PATH("%d/task/%d/syscall", pid, tid), &text) >= 0 &&
                 sscanf(text, "%llu %llx %llx", &call, &fd, &request) == 3 && call == SYS_ioctl && request == NBD_DO_IT;
 }
@@ -598,7 +603,6 @@ int process_read_fact(const Sysroot *s, pid_t pid, uint64_t start, NodeFact *ret
         fields = stat_split(text, &comm);
         if (!fields || stat_field(fields, 22, &now) < 0)
                 return -EINVAL;
-        f.state = *fields;
         f.id = process_id(pid, start);
         f.comm = strdup(comm);
         if (!f.id || !f.comm)

@@ -3,7 +3,8 @@
 
 /* One pass over /proc: who holds which device that user space serves storage through; and details of single
  * processes. Only files that cannot wait for a task's mmap_lock or for storage are read: stat, status,
- * cgroup, task/, fd/ (readlink), fdinfo/, exe (readlink), oom_score_adj, ns/ (readlink). */
+ * cgroup, comm, loginuid, oom_score_adj, task/, task/TID/wchan, fd/, exe, cwd, ns/ (readlink), fdinfo/; and syscall of a thread that
+ * sleeps in nbd's driver. */
 
 #include "daemon/graph/fact.h"
 #include "daemon/source/mount-table.h"
