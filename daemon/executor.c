@@ -541,7 +541,9 @@ static int deed_start(Job *j) {
                 return -EBUSY;
         if (!j->action.undo) {
                 r = keep_record(j);
-                if (r >= 0 && !j->before && actuator->prepare)
+                if (r < 0)
+                        return r; /* what is recorded stays so */
+                if (!j->before && actuator->prepare)
                         r = actuator->prepare(x->root, &j->action);
                 if (r >= 0)
                         r = put_record(j, NULL);
