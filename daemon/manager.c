@@ -484,10 +484,10 @@ static bool held_is_over(Manager *m, const char *id) {
 
         if (process && sscanf(process, "%d:%llu", &pid, &start) == 2)
                 return process_has_ended(m->root, pid, start);
-        return startswith(id, "fs:") && manager_sees_all(m) && !graph_find(m->graph, id);
+        return (startswith(id, "fs:") || startswith(id, "block:")) && manager_sees_all(m) && !graph_find(m->graph, id);
 }
 
-/* What was reverted is left alone for as long as it is there: another file system may get its number. */
+/* What was reverted is left alone for as long as it is there: another file system, or image, may get its number. */
 static void manager_forget_held(Manager *m) {
         _cleanup_strv_free_ char **over = NULL;
         size_t n = 0;
