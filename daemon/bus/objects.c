@@ -202,6 +202,7 @@ static void warn(int r, const char *id) {
 }
 
 void bus_server_publish(BusServer *b, const GraphChanges *changes) {
+        size_t n_hazards = b->n_hazards;
         int r;
 
         if (!bus_is_heard(b))
@@ -230,7 +231,7 @@ void bus_server_publish(BusServer *b, const GraphChanges *changes) {
                                                                 NULL);
                 warn(r, n->id);
         }
-        if (changes->n_touched > 0 || changes->n_removed > 0)
-                warn(sd_bus_emit_properties_changed(b->bus, BUS_PATH, BUS_NAME ".Manager", "HazardCount", NULL), "hazards");
         warn(bus_hazards_remember(b, true), "hazards");
+        if (b->n_hazards != n_hazards)
+                warn(sd_bus_emit_properties_changed(b->bus, BUS_PATH, BUS_NAME ".Manager", "HazardCount", NULL), "hazards");
 }
