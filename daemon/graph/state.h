@@ -23,11 +23,11 @@ typedef struct CgroupState {
         bool described; /* all of what follows is known; else only min and low: a neighbour */
         uint64_t min, low; /* bytes */
         uint64_t max, high;
-        uint64_t current, used; /* used: what reclaim must not take (see reservation.h) */
+        uint64_t used; /* what reclaim must not take (see reservation.h) */
         uint64_t swap_max;
         bool has_swap_max;
         char *preference;   /* of systemd-oomd: "none", "avoid", "omit" */
-        unsigned processes; /* in it and below */
+        unsigned processes; /* in it itself, none below */
         char *told[_UNIT_SETTING_MAX]; /* what systemd was told last at run time, by whomever; NULL: nothing */
         bool frozen;        /* also by an ancestor */
 } CgroupState;

@@ -71,8 +71,6 @@ static int read_all(const Sysroot *s, CgroupState *c) {
         if (r >= 0)
                 r = read_bytes(s, c->path, "memory.high", &c->high);
         if (r >= 0)
-                r = read_bytes(s, c->path, "memory.current", &c->current);
-        if (r >= 0)
                 r = sysroot_read(s, AREA_SYS, PATH("fs/cgroup%s/memory.stat", c->path), &stat);
         if (r < 0)
                 return r;

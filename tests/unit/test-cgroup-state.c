@@ -6,7 +6,7 @@
 #define MIB (1ULL << 20)
 
 static void cgroup(const FakeRoot *f, const char *path, const char *min, const char *max) {
-        static const char *const files[] = { "memory.low", "memory.current" };
+        static const char *const files[] = { "memory.low", "memory.swap.current" };
 
         for (size_t i = 0; i < ELEMENTSOF(files); i++)
                 fake_file(f, PATH("sys/fs/cgroup%s/%s", path, files[i]), "0\n");
