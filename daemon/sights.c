@@ -76,7 +76,7 @@ static int add_writer(const Scan *scan, State *s, const Server *server, pid_t pi
 }
 
 static int add_writers(const Scan *scan, State *s, const Server *server) {
-        const CgroupState *limit = state_find_limit(s, server->node->fact->cgroup, s->dirty_limit);
+        const CgroupState *limit = state_find_limit(s, server->node->fact->cgroup, s->dirty_limit, LIMIT_ANY);
         _cleanup_free_ pid_t *pids = NULL;
         bool found = false;
         size_t n = 0;

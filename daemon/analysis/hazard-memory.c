@@ -137,7 +137,7 @@ static int check_swap(HazardSearch *s, Node *n, Node *const *above, size_t n_abo
 
 static int check_limit(HazardSearch *s, Node *n) {
         /* Where a group may hold less than what may be dirty on the machine, dirty pages can fill it. */
-        const CgroupState *c = state_find_limit(s->state, n->fact->cgroup, s->state->dirty_limit);
+        const CgroupState *c = state_find_limit(s->state, n->fact->cgroup, s->state->dirty_limit, LIMIT_ANY);
 
         for (size_t i = 0; c && i < s->state->n_sights; i++) {
                 const Sight *sight = &s->state->sights[i];
@@ -166,7 +166,7 @@ static int check_oom(HazardSearch *s, Node *n) {
 
         if (n->fact->oom_score_adj < 0)
                 return 0;
-        limit = state_find_limit(s->state, n->fact->cgroup, s->state->memory_total);
+        limit = state_find_limit(s->state, n->fact->cgroup, s->state->memory_total, LIMIT_MAX);
         return add_for_process(s, HAZARD_OOM_KILLABLE, n, (HazardText) {
                 text_format("when memory has run out, %s[%d] is killed as soon as any other process (oom_score_adj %d), and all that is "
                             "above it fails", n->fact->comm, n->fact->pid, n->fact->oom_score_adj),

@@ -87,13 +87,13 @@ CgroupState *state_find_cgroup(const State *s, const char *path) {
         return number > 0 ? &s->cgroups[number - 1] : NULL;
 }
 
-const CgroupState *state_find_limit(const State *s, const char *path, uint64_t bytes) {
+const CgroupState *state_find_limit(const State *s, const char *path, uint64_t bytes, Limit limit) {
         _cleanup_free_ char *p = path ? strdup(path) : NULL;
 
         for (char *slash; p && (slash = strrchr(p, '/')); *slash = 0) {
                 const CgroupState *c = state_find_cgroup(s, p);
 
-                if (c && c->described && MIN(c->max, c->high) < bytes)
+                if (c && c->described && (limit == LIMIT_MAX ? c->max : MIN(c->max, c->high)) < bytes)
                         return c;
         }
         return NULL;

@@ -82,5 +82,9 @@ int state_add_sight(State *s, SightKind kind, const char *node, const char *othe
 
 /* NULL when it is not known. */
 CgroupState *state_find_cgroup(const State *s, const char *path);
+typedef enum Limit {
+        LIMIT_ANY,
+        LIMIT_MAX, /* beyond which the kernel kills: memory.max, not memory.high */
+} Limit;
 /* Of the cgroup at 'path' and those above it the first that may hold less than 'bytes', or NULL. */
-const CgroupState *state_find_limit(const State *s, const char *path, uint64_t bytes);
+const CgroupState *state_find_limit(const State *s, const char *path, uint64_t bytes, Limit limit);

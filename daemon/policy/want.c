@@ -122,28 +122,10 @@ static int want_mark(WantList *l, const PlanInput *in, Node *n, const Setting *s
         return w.actual ? want_list_add(l, &w) : (want_done(&w), -ENOMEM);
 }
 
-/* The cgroup of the process or an ancestor of it that may hold less than the machine, or NULL. */
-static const CgroupState *limiting_cgroup(const State *s, const char *path) {
-        _cleanup_free_ char *p = path ? strdup(path) : NULL;
-
-        while (p && p[0] && s->memory_total > 0) {
-                const CgroupState *c = state_find_cgroup(s, p);
-
-                if (c && c->described && c->max < s->memory_total)
-                        return c;
-                char *slash = strrchr(p, '/');
-
-                if (!slash)
-                        break;
-                *slash = 0;
-        }
-        return NULL;
-}
-
 /* In a group with a limit the kernel kills within the group: where nothing there can be killed, the same is tried
  * again for ever. */
 static int want_oom_score(WantList *l, const PlanInput *in, Node *n, const Setting *setting) {
-        const CgroupState *limit = limiting_cgroup(in->state, n->fact->cgroup);
+        const CgroupState *limit = state_find_limit(in->state, n->fact->cgroup, in->state->memory_total, LIMIT_MAX);
         int64_t score;
         Want w;
 

@@ -158,10 +158,12 @@ static void limits(void) {
 
         fake_file(&f, "sys/fs/cgroup/system.slice/memory.high", "50000\n");
         CHECK(cgroup_state_read(f.root, "/system.slice/a.service", &s) == 0);
-        CHECK(!state_find_limit(&s, "/system.slice/a.service", 50000));
-        CHECK(streq(state_find_limit(&s, "/system.slice/a.service", 50001)->path, "/system.slice"));
-        CHECK(streq(state_find_limit(&s, "/system.slice/a.service", 100001)->path, "/system.slice/a.service"));
-        CHECK(!state_find_limit(&s, "/gone", 100001) && !state_find_limit(&s, NULL, 100001));
+        CHECK(!state_find_limit(&s, "/system.slice/a.service", 50000, LIMIT_ANY));
+        CHECK(streq(state_find_limit(&s, "/system.slice/a.service", 50001, LIMIT_ANY)->path, "/system.slice"));
+        CHECK(streq(state_find_limit(&s, "/system.slice/a.service", 100001, LIMIT_ANY)->path, "/system.slice/a.service"));
+        CHECK(!state_find_limit(&s, "/system.slice/a.service", 100000, LIMIT_MAX));
+        CHECK(streq(state_find_limit(&s, "/system.slice/a.service", 100001, LIMIT_MAX)->path, "/system.slice/a.service"));
+        CHECK(!state_find_limit(&s, "/gone", 100001, LIMIT_ANY) && !state_find_limit(&s, NULL, 100001, LIMIT_ANY));
         state_done(&s);
 }
 
