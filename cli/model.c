@@ -264,7 +264,7 @@ static int model_add_hazards(Model *m, json_object *hazards) {
                         .message = json_text(o, "message"),
                         .cure = json_text(o, "cure"),
                         .layer = model_node(m, json_text(o, "layer")),
-                        .process = model_process_by_pid(m, json_int(o, "pid", -1)),
+                        .process = model_node(m, json_text(o, "process")) ?: model_process_by_pid(m, json_int(o, "pid", -1)),
                 };
         }
         qsort(m->hazards, m->n_hazards, sizeof(Hazard), hazard_compare);

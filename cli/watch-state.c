@@ -30,7 +30,7 @@ struct WatchState {
 /* What is worth an event, in the order in which it is told. */
 static const char *const watched_keys[] = {
         "type", "name", "label", "mounts", "path", "depth", "depth_certain", "comm", "unit", "uid", "threads", "threads_io_flusher",
-        "memory_min_effective", "swap_max", "oom_score_adj", "entitled", "refusal", "incomplete",
+        "entitled", "refusal", "incomplete",
 };
 
 static Known *known_free(Known *k) {
