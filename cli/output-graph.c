@@ -33,7 +33,7 @@ typedef struct Graph {
         bool *visible;
         Hashmap *hot;      /* "UPPER\nLOWER" of the edges on the path of a hazard */
         char **hot_keys;
-        size_t n_hot, n_folded;
+        size_t n_folded;
         bool guessed, recovery, swap, endpoint; /* what the legend has to explain */
 } Graph;
 

@@ -848,10 +848,9 @@ static int optional(const char *what, int r) {
 
 /* What is in force is part of what is shown; captures of machines without stackd have none. */
 static int manager_read_ledger(Manager *m) {
-        unsigned skipped = 0;
         int r;
 
-        r = ledger_open(&m->ledger, m->root, false, &skipped);
+        r = ledger_open(&m->ledger, m->root, false, NULL);
         return r < 0 ? optional("what was done", r) : 0;
 }
 
@@ -1139,7 +1138,6 @@ static int manager_serve(Manager *m) {
 }
 
 int manager_start(Manager *m) {
-        unsigned skipped = 0;
         int r;
 
         r = manager_open_root(m);
@@ -1169,7 +1167,7 @@ int manager_start(Manager *m) {
                 if (r < 0)
                         return r;
         } else if (m->options.capture_fd < 0) {
-                r = manager_is_service(m) ? manager_become_writer(m) : ledger_open(&m->ledger, m->root, false, &skipped);
+                r = manager_is_service(m) ? manager_become_writer(m) : ledger_open(&m->ledger, m->root, false, NULL);
                 if (r == -EBUSY)
                         log_error("Another stackd is running (it holds /run/stackd/lock)");
                 if (r < 0)

@@ -268,7 +268,8 @@ int ledger_open(Ledger *l, const Sysroot *s, bool own, unsigned *ret_skipped) {
         ledger_done(l);
         *l = new;
         new = LEDGER_NULL;
-        *ret_skipped = skipped;
+        if (ret_skipped)
+                *ret_skipped = skipped;
         return 0;
 }
 

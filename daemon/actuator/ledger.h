@@ -22,7 +22,7 @@ typedef struct Ledger {
 #define LEDGER_NULL (Ledger) { .dir_fd = -1, .lock_fd = -1 }
 
 /* Reads what a predecessor left; a file that is not there is an empty one, a damaged line is skipped and
- * counted in ret_skipped. With 'own' this process becomes the one that writes: -EBUSY if another one is. */
+ * counted in ret_skipped (may be NULL: the one that writes says it). With 'own' this process becomes the one that writes: -EBUSY if another one is. */
 int ledger_open(Ledger *l, const Sysroot *s, bool own, unsigned *ret_skipped);
 void ledger_done(Ledger *l);
 

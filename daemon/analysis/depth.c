@@ -492,7 +492,7 @@ static Node *path_step(Analysis *a, Node *n, View view) {
         return best;
 }
 
-int analysis_path(Analysis *a, Graph *g _unused_, Node *n, bool certain, Node ***ret, size_t *ret_n) {
+int analysis_path(Analysis *a, Node *n, bool certain, Node ***ret, size_t *ret_n) {
         View view = certain ? VIEW_CERTAIN : VIEW_DEPTH;
         _cleanup_free_ Node **path = NULL;
         size_t k = 0, capacity = 0;

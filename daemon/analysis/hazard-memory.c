@@ -17,7 +17,7 @@ static int add_for_process(HazardSearch *s, HazardKind kind, Node *n, HazardText
         size_t n_path;
         int r;
 
-        r = analysis_path(s->analysis, s->graph, n, true, &path, &n_path);
+        r = analysis_path(s->analysis, n, true, &path, &n_path);
         if (r < 0) {
                 free(text.message);
                 free(text.cure);
@@ -218,7 +218,7 @@ int hazards_above_exposed(HazardSearch *s, Node *n) {
         size_t n_above;
         int r;
 
-        if (n->fact->threads_io_flusher == n->fact->threads || (!n->fact->refusal && node_is_entitled(n)))
+        if (!node_is_exposing(n))
                 return 0;
         r = analysis_above(s->analysis, n, true, &above, &n_above);
         for (size_t i = 0; r >= 0 && i < n_above; i++)

@@ -66,7 +66,7 @@ static int check_freezable(HazardSearch *s, Node *n) {
 
         if (!why)
                 return 0;
-        r = analysis_path(s->analysis, s->graph, n, true, &path, &n_path);
+        r = analysis_path(s->analysis, n, true, &path, &n_path);
         if (r < 0)
                 return r;
         return hazard_add(s, HAZARD_FREEZABLE, n, path[0], path, n_path, (HazardText) {

@@ -154,7 +154,7 @@ static int check_mark(HazardSearch *s, Node *n) {
 
         if (f->threads == 0 || f->threads_io_flusher == f->threads)
                 return 0;
-        r = analysis_path(s->analysis, s->graph, n, certain, &path, &n_path);
+        r = analysis_path(s->analysis, n, certain, &path, &n_path);
         if (r < 0)
                 return r;
         if (node_is_entitled(n))

@@ -108,7 +108,6 @@ static void put_layer(JsonText *j, const Node *n) {
 
 static void put_process(JsonText *j, const Node *n) {
         const NodeFact *f = n->fact;
-        const char *flags = f->threads_io_flusher == 0 ? "none" : f->threads_io_flusher == f->threads ? "all" : "partial";
 
         json_put_object(j, NULL);
         json_put_string(j, "id", n->id);
@@ -123,7 +122,7 @@ static void put_process(JsonText *j, const Node *n) {
         json_put_unsigned(j, "depth_certain", n->analysis.depth_certain);
         json_put_unsigned(j, "threads", f->threads);
         json_put_unsigned(j, "threads_io_flusher", f->threads_io_flusher);
-        json_put_string(j, "io_flusher", flags);
+        json_put_string(j, "io_flusher", io_flusher_to_string(f));
         json_put_unsigned(j, "memory_min", f->memory_min);
         json_put_unsigned(j, "memory_min_effective", f->memory_min_effective);
         json_put_string(j, "swap_max", f->swap_max);
@@ -210,7 +209,7 @@ static int put_path(JsonText *j, const char *key, const BusView *v, Node *n, boo
         size_t n_path;
         int r;
 
-        r = analysis_path(v->analysis, v->graph, n, certain, &path, &n_path);
+        r = analysis_path(v->analysis, n, certain, &path, &n_path);
         if (r < 0)
                 return r;
         json_put_array(j, key);

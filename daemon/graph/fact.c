@@ -54,6 +54,10 @@ void node_fact_done(NodeFact *f) {
         *f = (NodeFact) {};
 }
 
+const char *io_flusher_to_string(const NodeFact *f) {
+        return f->threads_io_flusher == 0 ? "none" : f->threads_io_flusher == f->threads ? "all" : "partial";
+}
+
 void edge_fact_done(EdgeFact *e) {
         free(e->upper);
         free(e->lower);

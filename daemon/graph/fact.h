@@ -113,6 +113,9 @@ DEFINE_TRIVIAL_CLEANUP_FUNC(FactSet *, factset_free);
 /* Takes over what 'fact' points to, also on failure. */
 int factset_add_node(FactSet *f, NodeFact *fact);
 
+/* How many of a process's threads carry the mark: "none", "partial" or "all". */
+const char *io_flusher_to_string(const NodeFact *f);
+
 void edge_fact_done(EdgeFact *e);
 
 /* Copies the strings. */

@@ -106,6 +106,11 @@ bool node_is_backing(const Node *n) {
         return false;
 }
 
+bool node_is_exposing(const Node *n) {
+        return node_kind(n) == NODE_PROCESS && node_is_backing(n) && n->analysis.depth_certain > 0 &&
+                n->fact->threads_io_flusher < n->fact->threads && (n->fact->refusal || !node_is_entitled(n));
+}
+
 static int node_get(Graph *g, const char *id, GraphChanges *c, Node **ret) {
         _cleanup_(node_freep) Node *n = NULL;
         Node *found = graph_find(g, id);

@@ -96,6 +96,9 @@ static inline bool node_is_reclaim(const Node *n) {
  * a layer, and looks after itself (iscsid) or waits in the kernel, where it allocates nothing (nbd-client). */
 bool node_is_backing(const Node *n);
 
+/* Whether it serves what is certainly below something, and cannot or may not be marked: what stands on it needs a limit of its own. */
+bool node_is_exposing(const Node *n);
+
 /* Whether kernel privileges and reservations may be given to this process. */
 static inline bool node_is_entitled(const Node *n) {
         return n->granted || (n->fact && n->fact->entitled);

@@ -48,7 +48,7 @@ static int add_path(Action *a, const PlanInput *in, Node *n) {
 
         if (!n)
                 return 0;
-        r = analysis_path(in->analysis, in->graph, n, true, &path, &n_path);
+        r = analysis_path(in->analysis, n, true, &path, &n_path);
         for (size_t i = 0; r >= 0 && i < n_path; i++)
                 r = strv_append(&a->path, &n_ids, path[i]->id);
         return r;
@@ -168,7 +168,7 @@ static int add_mark_undo(Plan *p, const PlanInput *in, const Record *record, boo
                 return r;
         Action *a = &p->actions[p->n - 1];
         char *name = strdup(n->fact->comm);
-        char *from = strdup(n->fact->threads_io_flusher == 0 ? "none" : n->fact->threads_io_flusher == n->fact->threads ? "all" : "partial");
+        char *from = strdup(io_flusher_to_string(n->fact));
 
         if (!name || !from) {
                 free(name);

@@ -14,11 +14,6 @@
  * clean their pages. Without a share of less than 100 % strict_limit does nothing (mm/page-writeback.c). */
 #define EXPOSED_MAX_RATIO "10%"
 
-static bool is_exposing(const Node *n) {
-        return node_kind(n) == NODE_PROCESS && node_is_backing(n) && n->analysis.depth_certain > 0 &&
-                n->fact->threads_io_flusher < n->fact->threads && (n->fact->refusal || !node_is_entitled(n));
-}
-
 static bool is_foreign(const Node *n) {
         return node_kind(n) == NODE_PROCESS && node_is_backing(n) && !node_is_entitled(n);
 }
@@ -236,7 +231,7 @@ int want_layers(WantList *l, const PlanInput *in) {
 
         if (!exposed || !foreign)
                 return -ENOMEM;
-        r = find_above(in, is_exposing, CERTAINTY_UNIQUE, exposed);
+        r = find_above(in, node_is_exposing, CERTAINTY_UNIQUE, exposed);
         if (r >= 0)
                 r = find_above(in, is_foreign, CERTAINTY_INFERRED, foreign);
         for (size_t t = 0; t < ELEMENTSOF(turns); t++)

@@ -87,13 +87,9 @@ char *standing_reason(const PlanInput *in, Node *n) {
         _cleanup_free_ Node **path = NULL;
         size_t n_path;
 
-        if (analysis_path(in->analysis, in->graph, n, true, &path, &n_path) < 0)
+        if (analysis_path(in->analysis, n, true, &path, &n_path) < 0)
                 return NULL;
         return text_format("%s cannot complete I/O without it (depth %u)", path[0]->id, n->analysis.depth_certain);
-}
-
-static const char *flags_to_string(const NodeFact *f) {
-        return f->threads_io_flusher == 0 ? "none" : f->threads_io_flusher == f->threads ? "all" : "partial";
 }
 
 static Want process_want(const PlanInput *in, Node *n, ActionKind kind, const Setting *setting) {
@@ -115,7 +111,7 @@ static int want_mark(WantList *l, const PlanInput *in, Node *n, const Setting *s
                 return 0;
         w = process_want(in, n, ACTION_IO_FLUSHER, setting);
         w.only_keep = w.only_keep || n->fact->refusal; /* a hazard says why it cannot be marked */
-        w.actual = strdup(flags_to_string(n->fact));
+        w.actual = strdup(io_flusher_to_string(n->fact));
         w.to = strdup("all");
         w.satisfied = n->fact->threads_io_flusher == n->fact->threads;
         w.never_foreign = true; /* threads come and go */

@@ -424,10 +424,6 @@ const Socket *socket_table_find(const SocketTable *t, uint64_t inode) {
         return found->inode == inode ? found : NULL;
 }
 
-bool socket_address_equal(const SocketAddress *a, const SocketAddress *b) {
-        return a->port == b->port && memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
-}
-
 bool socket_address_is_loopback(const SocketAddress *a) {
         static const uint8_t v6_loopback[16] = { [15] = 1 };
 

@@ -64,7 +64,6 @@ void socket_table_claim(SocketTable *t, const SocketPair *pair);
  * network namespace if there are any (on this machine or not), else those from all others. The caller frees the
  * array. */
 int socket_table_pairs(const SocketTable *t, const SocketAddress *server, bool any_port, SocketPair **ret, size_t *ret_n);
-bool socket_address_equal(const SocketAddress *a, const SocketAddress *b);
 bool socket_address_is_loopback(const SocketAddress *a);
 
 /* Numeric IPv4 or IPv6, v4 becoming v4-mapped: 0 or -EINVAL. */

@@ -83,7 +83,7 @@ static int add_watchers(Scan *s, FactSet *f, const Block *b, const char *answer)
                         if (!streq(watchers[k].comm, comm) || !has_target(answer, watchers[k].target))
                                 continue;
                         r = scan_add_server(s, f, id, h->pid, h->start, ROLE_ERROR_PATH, watchers[k].certainty, 0,
-                                            PATH("/proc/%d/fd/%d -> /dev/mapper/control, /proc/%d/comm", h->pid, h->fd, h->pid));
+                                            PATH("/proc/%s/fd/%d -> /dev/mapper/control, /proc/%d/comm", h->place.path, h->fd, h->pid));
                         if (r < 0)
                                 return r;
                 }

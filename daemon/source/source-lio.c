@@ -69,13 +69,12 @@ static int add_disk(Scan *s, FactSet *f, const Block *b) {
         _cleanup_(backstores_done) Backstores stores = {};
         _cleanup_free_ char *identity = NULL, *id = NULL;
         const char *answer;
-        bool hung = false;
         int r;
 
         if (read_identity(s, b, &identity) < 0)
                 return 0;
         answer = probe_cache_get(s->probes, PATH(LIO_KIND " %u:%u %llu %s", major(b->device), minor(b->device),
-                                                 (unsigned long long) block_sequence(s->root, b), identity), &hung);
+                                                 (unsigned long long) block_sequence(s->root, b), identity), NULL);
         if (!answer || answer[0] == '!') {
                 s->incomplete = true;
                 return 0;

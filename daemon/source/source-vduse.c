@@ -34,7 +34,7 @@ int source_vduse_scan(Scan *s, FactSet *f) {
                         if (!serves(h, name, n))
                                 continue;
                         r = scan_add_server(s, f, id, h->pid, h->start, ROLE_BACKING, CERTAINTY_PROVEN, 0,
-                                            PATH("/proc/%d/fd/%d -> /dev/%s", h->pid, h->fd, h->device));
+                                            PATH("/proc/%s/fd/%d -> /dev/%s", h->place.path, h->fd, h->device));
                         if (r < 0)
                                 return r;
                         found = true;

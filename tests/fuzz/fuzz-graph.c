@@ -160,7 +160,7 @@ static void check_answers(History *h) {
                 _cleanup_free_ Node **path = NULL, **cycle = NULL;
                 size_t n_path, n_cycle;
 
-                MUST(analysis_path(&h->analysis, h->graph, n, false, &path, &n_path) >= 0 && n_path > 0 && path[n_path - 1] == n);
+                MUST(analysis_path(&h->analysis, n, false, &path, &n_path) >= 0 && n_path > 0 && path[n_path - 1] == n);
                 if (n->analysis.component > 0)
                         MUST(analysis_cycle(&h->analysis, n, &cycle, &n_cycle) >= 0 && n_cycle > 1 && cycle[0] == n && cycle[n_cycle - 1] == n);
         }

@@ -268,7 +268,7 @@ static void test_thread_stack(void) {
         for (size_t i = 0; i < ELEMENTSOF(ids); i++)
                 CHECK(graph_find(g, ids[i])->analysis.depth == want[i]);
         CHECK(graph_find(g, "fs:inner")->analysis.height == 2);
-        CHECK(analysis_path(&a, g, graph_find(g, "process:tcmu"), true, &path, &n) == 0);
+        CHECK(analysis_path(&a, graph_find(g, "process:tcmu"), true, &path, &n) == 0);
         CHECK(n == 7);
         for (size_t i = 0; i < n; i++)
                 CHECK(streq(path[i]->id, ids[i]));
