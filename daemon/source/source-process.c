@@ -41,8 +41,8 @@ static int add_device(Scan *s, FactSet *f, const Served *served, const char *pro
         return strv_contains(served->uppers, lower) ? 0 : factset_add_edge(f, process, lower, ROLE_BACKING, CERTAINTY_PROVEN, 0, evidence);
 }
 
-/* The file system of an open file whose mount is in no table, by its number; asked once for each such mount of a process. 'ret' is
- * left alone where there is none: a pipe, a socket, a memfd, or a type of which nothing tells. */
+/* The file system of an open file whose mount is in no table, by its number; asked once for each such mount of a process. '*ret', which is
+ * NULL before, stays so where there is none: a pipe, a socket, a memfd, or a type of which nothing tells. */
 static int find_unmounted(
                 Scan *s, FactSet *f, const Served *served, const OpenFiles *files, const OpenFile *file, const Mount **ret, Mount *unlisted) {
 
@@ -59,14 +59,12 @@ static int find_unmounted(
                                                          files->place.path, asked->fd), NULL);
         if (!answer || sscanf(answer, "%31s %39s", number, uuid) < 1 || text_to_devno(number, &device) < 0)
                 return 0;
-        for (size_t i = 0; i < s->mounts.n; i++) {
-                const Mount *m = &s->mounts.mounts[i];
-
-                if (uuid[0] ? streq_ptr(m->uuid, uuid) : m->device == device) {
-                        *ret = m;
-                        return 0;
-                }
-        }
+        *ret = uuid[0] ? NULL : mount_table_find_device(&s->mounts, device);
+        for (size_t i = 0; uuid[0] && !*ret && i < s->mounts.n; i++) /* btrfs has a number for each subvolume */
+                if (streq_ptr(s->mounts.mounts[i].uuid, uuid))
+                        *ret = &s->mounts.mounts[i];
+        if (*ret)
+                return 0;
         b = major(device) != 0 ? block_table_find_device(&s->blocks, device) : NULL;
         if (!b)
                 return 0;
