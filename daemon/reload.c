@@ -127,6 +127,7 @@ static void arm_retry(Reload *r) {
 static void on_read(int status, const char *output, void *userdata) {
         Reload *r = userdata;
         Request *answered = r->answered;
+        const Remarks *remarks;
         int result;
 
         r->child = NULL;
@@ -134,8 +135,9 @@ static void on_read(int status, const char *output, void *userdata) {
         result = configuration_update(r->configuration, output, status == 0);
         if (result < 0)
                 log_error("Cannot take the configuration: %s; what was before stays in force", strerror(-result));
-        for (char **line = r->configuration->remarks.lines; result >= 0 && line && *line; line++)
-                log_warning("%s", *line);
+        remarks = &r->configuration->remarks;
+        for (size_t i = r->configuration->unread && remarks->n > 0 ? remarks->n - 1 : 0; result >= 0 && i < remarks->n; i++)
+                log_warning("%s", remarks->lines[i]);
         if (!r->configuration->complete)
                 arm_retry(r);
         r->changed(r->userdata);

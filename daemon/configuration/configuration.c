@@ -322,8 +322,10 @@ int configuration_update(Configuration *c, const char *output, bool complete) {
         int r;
 
         if (!complete && c->policy) {
-                remark(&c->remarks, true, "configuration", 0, "it could not be read to its end; all that was before stays in force");
-                c->refused = true;
+                remarks_begin_file(&c->remarks);
+                if (!c->unread)
+                        remark(&c->remarks, true, "configuration", 0, "it could not be read to its end; all that was before stays in force");
+                c->unread = c->refused = true;
                 return 0;
         }
         if (!complete)

@@ -38,6 +38,7 @@ typedef struct Configuration {
         DaemonSettings settings;
         Remarks remarks;   /* on the files as they are now */
         bool refused;      /* something was not taken, and what was before stays */
+        bool unread;       /* the last reading did not come to its end, which the last remark says */
         bool complete;     /* all of it has been read: else what is not there may be all the same */
 } Configuration;
 

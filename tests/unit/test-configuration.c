@@ -330,6 +330,7 @@ static void a_child_that_does_not_end(void) {
         CHECK(silent(&w) && w.c.complete);
         CHECK(configuration_update(&w.c, "", false) == 0);
         CHECK(w.c.refused && w.c.complete); /* all of it is known, if not the latest */
+        CHECK(configuration_update(&w.c, "", false) == 0 && w.c.remarks.n == 1); /* said once */
         /* cut off anywhere */
         for (size_t n = strlen(output); n > 0; n--) {
                 output[n - 1] = 0;
