@@ -27,6 +27,7 @@ typedef struct Connection {
         uint64_t number; /* name of its directory in /sys/fs/fuse/connections */
         uid_t user;
         bool assigned;
+        bool served; /* at least perhaps */
 } Connection;
 
 typedef struct Server {
@@ -110,6 +111,7 @@ static int add_edge(Scan *s, FactSet *f, Connection *c, const Holder *h, Certain
         if (r < 0)
                 return r;
         c->assigned |= certainty >= CERTAINTY_UNIQUE;
+        c->served |= h->pid != 1; /* which may keep a descriptor for a service that is about to start again */
         return add_source_hint(s, f, c, process);
 }
 
@@ -233,7 +235,7 @@ static bool unit_mounts(const char *unit, const char *target) {
                         c = (char) byte;
                         p += 3;
                 }
-                if (*t++ != c)
+                if (c == 0 || *t++ != c)
                         return false;
         }
         return *t == 0;
@@ -336,18 +338,6 @@ static int assign_rest(Scan *s, FactSet *f, Match *m) {
         return 0;
 }
 
-/* The service manager may keep a descriptor for a service that is about to start again. */
-static void note_unserved(Scan *s, const Match *m, const FactSet *f) {
-        for (size_t k = 0; k < m->n_connections; k++) {
-                _cleanup_free_ char *fs = filesystem_id(m->connections[k].mount->device);
-                bool found = false;
-
-                for (size_t i = 0; fs && i < f->n_edges && !found; i++)
-                        found = streq(f->edges[i].upper, fs) && !startswith(f->edges[i].lower, "process:1:");
-                s->unserved |= !found;
-        }
-}
-
 /* Who is not told of by fdinfo. */
 static int assign_untold(Scan *s, FactSet *f, Match *m) {
         int r;
@@ -374,8 +364,7 @@ int source_fuse_scan(Scan *s, FactSet *f) {
         r = assign_told(s, f, &m);
         if (r >= 0 && !s->processes.tells_connection)
                 r = assign_untold(s, f, &m);
-        if (r < 0)
-                return r;
-        note_unserved(s, &m, f);
-        return 0;
+        for (size_t k = 0; r >= 0 && k < m.n_connections; k++)
+                s->unserved |= !m.connections[k].served;
+        return r < 0 ? r : 0;
 }
