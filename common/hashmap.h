@@ -22,6 +22,6 @@ void *hashmap_get(const Hashmap *h, const char *key);
 void *hashmap_remove(Hashmap *h, const char *key);
 size_t hashmap_size(const Hashmap *h);
 
-/* Iteration in no particular order; the map must not be changed meanwhile. Start with *position = 0;
- * returns NULL at the end. */
+/* Iteration in no particular order. Start with *position = 0; returns NULL at the end. The map must not be changed meanwhile, but
+ * that the entry returned last may be removed, and *position set back by one: all others are still come by. */
 void *hashmap_next(const Hashmap *h, size_t *position);

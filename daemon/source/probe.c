@@ -43,7 +43,6 @@ void probe_cache_begin(ProbeCache *c) {
         c->round++;
 }
 
-/* Removal ends the iteration, so each one starts again: these are few. */
 static void drop_if(ProbeCache *c, bool (*condition)(const ProbeCache *, const Probe *, const char *), const char *argument) {
         size_t position = 0;
         Probe *p;
@@ -52,7 +51,7 @@ static void drop_if(ProbeCache *c, bool (*condition)(const ProbeCache *, const P
                 if (condition(c, p, argument)) {
                         hashmap_remove(c->probes, p->question);
                         probe_free(p);
-                        position = 0;
+                        position--;
                 }
 }
 

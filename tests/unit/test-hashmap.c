@@ -58,4 +58,37 @@ static void test_iteration_sees_each_once(void) {
         CHECK(n == KEYS);
 }
 
-TEST_MAIN(TEST(test_random), TEST(test_iteration_sees_each_once))
+/* What is removed while it is gone through hides none of the others. */
+static void test_removal_on_the_way(void) {
+        for (unsigned seed = 1; seed < 200; seed++) {
+                _cleanup_(hashmap_freep) Hashmap *h = hashmap_new();
+                bool seen[64] = {}, removed[64] = {};
+                size_t position = 0, n = 0;
+                char keys[64][8];
+                bool *value;
+
+                srand(seed);
+                for (int i = 0; i < 64; i++) {
+                        snprintf(keys[i], sizeof(keys[i]), "%d", i);
+                        CHECK(hashmap_put(h, keys[i], &seen[i]) >= 0);
+                }
+                while ((value = hashmap_next(h, &position))) {
+                        size_t i = value - seen;
+
+                        CHECK(!removed[i]);
+                        seen[i] = true;
+                        if (rand() % 2 == 0)
+                                continue;
+                        CHECK(hashmap_remove(h, keys[i]) == value);
+                        removed[i] = true;
+                        position--;
+                }
+                for (int i = 0; i < 64; i++) {
+                        CHECK(seen[i] && !!hashmap_get(h, keys[i]) == !removed[i]);
+                        n += !removed[i];
+                }
+                CHECK(hashmap_size(h) == n);
+        }
+}
+
+TEST_MAIN(TEST(test_random), TEST(test_iteration_sees_each_once), TEST(test_removal_on_the_way))
