@@ -414,6 +414,27 @@ int process_read_leader(const Sysroot *s, pid_t tid, pid_t *ret) {
         return 0;
 }
 
+static int compare_mounts(const void *a, const void *b) {
+        const OpenFile *x = *(OpenFile *const *) a, *y = *(OpenFile *const *) b;
+
+        return x->mount_id != y->mount_id ? (x->mount_id > y->mount_id) - (x->mount_id < y->mount_id) : (x > y) - (x < y);
+}
+
+/* They may be as many as the process likes. */
+static int note_first(OpenFiles *f) {
+        _cleanup_free_ OpenFile **sorted = calloc(f->n + 1, sizeof(OpenFile *));
+
+        if (!sorted)
+                return -ENOMEM;
+        for (size_t i = 0; i < f->n; i++)
+                sorted[i] = f->files + i;
+        if (f->n > 1)
+                qsort(sorted, f->n, sizeof(OpenFile *), compare_mounts);
+        for (size_t i = 0; i < f->n; i++)
+                sorted[i]->first = i > 0 && sorted[i - 1]->mount_id == sorted[i]->mount_id ? sorted[i - 1]->first : (size_t) (sorted[i] - f->files);
+        return 0;
+}
+
 int process_read_files(const Sysroot *s, pid_t pid, OpenFiles *ret) {
         _cleanup_(open_files_done) OpenFiles files = {};
         _cleanup_free_ int *fds = NULL;
@@ -441,6 +462,9 @@ int process_read_files(const Sysroot *s, pid_t pid, OpenFiles *ret) {
                 if (r < 0 && r != -ENOENT)
                         return r;
         }
+        r = note_first(&files);
+        if (r < 0)
+                return r;
         *ret = files;
         files = (OpenFiles) {};
         return 0;

@@ -75,6 +75,7 @@ typedef struct OpenFile {
         uint64_t inode; /* 0 = not told (before Linux 5.14) */
         unsigned flags; /* as fdinfo prints them: O_ACCMODE, O_DIRECTORY ... */
         char *path;     /* as the kernel prints it; of the process's own mount namespace */
+        size_t first;   /* number of the first file with this mount_id */
 } OpenFile;
 
 typedef struct OpenFiles {

@@ -46,14 +46,12 @@ static int add_device(Scan *s, FactSet *f, const Served *served, const char *pro
 static int find_unmounted(
                 Scan *s, FactSet *f, const Served *served, const OpenFiles *files, const OpenFile *file, const Mount **ret, Mount *unlisted) {
 
-        const OpenFile *asked = files->files;
+        const OpenFile *asked = &files->files[file->first];
         const char *answer = NULL;
         char number[32], uuid[40] = "";
         const Block *b;
         dev_t device;
 
-        while (asked->mount_id != file->mount_id)
-                asked++;
         if (s->probes)
                 answer = probe_cache_get(s->probes, PATH("descriptor %d %llu %s/fd/%d", asked->mount_id, (unsigned long long) served->start,
                                                          files->place.path, asked->fd), NULL);
