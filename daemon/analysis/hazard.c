@@ -114,6 +114,11 @@ int hazard_add_on_route(HazardSearch *s, HazardKind kind, const Node *process, N
         return r == -ENOENT ? 0 : r;
 }
 
+/* A user's manager has units too, of any name. */
+static bool is_system_service(const NodeFact *f) {
+        return f->unit && endswith(f->unit, ".service") && f->cgroup && !strstr(f->cgroup, "/user@");
+}
+
 static int check_flags(HazardSearch *s, Node *n, Node **path, size_t n_path) {
         const NodeFact *f = n->fact;
 
@@ -121,7 +126,7 @@ static int check_flags(HazardSearch *s, Node *n, Node **path, size_t n_path) {
                 return hazard_add(s, HAZARD_NOFS_DENIED, n, path[0], path, n_path, (HazardText) {
                         text_format("%s[%d] is at depth %u and cannot be marked while it runs: %s", f->comm, f->pid, n->analysis.depth,
                                     f->refusal),
-                        f->unit && endswith(f->unit, ".service")
+                        is_system_service(f)
                                 ? text_format("stackctl adopt %s, and restart it when nothing stands on it; or start it already marked, "
                                               "with CAP_SYS_RESOURCE in the initial user namespace", f->unit)
                                 : strdup("start it already marked, with CAP_SYS_RESOURCE in the initial user namespace"),
