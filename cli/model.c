@@ -419,6 +419,6 @@ char *action_setting(json_object *action, const char *key) {
         if (!json_object_object_get_ex(action, key, &v) || !v)
                 return strdup("unset");
         if (is_bytes(action) && text_to_u64(json_object_get_string(v), 10, &bytes) >= 0 && bytes >= 1 << 20)
-                return text_format("%.4g MiB", (double) bytes / (1 << 20));
+                return text_format(bytes < 1000 << 20 ? "%.4g MiB" : "%.0f MiB", (double) bytes / (1 << 20));
         return strdup(json_object_get_string(v));
 }
