@@ -127,6 +127,7 @@ static void arm_retry(Reload *r) {
 static void on_read(int status, const char *output, void *userdata) {
         Reload *r = userdata;
         Request *answered = r->answered;
+        size_t told = r->configuration->remarks.n;
         const Remarks *remarks;
         int result;
 
@@ -136,7 +137,7 @@ static void on_read(int status, const char *output, void *userdata) {
         if (result < 0)
                 log_error("Cannot take the configuration: %s; what was before stays in force", strerror(-result));
         remarks = &r->configuration->remarks;
-        for (size_t i = r->configuration->unread && remarks->n > 0 ? remarks->n - 1 : 0; result >= 0 && i < remarks->n; i++)
+        for (size_t i = r->configuration->unread ? told : 0; result >= 0 && i < remarks->n; i++)
                 log_warning("%s", remarks->lines[i]);
         if (!r->configuration->complete)
                 arm_retry(r);
