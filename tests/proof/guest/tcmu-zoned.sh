@@ -9,7 +9,7 @@
 
 . /usr/lib/stackd-vm/extra/tcmu-proof.sh
 tcmu_up model-HM conv-8
-dmzadm --format --force "/dev/$DISK" >/dev/null
+dmzadm --format "/dev/$DISK" --force >/dev/null
 dmzadm --start "/dev/$DISK" >/dev/null
 udevadm settle
 xfs_on /dev/dm-0
