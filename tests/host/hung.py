@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import uuid
 
 import playground
 
@@ -58,7 +59,7 @@ class Hung:
     def freeze(self):
         """In a cgroup of its own; None where that cannot be."""
         for parent, file, value in (("/sys/fs/cgroup/freezer", "freezer.state", "FROZEN"), ("/sys/fs/cgroup", "cgroup.freeze", "1")):
-            self.cgroup = pathlib.Path(parent, f"stackd-hung-{os.getpid()}")
+            self.cgroup = pathlib.Path(parent, f"stackd-hung-{uuid.uuid4().hex}") # in a namespace of its own every test has the same pid
             try:
                 self.cgroup.mkdir()
                 (self.cgroup / "cgroup.procs").write_text(str(self.server.pid), encoding="ascii")
