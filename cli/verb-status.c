@@ -55,12 +55,13 @@ static void print_summary(Output *o, const Model *m, const TreeSummary *s) {
                 n += m->nodes[i].depth > 0;
                 marked += m->nodes[i].depth > 0 && node_is_marked(m->nodes + i);
         }
-        if (s->n_stacks > 0)
+        if (s->n_stacks > 0) {
                 output_raw(o, "%zu stack%s, ", s->n_stacks, s->n_stacks == 1 ? "" : "s");
-        if (s->n_stacks > 0 && s->depth > 0)
-                output_raw(o, "depth up to %lli; ", (long long) s->depth);
-        else if (s->n_stacks > 0)
-                output_raw(o, "nothing nested; ");
+                if (s->depth > 0)
+                        output_raw(o, "depth up to %lli; ", (long long) s->depth);
+                else
+                        output_raw(o, "nothing nested; ");
+        }
         if (n > 0) {
                 output_style_begin(o, marked == n ? STYLE_GOOD : STYLE_BAD);
                 output_raw(o, "%zu of %zu backing process%s marked", marked, n, n == 1 ? "" : "es");
