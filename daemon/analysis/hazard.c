@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/cgroup-path.h"
 #include "common/text.h"
 #include "daemon/analysis/hazard-internal.h"
 
@@ -114,11 +115,6 @@ int hazard_add_on_route(HazardSearch *s, HazardKind kind, const Node *process, N
         return r == -ENOENT ? 0 : r;
 }
 
-/* A user's manager has units too, of any name. */
-static bool is_system_service(const NodeFact *f) {
-        return f->unit && endswith(f->unit, ".service") && f->cgroup && !strstr(f->cgroup, "/user@");
-}
-
 static int check_flags(HazardSearch *s, Node *n, Node **path, size_t n_path) {
         const NodeFact *f = n->fact;
 
@@ -126,7 +122,7 @@ static int check_flags(HazardSearch *s, Node *n, Node **path, size_t n_path) {
                 return hazard_add(s, HAZARD_NOFS_DENIED, n, path[0], path, n_path, (HazardText) {
                         text_format("%s[%d] is at depth %u and cannot be marked while it runs: %s", f->comm, f->pid, n->analysis.depth,
                                     f->refusal),
-                        is_system_service(f)
+                        f->unit && endswith(f->unit, ".service") && f->cgroup && cgroup_path_is_system_service(f->cgroup)
                                 ? text_format("stackctl adopt %s, and restart it when nothing stands on it; or start it already marked, "
                                               "with CAP_SYS_RESOURCE in the initial user namespace", f->unit)
                                 : strdup("start it already marked, with CAP_SYS_RESOURCE in the initial user namespace"),

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/cgroup-path.h"
 #include "common/text.h"
 #include "daemon/policy/reservation.h"
 
@@ -20,15 +21,6 @@ bool reservation_fits(uint64_t present, uint64_t used, unsigned depth, uint64_t 
         uint64_t size = reservation_size(used, depth, cap);
 
         return present >= size - MIN(size, used / 8 + 2 * MIB) && present <= size + size / 2;
-}
-
-static bool is_unit(const char *name) {
-        static const char *const types[] = { ".service", ".scope", ".mount", ".swap", ".socket" };
-
-        for (size_t i = 0; i < ELEMENTSOF(types); i++)
-                if (endswith(name, types[i]) && strlen(name) > strlen(types[i]))
-                        return true;
-        return false;
 }
 
 /* Why a unit is left alone, or NULL. */
@@ -60,7 +52,7 @@ int unit_of_cgroup(const char *path, char **ret_name, size_t *ret_length, const 
                 unit = name[0] == '_' ? name + 1 : name;
                 if (endswith(unit, ".slice"))
                         continue;
-                if (!is_unit(unit))
+                if (!cgroup_name_is_unit(unit))
                         break;
                 why = unit_refusal(unit);
                 if (why) {

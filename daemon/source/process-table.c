@@ -11,9 +11,9 @@
 #include <sys/syscall.h>
 
 #include "common/array.h"
+#include "common/cgroup-path.h"
 #include "common/file.h"
 #include "common/text.h"
-#include "daemon/source/cgroup-path.h"
 #include "daemon/source/process-table.h"
 
 void process_table_done(ProcessTable *t) {

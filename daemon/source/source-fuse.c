@@ -13,9 +13,9 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "common/cgroup-path.h"
 #include "common/file.h"
 #include "common/text.h"
-#include "daemon/source/cgroup-path.h"
 #include "daemon/source/fuse-servers.h"
 #include "daemon/source/scan.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The files of one process: parts of the input, one after the other, with '@' between them. */
+#include "common/cgroup-path.h"
 #include "common/text.h"
-#include "daemon/source/cgroup-path.h"
 #include "daemon/source/cgroup-state.h"
 #include "daemon/source/process-table.h"
 #include "tests/fuzz/fuzz.h"

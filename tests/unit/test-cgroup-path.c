@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 
+#include "common/cgroup-path.h"
 #include "common/text.h"
-#include "daemon/source/cgroup-path.h"
 #include "tests/unit/tap.h"
 
 static bool path_is(const char *text, const char *expected) {

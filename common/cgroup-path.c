@@ -2,8 +2,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/cgroup-path.h"
 #include "common/text.h"
-#include "daemon/source/cgroup-path.h"
 
 int cgroup_path_of(const char *text, char **ret) {
         const char *best = NULL;
@@ -34,7 +34,7 @@ int cgroup_path_of(const char *text, char **ret) {
         return 0;
 }
 
-static bool is_unit(const char *name) {
+bool cgroup_name_is_unit(const char *name) {
         static const char *const types[] = { ".service", ".scope", ".mount", ".swap", ".socket" };
 
         for (size_t i = 0; i < ELEMENTSOF(types); i++)
@@ -57,7 +57,7 @@ int cgroup_path_to_unit(const char *path, char **ret) {
 
                 if (endswith(name, ".slice"))
                         continue;
-                if (!is_unit(name))
+                if (!cgroup_name_is_unit(name))
                         break;
                 free(unit);
                 unit = strdup(name);

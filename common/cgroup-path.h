@@ -8,6 +8,8 @@
 
 /* The path in the hierarchy that systemd uses: unified, else name=systemd. -ENOENT without one. */
 int cgroup_path_of(const char *proc_pid_cgroup, char **ret);
+/* Whether a directory is called as that of a unit is, other than a slice. */
+bool cgroup_name_is_unit(const char *name);
 /* The unit, a service of a user's manager included. -ENOENT when the path lies in no unit. */
 int cgroup_path_to_unit(const char *path, char **ret);
 /* Whether it lies in a .service of the system manager, outside of every user's slice. */
