@@ -7,10 +7,12 @@
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,6 +21,7 @@
 #include "tests/mark/calls.h"
 
 #define FILE_NODE 2
+#define DIRECTORY_NODE 3
 #define FILE_SIZE (1 << 20)
 #define PART 4096
 #define PENDING_MAX 16
@@ -29,6 +32,7 @@ typedef struct Request {
         uint64_t unique, due_ms;
         uint32_t opcode, size;
         uint64_t node;
+        bool absent; /* what is looked for is yet to be made */
 } Request;
 
 /* Of the partner's process only. */
@@ -48,9 +52,9 @@ static void answer(int fd, uint64_t unique, int error, const void *data, size_t 
 static struct fuse_attr attributes(uint64_t node) {
         return (struct fuse_attr) {
                 .ino = node,
-                .mode = node == FUSE_ROOT_ID ? S_IFDIR | 0755 : S_IFREG | 0644,
+                .mode = node == FILE_NODE ? S_IFREG | 0644 : S_IFDIR | 0755,
                 .nlink = 1,
-                .size = node == FUSE_ROOT_ID ? 0 : FILE_SIZE,
+                .size = node == FILE_NODE ? FILE_SIZE : 0,
                 .blksize = PART,
         };
 }
@@ -67,6 +71,7 @@ static void answer_init(int fd, const Request *q) {
 static void request_answer(int fd, const Request *q) {
         static const char zeros[PART];
         const struct fuse_entry_out entry = { .nodeid = FILE_NODE, .attr = attributes(FILE_NODE) };
+        const struct fuse_entry_out made = { .nodeid = DIRECTORY_NODE, .attr = attributes(DIRECTORY_NODE) };
         const struct fuse_attr_out attr = { .attr = attributes(q->node) };
         const struct fuse_open_out opened = { .fh = 1, .open_flags = FOPEN_DIRECT_IO };
         const struct fuse_write_out written = { .size = q->size };
@@ -74,7 +79,8 @@ static void request_answer(int fd, const Request *q) {
 
         switch (q->opcode) {
         case FUSE_INIT: answer_init(fd, q); break;
-        case FUSE_LOOKUP: answer(fd, q->unique, 0, &entry, sizeof(entry)); break;
+        case FUSE_LOOKUP: answer(fd, q->unique, q->absent ? -ENOENT : 0, &entry, q->absent ? 0 : sizeof(entry)); break;
+        case FUSE_MKDIR: answer(fd, q->unique, 0, &made, sizeof(made)); break;
         case FUSE_GETATTR: answer(fd, q->unique, 0, &attr, sizeof(attr)); break;
         case FUSE_OPEN: answer(fd, q->unique, 0, &opened, sizeof(opened)); break;
         case FUSE_READ: answer(fd, q->unique, 0, zeros, MIN(q->size, (uint32_t) PART)); break;
@@ -122,6 +128,8 @@ static void request_take(Case *c) {
         q = (Request) { .unique = in->unique, .opcode = in->opcode, .node = in->nodeid, .due_ms = now_ms() + 1 + below(19) };
         if (q.opcode == FUSE_READ)
                 q.size = ((const struct fuse_read_in *) (in + 1))->size;
+        else if (q.opcode == FUSE_LOOKUP)
+                q.absent = strcmp((const char *) (in + 1), "directory") == 0;
         else if (q.opcode == FUSE_WRITE)
                 q.size = ((const struct fuse_write_in *) (in + 1))->size;
         if (q.opcode == FUSE_INIT || n_pending == PENDING_MAX)
@@ -166,7 +174,7 @@ static bool setup_served(Case *c) {
         return setup_mount(c);
 }
 
-enum { CALL_PREAD, CALL_PWRITE, CALL_FSYNC, CALL_OPEN, CALL_STAT, CALL_IOCTL };
+enum { CALL_PREAD, CALL_PWRITE, CALL_FSYNC, CALL_OPEN, CALL_STAT, CALL_MKDIR, CALL_IOCTL };
 
 /* An answer that an interruption made is one that the server counts, too. */
 static bool file_open(Case *c) {
@@ -194,7 +202,11 @@ static void round_name(Case *c) {
         struct stat st;
         char path[64];
 
-        place(c, path, "/file");
+        place(c, path, c->kind->choice == CALL_MKDIR ? "/directory" : "/file");
+        if (c->kind->choice == CALL_MKDIR) {
+                expect(c, "mkdir", result_of(mkdir(path, 0755)), 0);
+                return;
+        }
         if (c->kind->choice == CALL_STAT) {
                 expect(c, "stat", result_of(stat(path, &st)), 0);
                 return;
@@ -202,6 +214,33 @@ static void round_name(Case *c) {
         if (file_open(c))
                 close(c->fd[0]);
         c->fd[0] = -1;
+}
+
+/* A page of a mapped file: the error of its read is a signal, which is the end of most processes. */
+static _Thread_local sigjmp_buf fault_over;
+static void on_fault(int sig) {
+        (void) sig;
+        siglongjmp(fault_over, 1);
+}
+static void round_fault(Case *c) {
+        const struct sigaction action = { .sa_handler = on_fault };
+        volatile char *map;
+
+        if (!file_open(c))
+                return;
+        sigaction(SIGBUS, &action, NULL);
+        posix_fadvise(c->fd[0], 0, 0, POSIX_FADV_DONTNEED);
+        map = mmap(NULL, FILE_SIZE, PROT_READ, MAP_PRIVATE, c->fd[0], 0);
+        if (map == MAP_FAILED) {
+                effect(c, "mmap", -errno, 0);
+                return;
+        }
+        madvise((void *) map, FILE_SIZE, MADV_RANDOM);
+        if (sigsetjmp(fault_over, 1) == 0)
+                (void) map[below(FILE_SIZE)];
+        else
+                effect(c, "SIGBUS at a page of a file", SIGBUS, 0);
+        munmap((void *) map, FILE_SIZE);
 }
 
 /* ---- servers that have nothing to do ---- */
@@ -251,6 +290,8 @@ const Kind fuse_kinds[] = {
         { "fuse-fsync", setup_served, partner_serve, round_file, .choice = CALL_FSYNC, .need = NEED_ROUNDS },
         { "fuse-open", setup_served, partner_serve, round_name, .choice = CALL_OPEN, .need = NEED_ROUNDS },
         { "fuse-stat", setup_served, partner_serve, round_name, .choice = CALL_STAT, .need = NEED_ROUNDS },
+        { "fuse-mkdir", setup_served, partner_serve, round_name, .choice = CALL_MKDIR, .need = NEED_ROUNDS },
+        { "fuse-fault", setup_served, partner_serve, round_fault, .need = NEED_ROUNDS },
         { "fuse-ioctl", setup_served, partner_serve, round_file, .choice = CALL_IOCTL, .need = NEED_ROUNDS },
         { "idle-read-fuse", setup_idle, NULL, round_idle_read, .need = NEED_MARK },
         { "idle-splice-fuse", setup_idle, NULL, round_idle_splice, .need = NEED_MARK },

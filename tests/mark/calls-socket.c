@@ -156,8 +156,8 @@ static void round_connect(Case *c) {
         expect(c, "connect", r, 0);
 }
 
-#define RECEIVE(NAME, SETUP, CALL) { NAME, SETUP, partner_byte, round_byte, .ms = LONG_MS, .choice = CALL, .need = NEED_ROUNDS }
-#define EXPIRE(NAME, SETUP, CALL) { NAME, SETUP, NULL, round_byte, .ms = SHORT_MS, .choice = CALL, .need = NEED_ROUNDS }
+#define RECEIVE(NAME, SETUP, CALL) { NAME, SETUP, partner_byte, round_byte, .ms = LONG_MS, .choice = CALL, .need = NEED_ROUNDS | MAY_EINTR }
+#define EXPIRE(NAME, SETUP, CALL) { NAME, SETUP, NULL, round_byte, .ms = SHORT_MS, .choice = CALL, .need = NEED_ROUNDS | MAY_EINTR }
 #define SEND(NAME, SETUP, CALL) { NAME, SETUP, partner_drain, round_whole, .ms = LONG_MS, .choice = CALL, .need = NEED_ROUNDS }
 
 const Kind socket_kinds[] = {
@@ -167,14 +167,14 @@ const Kind socket_kinds[] = {
         RECEIVE("recv-timed", timed_pair, CALL_RECV),
         RECEIVE("recvmsg-timed", timed_pair, CALL_RECVMSG),
         RECEIVE("recvmmsg-timed", timed_pair_tcp, CALL_RECVMMSG),
-        { "accept-timed", listen_wide, partner_connect, round_accept, .ms = LONG_MS, .need = NEED_ROUNDS },
-        { "accept4-timed", listen_wide, partner_connect, round_accept4, .ms = LONG_MS, .need = NEED_ROUNDS },
+        { "accept-timed", listen_wide, partner_connect, round_accept, .ms = LONG_MS, .need = NEED_ROUNDS | MAY_EINTR },
+        { "accept4-timed", listen_wide, partner_connect, round_accept4, .ms = LONG_MS, .need = NEED_ROUNDS | MAY_EINTR },
         EXPIRE("read-expires", timed_pair, CALL_READ),
         EXPIRE("read-expires-tcp", timed_pair_tcp, CALL_READ),
         EXPIRE("recv-expires", timed_pair, CALL_RECV),
         EXPIRE("recvmsg-expires", timed_pair, CALL_RECVMSG),
         EXPIRE("recvmmsg-expires", timed_pair_tcp, CALL_RECVMMSG),
-        { "accept-expires", listen_wide, NULL, round_accept_short, .ms = SHORT_MS, .need = NEED_ROUNDS },
+        { "accept-expires", listen_wide, NULL, round_accept_short, .ms = SHORT_MS, .need = NEED_ROUNDS | MAY_EINTR },
         EXPIRE("send-expires", full_pair, CALL_SEND),
         EXPIRE("write-expires", full_pair, CALL_WRITE),
         SEND("write-timed", timed_pair, CALL_WRITE),

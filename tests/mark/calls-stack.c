@@ -181,7 +181,7 @@ static void helper_time_missing(Case *c) {
         while (atomic_load(&c->state) != TURN_WAITING || subject_state(c) == 'R')
                 nap_us(200);
         madvise(c->memory, PAGE, MADV_DONTNEED);
-        faults_answer(c, 100, true);
+        faults_answer(c, 30, true);
         if (c->kind->choice == CALL_SEMAPHORE)
                 semop(c->id, &b, 1);
         else
@@ -242,7 +242,7 @@ static void helper_stack_missing(Case *c) {
                 madvise(c->memory, below_it, MADV_DONTNEED);
                 return;
         }
-        if (c->fd[2] < 0 && !missing_memory(c, c->memory, below_it))
+        if (c->fd[2] < 0 && !missing_memory(c, c->memory, STACK_SIZE))
                 exit(EXIT_FAILURE);
         madvise(c->memory, below_it, MADV_DONTNEED);
         faults_answer(c, below(4), false);

@@ -26,6 +26,7 @@ typedef struct Kind {
                 NEED_REST = 1 << 2,   /* its threads cannot be marked, and are stopped a few times at most */
                 MAY_EINTR = 1 << 3,   /* EINTR when the marker dies between request and stop */
                 NOT_DENIED = 1 << 4,  /* no thread is reported as one that may not be traced */
+                NEED_DEATHS = 1 << 5, /* only the marker's death shows it */
         } need;
 } Kind;
 
@@ -51,7 +52,7 @@ struct Case {
 #define TRANSFER (256 << 10)
 #define HOLD_ON 30 /* seconds, as a time-out of a socket */
 
-extern const Kind transfer_kinds[], socket_kinds[], wait_kinds[], fuse_kinds[], ring_kinds[], stack_kinds[];
+extern const Kind transfer_kinds[], socket_kinds[], wait_kinds[], fuse_kinds[], ring_kinds[], stack_kinds[], vector_kinds[];
 extern char transfer_buffer[TRANSFER];
 
 uint64_t now_ms(void);
