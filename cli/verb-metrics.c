@@ -189,6 +189,17 @@ static void put_actions(FILE *f, const Model *m) {
         }
 }
 
+static void put_marking(FILE *f, const Model *m) {
+        json_object *marking = NULL;
+
+        if (!json_object_object_get_ex(m->document, "marking", &marking) || !json_object_is_type(marking, json_type_object))
+                return;
+        put_family(f, "stackd_marks", NULL, "Processes that stackd has marked or unmarked since it started.");
+        put_sample(f, "stackd_marks", NULL, 0, json_int(marking, "marks", 0));
+        put_family(f, "stackd_calls_cut", NULL, "System calls that marking has ended early since stackd started.");
+        put_sample(f, "stackd_calls_cut", NULL, 0, json_int(marking, "calls_cut", 0));
+}
+
 static int put_metrics(FILE *f, const Model *m) {
         _cleanup_free_ bool *visible = NULL;
         size_t folded;
@@ -204,6 +215,7 @@ static int put_metrics(FILE *f, const Model *m) {
         put_processes(f, m);
         put_hazards(f, m);
         put_actions(f, m);
+        put_marking(f, m);
         fputs("# EOF\n", f);
         return 0;
 }

@@ -69,6 +69,7 @@ struct Executor {
         size_t n_failures, failures_capacity;
         sd_event_source *retry_timer;
         uint64_t retry_at;
+        MarkCounts counts;
 };
 
 static uint64_t now_usec(Executor *x) {
@@ -287,6 +288,8 @@ static void log_mark(const Action *a) {
         else
                 log_event(LOG_INFO, LOG_ID_ACTION, action_fields(a, &f), "%s %s[%d]: %s",
                           a->undo ? "Took the IO_FLUSHER mark off" : "Marked as IO_FLUSHER", a->name, a->pid, a->reason);
+        if (a->cut > 0)
+                log_warning("Marking of %s[%d] has ended %u of its system calls early", a->name, a->pid, a->cut);
 }
 
 /* What is stale will be planned anew, and is no failure of anybody. */
@@ -345,16 +348,20 @@ static void mark_finish(Job *j, int status, const MarkOutcome *o) {
 
         if (status == 1 && !gone && mark_is_done(j))
                 status = 0;
+        a->cut = o->cut;
+        x->counts.marks++;
+        x->counts.cut += o->cut;
         if (status == 0)
                 a->state = a->undo ? ACTION_REVERTED : ACTION_APPLIED;
         else {
                 a->state = ACTION_FAILED;
                 a->error = mark_outcome_to_error(o, status, x->marker_socket ?: x->marker);
+                a->refused = o->reported && o->obstructed && o->settled;
         }
         /* Nothing is left to be undone. A failed attempt may have changed some threads. */
         if (gone || (a->undo && status == 0))
                 (void) ledger_remove(x->ledger, a->kind, a->target, a->key);
-        job_finish(j, gone ? DEED_GONE : DEED_DONE);
+        job_finish(j, gone ? DEED_GONE : a->refused ? DEED_REFUSED : DEED_DONE);
 }
 
 static void on_marker_done(int status, const char *output, void *userdata) {
@@ -682,6 +689,10 @@ const Action *executor_last(const Executor *x, const Action *a) {
                 if (action_same_object(&x->history.actions[i], a))
                         return &x->history.actions[i];
         return NULL;
+}
+
+const MarkCounts *executor_mark_counts(const Executor *x) {
+        return &x->counts;
 }
 
 const Action *executor_failed(const Executor *x, const Action *a) {

@@ -40,3 +40,6 @@ bool executor_is_busy(const Executor *x);
 const Action *executor_last(const Executor *x, const Action *a);
 /* The same if it was the same thing, and failed. */
 const Action *executor_failed(const Executor *x, const Action *a);
+
+/* What marking has done since the start; valid as long as the executor. */
+const MarkCounts *executor_mark_counts(const Executor *x);

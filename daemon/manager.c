@@ -262,13 +262,33 @@ static bool is_about_to_be_cured(const Hazard *h, void *userdata) {
         return false;
 }
 
+/* What has been tried, and will not be tried again. */
+static int manager_note_refusals(Manager *m) {
+        for (size_t i = 0; i < m->plan.n; i++) {
+                const Action *a = &m->plan.actions[i], *failed = executor_failed(m->executor, a);
+
+                if (a->kind != ACTION_IO_FLUSHER || !failed || !failed->refused)
+                        continue;
+                for (size_t k = 0; k < m->hazards.n; k++) {
+                        Hazard *h = &m->hazards.hazards[k];
+                        const Node *n = action_cures(a, h, m->graph) ? graph_find(m->graph, h->process) : NULL;
+                        int r = n && n->fact ? hazard_note_refusal(h, n->fact, failed->error ?: "out of memory") : 0;
+
+                        if (r < 0)
+                                return r;
+                }
+        }
+        return 0;
+}
+
 static int manager_find_hazards(Manager *m) {
         int r;
 
         r = hazard_list_find(&m->hazards, &m->analysis, m->graph, &m->state);
-        if (r >= 0)
-                hazard_list_drop(&m->hazards, is_about_to_be_cured, m);
-        return r;
+        if (r < 0)
+                return r;
+        hazard_list_drop(&m->hazards, is_about_to_be_cured, m);
+        return manager_note_refusals(m);
 }
 
 /* All of them, before any of it is believed. */
@@ -1112,7 +1132,7 @@ static int manager_open_bus(Manager *m) {
                 .policy = request_policy,
                 .held = request_held,
         };
-        BusView view = { .graph = m->graph, .analysis = &m->analysis, .hazards = &m->hazards };
+        BusView view = { .graph = m->graph, .analysis = &m->analysis, .hazards = &m->hazards, .marks = executor_mark_counts(m->executor) };
 
         return bus_server_new(m->event, m->options.private_fd, &view, &requests, m, &m->bus);
 }

@@ -5,6 +5,21 @@
 #include "common/text.h"
 #include "daemon/mark-outcome.h"
 
+static bool result_is_settled(MarkResult result) {
+        return result == MARK_DENIED || result == MARK_SECCOMP || result == MARK_USER_WORKER || result == MARK_FOREIGN_STACK ||
+                result == MARK_UNSUPPORTED;
+}
+
+static void note_obstacle(MarkOutcome *o, const MarkLine *line) {
+        o->settled = (o->settled || !o->obstructed) && result_is_settled(line->result);
+        if (o->obstructed)
+                return;
+        o->obstacle = line->result;
+        o->error = line->error;
+        o->tid = line->tid;
+        o->obstructed = true;
+}
+
 void mark_outcome_parse(const char *output, MarkOutcome *ret) {
         *ret = (MarkOutcome) {};
         for (const char *p = output; p && *p; p = strchr(p, '\n')) {
@@ -19,13 +34,10 @@ void mark_outcome_parse(const char *output, MarkOutcome *ret) {
                         continue;
                 if (line.final) {
                         ret->state = line.state;
+                        ret->cut = line.cut;
                         ret->reported = true;
-                } else if (line.result != MARK_DONE && line.result != MARK_GONE && !ret->obstructed) {
-                        ret->obstacle = line.result;
-                        ret->error = line.error;
-                        ret->tid = line.tid;
-                        ret->obstructed = true;
-                }
+                } else if (line.result != MARK_DONE && line.result != MARK_GONE)
+                        note_obstacle(ret, &line);
         }
 }
 
@@ -38,9 +50,11 @@ char *mark_outcome_to_error(const MarkOutcome *o, int status, const char *marker
                 [MARK_DENIED] = ("the kernel does not permit it: the process lacks CAP_SYS_RESOURCE in the initial user namespace, or a "
                                  "security module (AppArmor, SELinux) keeps it from using it"),
                 [MARK_SECCOMP] = "its seccomp filter is in the way",
-                [MARK_BUSY] = "it is stopped, frozen, or asleep in the kernel",
+                [MARK_BUSY] = "it is stopped, frozen, or inside a system call that must not be interrupted",
                 [MARK_TRACED] = "a debugger traces it",
-                [MARK_USER_WORKER] = "it is a worker of the kernel, which never runs code of its own",
+                [MARK_USER_WORKER] = ("it is a worker of io_uring or vhost from before the mark; the kernel ends it when it has been idle for five "
+                                      "seconds, but keeps the last one of its kind"),
+                [MARK_FOREIGN_STACK] = "it runs on a stack that the C library has not made, as threads of Go programs and coroutines do",
                 [MARK_UNSUPPORTED] = "this kind of process cannot be changed from outside",
         };
 

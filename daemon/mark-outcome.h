@@ -10,7 +10,9 @@ typedef struct MarkOutcome {
         MarkResult obstacle;
         int error;
         pid_t tid;
+        unsigned cut; /* system calls that the stops have ended early */
         bool reported, obstructed;
+        bool settled; /* obstructed by nothing that another try would find changed */
 } MarkOutcome;
 
 void mark_outcome_parse(const char *output, MarkOutcome *ret);

@@ -115,6 +115,29 @@ int hazard_add_on_route(HazardSearch *s, HazardKind kind, const Node *process, N
         return r == -ENOENT ? 0 : r;
 }
 
+/* For a process that cannot be marked while it runs. */
+static char *cure_by_start(const NodeFact *f) {
+        if (f->unit && endswith(f->unit, ".service") && f->cgroup && cgroup_path_is_system_service(f->cgroup))
+                return text_format("stackctl adopt %s, and restart it when nothing stands on it; or start it already marked, "
+                                   "with CAP_SYS_RESOURCE in the initial user namespace", f->unit);
+        return strdup("start it already marked, with CAP_SYS_RESOURCE in the initial user namespace");
+}
+
+int hazard_note_refusal(Hazard *h, const NodeFact *process, const char *why) {
+        char *message = text_format("%s; they cannot be marked while it runs: %s", h->message, why), *cure = cure_by_start(process);
+
+        if (!message || !cure) {
+                free(message);
+                free(cure);
+                return -ENOMEM;
+        }
+        free(h->message);
+        free(h->cure);
+        h->message = message;
+        h->cure = cure;
+        return 0;
+}
+
 static int check_flags(HazardSearch *s, Node *n, Node **path, size_t n_path) {
         const NodeFact *f = n->fact;
 
@@ -122,10 +145,7 @@ static int check_flags(HazardSearch *s, Node *n, Node **path, size_t n_path) {
                 return hazard_add(s, HAZARD_NOFS_DENIED, n, path[0], path, n_path, (HazardText) {
                         text_format("%s[%d] is at depth %u and cannot be marked while it runs: %s", f->comm, f->pid, n->analysis.depth,
                                     f->refusal),
-                        f->unit && endswith(f->unit, ".service") && f->cgroup && cgroup_path_is_system_service(f->cgroup)
-                                ? text_format("stackctl adopt %s, and restart it when nothing stands on it; or start it already marked, "
-                                              "with CAP_SYS_RESOURCE in the initial user namespace", f->unit)
-                                : strdup("start it already marked, with CAP_SYS_RESOURCE in the initial user namespace"),
+                        cure_by_start(f),
                 });
         if (f->threads_io_flusher == 0)
                 return hazard_add(s, HAZARD_NOFS_MISSING, n, path[0], path, n_path, (HazardText) {

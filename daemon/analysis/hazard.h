@@ -51,4 +51,6 @@ const char *hazard_severity(HazardKind kind); /* "error", "warning" or "notice" 
 int hazard_list_find(HazardList *l, Analysis *a, Graph *g, const State *s);
 /* Leaves those out for which that is so. */
 void hazard_list_drop(HazardList *l, bool (*condition)(const Hazard *h, void *userdata), void *userdata);
+/* The mark was tried and cannot be made while the process runs: says why, and what helps instead. 0 or -ENOMEM. */
+int hazard_note_refusal(Hazard *h, const NodeFact *process, const char *why);
 void hazard_list_done(HazardList *l);

@@ -447,6 +447,21 @@ static int method_subscribe(sd_bus_message *call, void *userdata, sd_bus_error *
         return sd_bus_reply_method_return(call, NULL);
 }
 
+static int get_mark_count(
+                sd_bus *bus _unused_,
+                const char *path _unused_,
+                const char *interface _unused_,
+                const char *property,
+                sd_bus_message *reply,
+                void *userdata,
+                sd_bus_error *error _unused_) {
+
+        const BusServer *b = userdata;
+        const MarkCounts none = {}, *counts = b->view.marks ?: &none;
+
+        return sd_bus_message_append(reply, "t", streq(property, "MarkCount") ? counts->marks : counts->cut);
+}
+
 static int get_count(
                 sd_bus *bus _unused_,
                 const char *path _unused_,
@@ -495,6 +510,8 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("LayerAndProcessCount", "u", get_count, 0, 0),
         SD_BUS_PROPERTY("HazardCount", "u", get_count, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("MarkCount", "t", get_mark_count, 0, 0),
+        SD_BUS_PROPERTY("CallsCutCount", "t", get_mark_count, 0, 0),
         SD_BUS_VTABLE_END,
 };
 

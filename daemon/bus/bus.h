@@ -16,6 +16,7 @@ typedef struct BusView {
         Graph *graph;
         Analysis *analysis;
         const HazardList *hazards;
+        const MarkCounts *marks; /* NULL: not told */
 } BusView;
 
 /* Calls 'done' once the request is carried out, with the actions concerned (NULL where there are none) or a

@@ -153,6 +153,15 @@ static void put_hazard(JsonText *j, const Hazard *h) {
         json_put_end(j, '}');
 }
 
+static void put_marking(JsonText *j, const BusView *v) {
+        if (!v->marks)
+                return;
+        json_put_object(j, "marking");
+        json_put_unsigned(j, "marks", v->marks->marks);
+        json_put_unsigned(j, "calls_cut", v->marks->cut);
+        json_put_end(j, '}');
+}
+
 static void put_action(JsonText *j, const Action *a) {
         json_put_object(j, NULL);
         json_put_string(j, "kind", action_kind_to_string(a->kind));
@@ -168,6 +177,8 @@ static void put_action(JsonText *j, const Action *a) {
         json_put_string(j, "reason", a->reason);
         json_put_strings(j, "path", a->path);
         json_put_string(j, "error", a->error);
+        if (a->kind == ACTION_IO_FLUSHER)
+                json_put_unsigned(j, "calls_cut", a->cut);
         if (a->when > 0)
                 json_put_unsigned(j, "when", a->when);
         else
@@ -430,6 +441,7 @@ int describe_view(const BusView *v, char *const *ids, const Plan *done, char **r
                 if (!ids || chosen(v, done->actions[i].subject))
                         put_action(&j, &done->actions[i]);
         json_put_end(&j, ']');
+        put_marking(&j, v);
         json_put_end(&j, '}');
         return json_text_take(&j, ret);
 }
@@ -455,6 +467,7 @@ int describe_nested(const BusView *v, const Plan *done, char **ret) {
         for (size_t i = 0; done && i < done->n; i++)
                 put_action(&j, &done->actions[i]);
         json_put_end(&j, ']');
+        put_marking(&j, v);
         json_put_unsigned(&j, "folded", folded);
         json_put_end(&j, '}');
         return json_text_take(&j, ret);

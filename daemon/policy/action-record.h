@@ -53,6 +53,8 @@ typedef struct Action {
         char *reason;  /* a sentence */
         char **path;   /* ids, from above, that justify it */
         char *error;   /* a sentence: why it failed, or what was left alone */
+        bool refused;  /* it failed, and another try would fail for the same reason */
+        unsigned cut;  /* ACTION_IO_FLUSHER: system calls of the process that were ended early by it */
         uint64_t when; /* it was done, or tried in vain: microseconds since the epoch; 0 = not told */
 } Action;
 
@@ -60,6 +62,11 @@ typedef struct Plan {
         Action *actions;
         size_t n, capacity;
 } Plan;
+
+/* How often processes were marked or unmarked, and the system calls of theirs that were ended early by that. */
+typedef struct MarkCounts {
+        uint64_t marks, cut;
+} MarkCounts;
 
 /* What was changed and not yet undone, as the ledger keeps it. All texts are owned and never NULL but where
  * it is said. */

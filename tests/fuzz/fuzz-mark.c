@@ -9,7 +9,7 @@
 #include "common/file.h"
 #include "common/text.h"
 #include "daemon/actuator/mark/filter.h"
-#include "daemon/actuator/mark/restart.h"
+#include "daemon/actuator/mark/interruption.h"
 #include "daemon/mark-outcome.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/scratch-directory.h"
@@ -32,6 +32,7 @@ static void read_thread(const Target *t) {
         ThreadStat stat;
         ThreadStatus status;
         ThreadCall call;
+        ThreadWait wait;
 
         (void) target_check(t);
         (void) thread_stat_read(t, 1, &stat);
@@ -39,8 +40,11 @@ static void read_thread(const Target *t) {
         MUST(thread_is_frozen(t, 1) >= 0);
         if (thread_call_read(t, 1, &call) < 0)
                 return;
-        (void) call_care(&call);
-        (void) call_can_repeat(0, call.nr, call.args);
+        MUST(thread_wait_read(t, 1, &call, &wait) >= 0);
+        (void) call_care(&call, &wait);
+        (void) call_can_repeat(call.nr);
+        MUST(call_continued(&call, &wait) < 0 || call_care(&call, &wait) == CALL_PLAIN);
+        MUST(!call_was_cut(call.nr, call.args, (int64_t) call.sp, true));
 }
 
 static void run_filter(const uint8_t *data, size_t size) {
@@ -78,7 +82,7 @@ static void read_lines(const char *text) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-        static const char *const files[] = { "task/1/maps", "task/1/stat", "task/1/status", "task/1/syscall", "task/1/cgroup" };
+        static const char *const files[] = { "task/1/maps", "task/1/stat", "task/1/status", "task/1/syscall", "task/1/cgroup", "task/1/wchan" };
         Target t = { .pid = 1, .start = 1, .pidfd = -1, .proc_fd = -1 };
         _cleanup_free_ char *text = fuzz_text(data, size);
         FuzzInput in = { data, size };

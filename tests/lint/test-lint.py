@@ -76,6 +76,7 @@ SPELLS = {
     r"daemon/source/process-table\.c": "evidence, for people",
     r"daemon/source/block-table\.c": "names of devices",
     r"daemon/source/scan\.c": "names of sockets",
+    r"daemon/actuator/mark/interruption\.c": "how the kernel names what a descriptor is open on",
     r"daemon/capture/scrub\.c": "which names are made of serial numbers",
     r"daemon/policy/match\.c": "names of devices that administrators wrote",
     r"daemon/bus/bus\.c": "what an error says",

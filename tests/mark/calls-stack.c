@@ -113,11 +113,17 @@ static bool missing_memory(Case *c, void *memory, size_t size) {
         c->fd[2] = (int) syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
         return c->fd[2] >= 0 && ioctl(c->fd[2], UFFDIO_API, &api) == 0 && ioctl(c->fd[2], UFFDIO_REGISTER, &range) == 0;
 }
+/* With the timeout that was there: a call that begins again reads it again. */
 static void page_give(Case *c, uint64_t address) {
-        struct uffdio_zeropage zero = { .range = { address & ~(uint64_t) (PAGE - 1), PAGE } };
+        static union {
+                struct timespec timeout;
+                char bytes[PAGE];
+        } page = { .timeout = { LONG_MS / 1000, 0 } };
+        struct uffdio_copy copy = { .dst = address & ~(uint64_t) (PAGE - 1), .src = (uintptr_t) &page, .len = PAGE };
+        struct uffdio_range range = { copy.dst, PAGE };
 
-        if (ioctl(c->fd[2], UFFDIO_ZEROPAGE, &zero) < 0)
-                ioctl(c->fd[2], UFFDIO_WAKE, &zero.range);
+        if (ioctl(c->fd[2], UFFDIO_COPY, &copy) < 0)
+                ioctl(c->fd[2], UFFDIO_WAKE, &range);
 }
 
 /* Answers faults for so long. One that comes while the subject is stopped is not answered before it goes on. */

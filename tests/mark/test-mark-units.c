@@ -12,7 +12,7 @@
 #include "daemon/actuator/mark/arch.h"
 #include "daemon/actuator/mark/filter.h"
 #include "daemon/actuator/mark/mark-protocol.h"
-#include "daemon/actuator/mark/restart.h"
+#include "daemon/actuator/mark/interruption.h"
 #include "daemon/actuator/mark/target.h"
 #include "tests/unit/tap.h"
 
@@ -25,7 +25,7 @@ static void round_trip(const MarkLine *l, const char *text) {
         CHECK(mark_line_parse(buffer, &back) == 0);
         CHECK(back.final == l->final && back.tid == l->tid && back.result == l->result && back.error == l->error);
         CHECK(back.stopped_ns == l->stopped_ns && back.state == l->state && back.total == l->total);
-        CHECK(back.marked == l->marked && back.passes == l->passes && back.max_stopped_ns == l->max_stopped_ns);
+        CHECK(back.marked == l->marked && back.passes == l->passes && back.cut == l->cut && back.max_stopped_ns == l->max_stopped_ns);
 }
 
 static void test_protocol(void) {
@@ -34,9 +34,9 @@ static void test_protocol(void) {
                 "thread 1 failed 2", "thread 1 failed:0 2", "thread 1 failed:-5 2", "thread 1 failed:4096 2",
                 "thread 1 nonsense 2", "thread  1 done 2", " thread 1 done 2", "thread 1 done 2 ",
                 "thread 1 done 2\nthread 1 done 2", "thread 4294967297 done 2", "thread 1 done 99999999999999999999",
-                "result all", "result all total 1 marked 1 passes 1 max-stopped-ns",
-                "result all total 1 marked 1 passes 1 max-stopped-ns 1 1",
-                "result most total 1 marked 1 passes 1 max-stopped-ns 1", "result all marked 1 total 1 passes 1 max-stopped-ns 1",
+                "result all", "result all total 1 marked 1 passes 1 cut 0 max-stopped-ns",
+                "result all total 1 marked 1 passes 1 cut 0 max-stopped-ns 1 1",
+                "result most total 1 marked 1 passes 1 cut 0 max-stopped-ns 1", "result all marked 1 total 1 passes 1 cut 0 max-stopped-ns 1",
         };
         MarkLine l = { .tid = 12, .stopped_ns = 34 }, untouched = { .tid = 99 };
 
@@ -46,9 +46,9 @@ static void test_protocol(void) {
         round_trip(&l, "thread 12 failed:5 34\n");
         l = (MarkLine) { .tid = 12, .result = MARK_USER_WORKER };
         round_trip(&l, "thread 12 user-worker 0\n");
-        l = (MarkLine) { .final = true, .state = MARK_STATE_PARTIAL, .total = 3, .marked = 2, .passes = 1,
+        l = (MarkLine) { .final = true, .state = MARK_STATE_PARTIAL, .total = 3, .marked = 2, .passes = 1, .cut = 4,
                          .max_stopped_ns = UINT64_MAX };
-        round_trip(&l, "result partial total 3 marked 2 passes 1 max-stopped-ns 18446744073709551615\n");
+        round_trip(&l, "result partial total 3 marked 2 passes 1 cut 4 max-stopped-ns 18446744073709551615\n");
         for (size_t i = 0; i < ELEMENTSOF(bad); i++)
                 CHECK(mark_line_parse(bad[i], &untouched) == -EINVAL && untouched.tid == 99);
         for (int i = 0; i < _MARK_STATE_MAX; i++)
@@ -113,30 +113,88 @@ static void test_call_care(void) {
         static const struct {
                 long nr;
                 uint64_t args[6];
+                ThreadWait wait;
                 CallCare care;
         } cases[] = {
-                { SYS_read, {}, CALL_PLAIN },
-                { SYS_nanosleep, {}, CALL_PLAIN },
-                { SYS_write, {}, CALL_NEVER },
-                { SYS_pwritev2, {}, CALL_NEVER },
-                { SYS_ioctl, { 3, 0xab03 }, CALL_NEVER }, /* NBD_DO_IT */
-                { SYS_recvmsg, { 3, 0, 0x100 }, CALL_NEVER },
-                { SYS_recvmsg, { 3, 0, 0 }, CALL_PLAIN },
-                { SYS_recvfrom, { 3, 0, 0, 0x100 }, CALL_NEVER },
-                { SYS_restart_syscall, {}, CALL_NEVER },
-                { SYS_epoll_pwait, { 3, 0, 1, (uint64_t) -1 }, CALL_PLAIN },
-                { SYS_epoll_pwait, { 3, 0, 1, 60000 }, CALL_VISIBLE },
-                { SYS_semtimedop, { 3, 0, 1, 0 }, CALL_PLAIN },
-                { SYS_semtimedop, { 3, 0, 1, 4096 }, CALL_VISIBLE }, /* memory that cannot be looked at yet */
-                { SYS_io_uring_enter, { 3, 0, 1, 1 }, CALL_PLAIN },
-                { SYS_io_uring_enter, { 3, 8, 1, 1 }, CALL_VISIBLE }, /* would submit twice */
+                { SYS_read, {}, { "unix_stream_read_generic", "socket:[123]" }, CALL_PLAIN },
+                { SYS_read, {}, { "fuse_dev_do_read", "/dev/fuse" }, CALL_PLAIN },
+                { SYS_read, {}, { "", "anon_inode:[eventfd]" }, CALL_PLAIN },
+                { SYS_read, {}, { "pipe_read", "/srv/a-named-pipe" }, CALL_PLAIN },
+                { SYS_read, {}, { "request_wait_answer", "/mnt/fuse/file" }, CALL_NEVER },
+                { SYS_read, {}, { "request_wait_answer", "/dev/a-mount-point/file" }, CALL_NEVER },
+                { SYS_read, {}, { "", "/mnt/orangefs/file" }, CALL_NEVER },
+                { SYS_read, {}, {}, CALL_NEVER },
+                { SYS_pread64, {}, { "", "" }, CALL_NEVER },
+                { SYS_openat, {}, { "request_wait_answer", "" }, CALL_NEVER },
+                { SYS_fsync, {}, {}, CALL_NEVER },
+                { SYS_fcntl, {}, {}, CALL_NEVER }, /* a lock of a file may be a server's */
+                { SYS_nanosleep, {}, {}, CALL_PLAIN },
+                { SYS_write, {}, {}, CALL_NEVER },
+                { SYS_pwritev2, {}, {}, CALL_NEVER },
+                { SYS_connect, {}, {}, CALL_NEVER },
+                { SYS_ioctl, { 3, 0xab03 }, {}, CALL_NEVER }, /* NBD_DO_IT */
+                { SYS_ioctl, { 3, 0xc138fd08 }, {}, CALL_PLAIN }, /* DM_DEV_WAIT */
+                { SYS_recvmsg, { 3, 0, 0x100 }, {}, CALL_LONG },
+                { SYS_recvmsg, { 3, 0, 0 }, {}, CALL_PLAIN },
+                { SYS_recvfrom, { 3, 0, 0, 0x100 }, {}, CALL_LONG },
+                { SYS_splice, { 3 }, { "fuse_dev_do_read", "/dev/fuse" }, CALL_PLAIN },
+                { SYS_splice, { 3 }, { "pipe_wait_readable", "pipe:[5]" }, CALL_PLAIN },
+                { SYS_splice, { 3 }, { "sk_wait_data", "socket:[5]" }, CALL_PLAIN },
+                { SYS_splice, { 3 }, { "pipe_wait_writable", "/mnt/file" }, CALL_NEVER },
+                { SYS_splice, { 3 }, { "sock_alloc_send_pskb", "pipe:[5]" }, CALL_NEVER },
+                { SYS_restart_syscall, {}, {}, CALL_NEVER },
+                { SYS_restart_syscall, {}, { "futex_wait_queue" }, CALL_PLAIN },
+                { SYS_epoll_pwait, { 3, 0, 1, 60000 }, {}, CALL_PLAIN },
+                { SYS_semtimedop, { 3, 0, 1, 4096 }, {}, CALL_PLAIN },
+                { SYS_io_uring_enter, { 3, 8, 1, 1 }, {}, CALL_PLAIN },
+                { -1, {}, {}, CALL_NEVER },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 ThreadCall call = { .nr = cases[i].nr };
 
                 memcpy(call.args, cases[i].args, sizeof(call.args));
-                CHECK(call_care(&call) == cases[i].care);
+                CHECK(call_care(&call, &cases[i].wait) == cases[i].care);
+        }
+}
+
+/* What a stop has ended early, and what it has not. */
+static void test_call_cut(void) {
+        const uint64_t write[6] = { 3, 4096, 1000 }, enter[6] = { 3, 2, 1, 1 }, submit[6] = { 3, 2, 0, 0 };
+
+        CHECK(call_was_cut(SYS_write, write, 999, false) && call_was_cut(SYS_write, write, -EINTR, false));
+        CHECK(!call_was_cut(SYS_write, write, 1000, false) && !call_was_cut(SYS_write, write, -EPIPE, false));
+        CHECK(!call_was_cut(SYS_write, write, -EINTR, true) && !call_was_cut(-1, write, -EINTR, false));
+        CHECK(!call_was_cut(SYS_read, write, 1, false)); /* a read may return what there is */
+        CHECK(call_has_rest(SYS_io_uring_enter, enter, 2) && !call_has_rest(SYS_io_uring_enter, enter, -EINTR));
+        CHECK(!call_has_rest(SYS_io_uring_enter, enter, 1) && !call_has_rest(SYS_io_uring_enter, submit, 2));
+        CHECK(call_can_repeat(SYS_accept4) && call_can_repeat(SYS_recvmsg) && !call_can_repeat(SYS_openat));
+}
+
+static void test_call_continued(void) {
+        static const struct {
+                uint64_t first;
+                const char *where;
+                long nr;
+        } cases[] = {
+                { 0x7f0000000000, "futex_do_wait", SYS_futex },
+                { 0x7f0000000000, "futex_wait_queue_me", SYS_futex },
+#ifdef SYS_poll
+                { 0x7f0000000000, "poll_schedule_timeout.constprop.0", SYS_poll },
+#endif
+                { 0x7f0000000000, "hrtimer_nanosleep", SYS_nanosleep },
+                { 1, "do_syscall_64", SYS_clock_nanosleep },
+                { (uint64_t) -6, "alarmtimer_do_nsleep", SYS_clock_nanosleep }, /* a process's clock */
+                { 0x7f0000000000, "something_else", -1 },
+                { 0x7f0000000000, "", -1 },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                const ThreadCall call = { .nr = SYS_restart_syscall, .args = { cases[i].first } };
+                ThreadWait wait = {};
+
+                snprintf(wait.where, sizeof(wait.where), "%s", cases[i].where);
+                CHECK(call_continued(&call, &wait) == cases[i].nr);
         }
 }
 
@@ -179,5 +237,6 @@ static void test_frame_size(void) {
         CHECK(arch_stack_need() > 1024 && arch_stack_need() < 65536);
 }
 
-TEST_MAIN(TEST(test_protocol), TEST(test_filter), TEST(test_shadow_stack), TEST(test_call_care), TEST(test_frame),
+TEST_MAIN(TEST(test_protocol), TEST(test_filter), TEST(test_shadow_stack), TEST(test_call_care), TEST(test_call_cut),
+          TEST(test_call_continued), TEST(test_frame),
           TEST(test_frame_size))

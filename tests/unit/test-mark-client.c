@@ -120,11 +120,11 @@ static void test_answer(void) {
         line[BUFSIZ - 1] = '\n';
         say(fd, line);
         say(fd, "thread 77 done 5\n");
-        say(fd, "result all total 1 marked 1 passes 1 max-stopped-ns 5\n");
+        say(fd, "result all total 1 marked 1 passes 1 cut 0 max-stopped-ns 5\n");
         fd_close(fd);
         run_until(&s, 1);
         CHECK(s.status == 0 && status_of(&s) == 0);
-        CHECK(strlen(s.output) > BUFSIZ && endswith(s.output, "\nresult all total 1 marked 1 passes 1 max-stopped-ns 5\n"));
+        CHECK(strlen(s.output) > BUFSIZ && endswith(s.output, "\nresult all total 1 marked 1 passes 1 cut 0 max-stopped-ns 5\n"));
         scene_done(&s);
 }
 
@@ -198,7 +198,7 @@ static void test_late(void) {
         CHECK(s.status == -ETIME && streq(s.output, "thread 77 busy 5\n"));
         CHECK(child_count_stuck(CHILD_MARK) == 1);
         CHECK(poll(&(struct pollfd) { .fd = fd, .events = POLLRDHUP }, 1, -1) == 1);
-        say(fd, "result all total 1 marked 1 passes 1 max-stopped-ns 5\n");
+        say(fd, "result all total 1 marked 1 passes 1 cut 0 max-stopped-ns 5\n");
         fd_close(fd);
         while (child_count_stuck(CHILD_MARK) > 0)
                 CHECK(sd_event_run(s.event, UINT64_MAX) >= 0);

@@ -9,14 +9,12 @@
  * Here the kernel makes its restart fix-up before a tracer sees the stop: the thread stands at its system call again,
  * with all arguments, and what is restored is what was read. Three things the tracer is not told:
  * - Whether the kernel, once it is let go, will put restart_syscall() in the place of the call, for the rest of a
- *   time-out. A short one begins anew. With a long one the thread is let go once and stopped again: then it stands
- *   at restart_syscall(). (Its number stays in x8 when the call is over, as after any stop; those who keep other
+ *   time-out. A call that may have such a rest is let go once and stopped again: then it stands at restart_syscall(). (Its number stays in x8 when the call is over, as after any stop; those who keep other
  *   numbers there over a call have met SIGSTOP or a suspended machine before.) Left to itself on the path that would
  *   end with EINTR, as rt_sigreturn forgets the rest; so the frame holds the call as it was before.
  * - Whether there was a call at all. It makes no difference: with the program counter at a `svc` it begins next.
- * - The first argument of a call that has ended with EINTR. It is known if the thread was seen asleep in the same
- *   call right before. A thread that was running when it was asked to stop, and had just begun such a call, gets
- *   EINTR, as after SIGSTOP and SIGCONT.
+ * - The first argument of a call that has ended. It is known if the thread was seen asleep in the same call right
+ *   before, and only then is a thread stopped in a call.
  * As to the kernel the call has yet to begin, a handler that runs right after the stop never interrupts it, with
  * SA_RESTART or without: as if its signal had come before the call. A call with a signal mask of its own has not
  * that mask yet, and takes the signal when it has.
@@ -40,7 +38,7 @@
 #include <time.h>
 
 #include "daemon/actuator/mark/arch.h"
-#include "daemon/actuator/mark/restart.h"
+#include "daemon/actuator/mark/interruption.h"
 
 #ifndef NT_ARM_SSVE
 #define NT_ARM_SSVE 0x40b
@@ -228,14 +226,18 @@ static int instruction_is_call(pid_t tid, uint64_t address) {
         return r < 0 ? r : instruction == INSTRUCTION_CALL;
 }
 
+/* Whether the thread is at the end of the call that it was seen asleep in. */
+static bool is_at_end_of(const ThreadCall *seen, const struct user_pt_regs *r) {
+        return !seen->running && seen->nr >= 0 && (long) r->regs[8] == seen->nr && r->pc == seen->ip && r->sp == seen->sp &&
+                memcmp(r->regs + 1, seen->args + 1, 5 * sizeof(uint64_t)) == 0;
+}
+
 /* A call that ended with EINTR only because we stopped the thread: back to where it begins. Written at once, so that
  * it holds whatever becomes of us. */
 static int state_repeat(pid_t tid, const ThreadCall *seen, struct user_pt_regs *r) {
         int k;
 
-        if ((int64_t) r->regs[0] != -EINTR || seen->running || seen->nr < 0 || (long) r->regs[8] != seen->nr ||
-            r->pc != seen->ip || r->sp != seen->sp || memcmp(r->regs + 1, seen->args + 1, 5 * sizeof(uint64_t)) != 0 ||
-            !call_can_repeat(tid, seen->nr, seen->args))
+        if ((int64_t) r->regs[0] != -EINTR || !is_at_end_of(seen, r) || !call_can_repeat(seen->nr))
                 return 0;
         k = instruction_is_call(tid, r->pc - INSTRUCTION_SIZE);
         if (k <= 0)
@@ -245,15 +247,12 @@ static int state_repeat(pid_t tid, const ThreadCall *seen, struct user_pt_regs *
         return registers_write(tid, r);
 }
 
-/* Calls in whose place the kernel may put restart_syscall(), to a visibly other effect than to begin again. */
-static bool call_may_continue(pid_t tid, const struct user_pt_regs *r) {
+/* Calls with a timeout in whose place the kernel may put restart_syscall(). */
+static bool call_may_continue(const struct user_pt_regs *r) {
         switch (r->regs[8]) {
-        case SYS_nanosleep:
-                return timeout_is_long(tid, r->regs[0]);
-        case SYS_clock_nanosleep:
-                return !(r->regs[1] & TIMER_ABSTIME) && timeout_is_long(tid, r->regs[2]);
-        case SYS_futex:
-                return (r->regs[1] & FUTEX_CMD_MASK) == FUTEX_WAIT && timeout_is_long(tid, r->regs[3]);
+        case SYS_nanosleep: return true;
+        case SYS_clock_nanosleep: return !(r->regs[1] & TIMER_ABSTIME);
+        case SYS_futex: return (r->regs[1] & FUTEX_CMD_MASK) == FUTEX_WAIT && r->regs[3] != 0;
         }
         return false;
 }
@@ -281,7 +280,7 @@ static int mask_settle(pid_t tid, ArchState *s) {
 }
 
 /* What the interrupted call is, and whether that is sure. */
-static int call_settle(pid_t tid, const State *previous, State *s) {
+static int call_settle(pid_t tid, const ThreadCall *seen, const State *previous, State *s) {
         int r = instruction_is_call(tid, s->registers.pc);
 
         if (r < 0)
@@ -291,9 +290,11 @@ static int call_settle(pid_t tid, const State *previous, State *s) {
         if (s->at_call && s->number == SYS_restart_syscall && previous->at_call &&
             is_same_but_number(&s->registers, &previous->registers))
                 s->number = previous->number;
+        else if (s->at_call && s->number == SYS_restart_syscall && !seen->running && seen->continued >= 0 && seen->sp == s->registers.sp)
+                s->number = (uint64_t) seen->continued;
         if (s->at_call && s->number == SYS_restart_syscall) /* has begun since it was looked at */
                 return -EAGAIN;
-        s->settled = !s->at_call || !call_may_continue(tid, &s->registers);
+        s->settled = !s->at_call || !call_may_continue(&s->registers);
         return 0;
 }
 
@@ -315,7 +316,7 @@ int arch_state_read(pid_t tid, const ThreadCall *seen, ArchState *ret) {
         if (r >= 0)
                 r = state_repeat(tid, seen, &s->registers);
         if (r >= 0)
-                r = call_settle(tid, &previous, s);
+                r = call_settle(tid, seen, &previous, s);
         return r < 0 ? r : mask_settle(tid, ret);
 }
 
@@ -341,6 +342,16 @@ bool arch_state_in_call(const ArchState *s) {
 }
 
 /* Off the path the kernel makes its choice; on it, the call begins again as it stands. */
+/* The first argument is that of the look before: its register has the result. */
+void arch_state_call(const ArchState *s, const ThreadCall *seen, ArchCall *ret) {
+        const struct user_pt_regs *r = &state_const(s)->registers;
+        const bool at_end = is_at_end_of(seen, r);
+
+        *ret = (ArchCall) { .nr = at_end ? seen->nr : -1, .result = (int64_t) r->regs[0], .restarts = state_const(s)->at_call };
+        if (at_end)
+                memcpy(ret->args, seen->args, sizeof(ret->args));
+}
+
 void arch_state_avoid_restart_call(ArchState *s) {
         State *t = state(s);
 
@@ -411,20 +422,26 @@ int arch_frame_build(const ArchState *s, const ArchGadgets *g _unused_, uint64_t
         return 0;
 }
 
-int arch_path_enter(pid_t tid, const ArchState *s, const ArchGadgets *g, const ArchFrame *f, const uint64_t args[5]) {
+static int path_call(pid_t tid, const ArchState *s, const ArchGadgets *g, const ArchFrame *f, long nr, const uint64_t args[6]) {
         struct user_pt_regs r = state_const(s)->registers;
 
-        /* In this one place the kernel would, on the way out of this stop, have restart_syscall() called for us. */
-        if (r.pc == g->call && r.regs[8] == SYS_restart_syscall)
-                return -EAGAIN;
-        memcpy(r.regs, args, 5 * sizeof(args[0]));
+        memcpy(r.regs, args, 6 * sizeof(args[0]));
         /* x7 stays the thread's: at the end of our call it cannot be written. */
-        r.regs[8] = SYS_prctl;
+        r.regs[8] = (uint64_t) nr;
         r.regs[30] = g->restorer;
         r.sp = f->address;
         r.pc = g->call;
         r.pstate &= ~PSTATE_BTYPE;
         return registers_write(tid, &r);
+}
+
+int arch_path_enter(pid_t tid, const ArchState *s, const ArchGadgets *g, const ArchFrame *f, const uint64_t args[6]) {
+        const struct user_pt_regs *r = &state_const(s)->registers;
+
+        /* In this one place the kernel would, on the way out of this stop, have restart_syscall() called for us. */
+        if (r->pc == g->call && r->regs[8] == SYS_restart_syscall)
+                return -EAGAIN;
+        return path_call(tid, s, g, f, SYS_prctl, args);
 }
 
 int arch_path_position(pid_t tid, const ArchGadgets *g, const ArchFrame *f, ArchPosition *ret) {
@@ -458,13 +475,24 @@ int arch_path_result(pid_t tid, const ArchGadgets *g, const ArchFrame *f, long *
 
 /* At the end of our call the kernel still counts the thread as being in one, and would take a first register that
  * looks like its own for that call's order to be restarted. So it is told first that there is none. */
-int arch_state_restore(pid_t tid, const ArchState *s) {
+static int call_forget(pid_t tid) {
         int none = -1;
         struct iovec v = { &none, sizeof(none) };
 
-        if (ptrace(PTRACE_SETREGSET, tid, NT_ARM_SYSTEM_CALL, &v) < 0)
-                return -errno;
-        return registers_write(tid, &state_const(s)->registers);
+        return ptrace(PTRACE_SETREGSET, tid, NT_ARM_SYSTEM_CALL, &v) < 0 ? -errno : 0;
+}
+
+int arch_state_restore(pid_t tid, const ArchState *s) {
+        int r = call_forget(tid);
+
+        return r < 0 ? r : registers_write(tid, &state_const(s)->registers);
+}
+
+int arch_path_rest(pid_t tid, const ArchState *s, const ArchGadgets *g, const ArchFrame *f, const ArchCall *rest) {
+        const uint64_t args[6] = { rest->args[0], 0, rest->args[2], rest->args[3], rest->args[4], rest->args[5] };
+        int r = call_forget(tid);
+
+        return r < 0 ? r : path_call(tid, s, g, f, rest->nr, args);
 }
 
 uint32_t arch_audit(void) {

@@ -31,12 +31,17 @@ uint64_t arch_state_ip(const ArchState *s _unused_) {
 bool arch_state_in_call(const ArchState *s _unused_) {
         return false;
 }
+void arch_state_call(const ArchState *s _unused_, const ThreadCall *seen _unused_, ArchCall *ret) {
+        *ret = (ArchCall) { .nr = -1 };
+}
 void arch_state_avoid_restart_call(ArchState *s _unused_) {
 }
 int arch_frame_build(const ArchState *s _unused_, const ArchGadgets *g _unused_, uint64_t nonce _unused_,
                      ArchFrame *ret _unused_) NOT_HERE
 int arch_path_enter(pid_t tid _unused_, const ArchState *s _unused_, const ArchGadgets *g _unused_,
-                    const ArchFrame *f _unused_, const uint64_t args[5] _unused_) NOT_HERE
+                    const ArchFrame *f _unused_, const uint64_t args[6] _unused_) NOT_HERE
+int arch_path_rest(pid_t tid _unused_, const ArchState *s _unused_, const ArchGadgets *g _unused_,
+                   const ArchFrame *f _unused_, const ArchCall *rest _unused_) NOT_HERE
 int arch_path_position(pid_t tid _unused_, const ArchGadgets *g _unused_, const ArchFrame *f _unused_,
                        ArchPosition *ret _unused_) NOT_HERE
 int arch_path_result(pid_t tid _unused_, const ArchGadgets *g _unused_, const ArchFrame *f _unused_,

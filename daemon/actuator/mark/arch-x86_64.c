@@ -12,8 +12,9 @@
  *   cannot be read from outside.
  * - pretcode need not be the address that sigaction() was given.
  *
- * Vector state goes back in the size the kernel has enabled for every thread. With AMX a thread's own area may be
- * larger, but only when XSTATE_BV says that there is something in it. */
+ * Vector state goes back in the size that the kernel has enabled for every thread. A thread that has used AMX has a larger area,
+ * also after TILERELEASE, when XSTATE_BV no longer says so. The kernel wants its second magic number at the end of the thread's own
+ * area (arch/x86/kernel/fpu/signal.c, check_xstate_in_sigframe()), and without it resets the state. So the number is at both ends. */
 
 #include <cpuid.h>
 #include <elf.h>
@@ -27,7 +28,7 @@
 #include <sys/user.h>
 
 #include "daemon/actuator/mark/arch.h"
-#include "daemon/actuator/mark/restart.h"
+#include "daemon/actuator/mark/interruption.h"
 
 #ifndef NT_X86_XSTATE
 #define NT_X86_XSTATE 0x202
@@ -102,8 +103,8 @@ static const MemoryPattern patterns_restorer[] = {
         { code_restorer_short, sizeof(code_restorer_short), 1 },
 };
 
-/* What the processor and kernel have enabled; filled in once by arch_init(). */
-static uint64_t features_enabled;
+/* What the processor and kernel have enabled, for every thread and for those with AMX; filled in once by arch_init(). */
+static uint64_t features_enabled, features_largest;
 
 static struct user_regs_struct *registers(ArchState *s) {
         return (struct user_regs_struct *) s->registers;
@@ -135,14 +136,16 @@ int arch_init(void) {
         if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
                 return -EOPNOTSUPP;
         __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-        features_enabled = ((uint64_t) high << 32 | low) & ~XSTATE_TILE_DATA;
-        if ((features_enabled & 3) != 3 || xstate_size(features_enabled) == 0)
+        features_largest = (uint64_t) high << 32 | low;
+        features_enabled = features_largest & ~XSTATE_TILE_DATA;
+        if ((features_enabled & 3) != 3 || xstate_size(features_enabled) == 0 || xstate_size(features_largest) == 0)
                 return -EOPNOTSUPP;
         return 0;
 }
 
 size_t arch_stack_need(void) {
-        return RED_ZONE + sizeof(SignalFrame) + 2 * xstate_size(features_enabled) + 256 + HANDLER_ROOM;
+        /* once for the frame, once for a handler's on top of it */
+        return RED_ZONE + sizeof(SignalFrame) + 2 * xstate_size(features_largest) + 256 + HANDLER_ROOM;
 }
 
 int arch_gadgets_find(const MemoryMap *map, pid_t tid, ArchGadgets *ret) {
@@ -199,20 +202,18 @@ static int vector_read(pid_t tid, ArchState *s) {
 /* Whether the call is over, or would be continued as restart_syscall(), only because we stopped the thread, and may
  * as well begin again. poll() without a time-out has nothing to be continued, and as restart_syscall() the thread
  * could not be marked, or unmarked, again before something happens. */
-static bool call_may_repeat(pid_t tid, const struct user_regs_struct *r) {
-        const uint64_t args[6] = { r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9 };
-
+static bool call_may_repeat(const struct user_regs_struct *r) {
         if ((long) r->orig_rax < 0)
                 return false;
         if ((long) r->rax == -ERESTART_RESTARTBLOCK)
-                return (long) r->orig_rax == SYS_poll && (int) args[2] < 0;
-        return (long) r->rax == -EINTR && call_can_repeat(tid, (long) r->orig_rax, args);
+                return (long) r->orig_rax == SYS_poll && (int) r->rdx < 0;
+        return (long) r->rax == -EINTR && call_can_repeat((long) r->orig_rax);
 }
 
 /* -ERESTARTNOHAND makes the kernel decide the way it does for ppoll(): EINTR if a handler runs after all, else once
  * more. Written back at once, so that it holds whatever becomes of us. */
 static int state_repeat(pid_t tid, struct user_regs_struct *r) {
-        if (!call_may_repeat(tid, r))
+        if (!call_may_repeat(r))
                 return 0;
         r->rax = (unsigned long) -ERESTARTNOHAND;
         return registers_write(tid, r);
@@ -239,7 +240,20 @@ static int mask_settle(pid_t tid, ArchState *s) {
         return ptrace(PTRACE_SETSIGMASK, tid, sizeof(mask), &mask) < 0 ? -errno : 0;
 }
 
-int arch_state_read(pid_t tid, const ThreadCall *seen _unused_, ArchState *ret) {
+/* The rest of a time-out: rt_sigreturn forgets it, so a thread that is left to itself on the path begins the first call again. */
+static int continued_settle(const ThreadCall *seen, ArchState *s) {
+        const struct user_regs_struct *r = registers(s);
+
+        s->continued = -1;
+        if ((long) r->orig_rax != SYS_restart_syscall || !state_will_restart(r))
+                return 0;
+        if (seen->running || seen->nr != SYS_restart_syscall || seen->continued < 0 || seen->sp != r->rsp || seen->ip != r->rip)
+                return -EAGAIN; /* has begun since it was looked at */
+        s->continued = seen->continued;
+        return 0;
+}
+
+int arch_state_read(pid_t tid, const ThreadCall *seen, ArchState *ret) {
         struct user_regs_struct *r = registers(ret);
         int k;
 
@@ -254,8 +268,9 @@ int arch_state_read(pid_t tid, const ThreadCall *seen _unused_, ArchState *ret) 
                 return k;
         if (r->eflags & FLAG_TRAP) /* steps through itself */
                 return -EAGAIN;
-        if ((long) r->orig_rax == SYS_restart_syscall && state_will_restart(r)) /* has begun since it was looked at */
-                return -EAGAIN;
+        k = continued_settle(seen, ret);
+        if (k < 0)
+                return k;
         k = vector_read(tid, ret);
         if (k < 0)
                 return k;
@@ -276,6 +291,17 @@ uint64_t arch_state_tls(const ArchState *s) {
 
 bool arch_state_in_call(const ArchState *s) {
         return (long) registers_const(s)->orig_rax >= 0;
+}
+
+void arch_state_call(const ArchState *s, const ThreadCall *seen _unused_, ArchCall *ret) {
+        const struct user_regs_struct *r = registers_const(s);
+
+        *ret = (ArchCall) {
+                .nr = (long) r->orig_rax,
+                .args = { r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9 },
+                .result = (int64_t) r->rax,
+                .restarts = state_will_restart(r),
+        };
 }
 
 /* The kernel decides after the stop, from registers that we read and can put back. */
@@ -303,11 +329,11 @@ void arch_state_avoid_restart_call(ArchState *s) {
 
 /* What the kernel does to the registers when no handler runs, for a thread that is left to itself. The exception
  * is -ERESTART_RESTARTBLOCK: rt_sigreturn forgets what is left of the time-out, so the call begins again with all
- * of it. A call that is a restart already could not go on at all: see arch_state_read(). */
-static void frame_restart(struct user_regs_struct *r) {
+ * of it. So does a call that is a restart already: see continued_settle(). */
+static void frame_restart(long continued, struct user_regs_struct *r) {
         if (!state_will_restart(r))
                 return;
-        r->rax = r->orig_rax;
+        r->rax = continued >= 0 ? (unsigned long) continued : r->orig_rax;
         r->rip -= 2;
 }
 
@@ -326,7 +352,7 @@ static void context_fill(const struct user_regs_struct *r, uint64_t fpstate, Con
 int arch_frame_build(const ArchState *s, const ArchGadgets *g, uint64_t nonce, ArchFrame *ret) {
         struct user_regs_struct r = *registers_const(s);
         const uint32_t magic2 = XSTATE_MAGIC2;
-        const size_t vector_full = s->vector_size + sizeof(magic2);
+        const size_t vector_full = MAX(s->vector_size, xstate_size(features_largest)) + sizeof(magic2);
         SoftwareBytes software = {
                 .magic1 = XSTATE_MAGIC1,
                 .extended_size = (uint32_t) vector_full,
@@ -347,33 +373,45 @@ int arch_frame_build(const ArchState *s, const ArchGadgets *g, uint64_t nonce, A
         offset = vector - address;
         if (offset + vector_full > sizeof(ret->bytes))
                 return -EOPNOTSUPP;
-        frame_restart(&r);
+        frame_restart(s->continued, &r);
         context_fill(&r, vector, &frame.context);
-        memset(ret->bytes, 0, offset);
+        memset(ret->bytes, 0, offset + vector_full);
         memcpy(frame.siginfo, &nonce, sizeof(nonce));
         memcpy(ret->bytes, &frame, sizeof(frame));
         memcpy(ret->bytes + offset, s->vector, s->vector_size);
         memcpy(ret->bytes + offset + XSTATE_SW_OFFSET, &software, sizeof(software));
         memcpy(ret->bytes + offset + s->vector_size, &magic2, sizeof(magic2));
+        memcpy(ret->bytes + offset + vector_full - sizeof(magic2), &magic2, sizeof(magic2));
         ret->nonce_at = offsetof(SignalFrame, siginfo);
         ret->address = address;
         ret->size = offset + vector_full;
         return 0;
 }
 
-int arch_path_enter(pid_t tid, const ArchState *s, const ArchGadgets *g, const ArchFrame *f, const uint64_t args[5]) {
+static int path_call(pid_t tid, const ArchState *s, const ArchGadgets *g, const ArchFrame *f, long nr, const uint64_t args[6]) {
         struct user_regs_struct r = *registers_const(s);
 
         r.rip = g->call;
         r.rsp = f->address;
         r.orig_rax = (unsigned long) -1L;
-        r.rax = SYS_prctl;
+        r.rax = (unsigned long) nr;
         r.rdi = args[0];
         r.rsi = args[1];
         r.rdx = args[2];
         r.r10 = args[3];
         r.r8 = args[4];
+        r.r9 = args[5];
         return registers_write(tid, &r);
+}
+
+int arch_path_enter(pid_t tid, const ArchState *s, const ArchGadgets *g, const ArchFrame *f, const uint64_t args[6]) {
+        return path_call(tid, s, g, f, SYS_prctl, args);
+}
+
+int arch_path_rest(pid_t tid, const ArchState *s, const ArchGadgets *g, const ArchFrame *f, const ArchCall *rest) {
+        const uint64_t args[6] = { rest->args[0], 0, rest->args[2], rest->args[3], rest->args[4], rest->args[5] };
+
+        return path_call(tid, s, g, f, rest->nr, args);
 }
 
 int arch_path_position(pid_t tid, const ArchGadgets *g, const ArchFrame *f, ArchPosition *ret) {

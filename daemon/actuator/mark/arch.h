@@ -27,6 +27,7 @@ typedef struct ArchState {
         unsigned char vector[ARCH_VECTOR_MAX] __attribute__((aligned(64)));
         size_t vector_size;
         uint64_t vector_features;
+        long continued; /* the call that restart_syscall() continues; -1: it is not in that */
 } ArchState;
 
 /* The path prepared for one thread: the bytes to lie on its stack, and where. */
@@ -36,6 +37,14 @@ typedef struct ArchFrame {
         size_t nonce_at;
         unsigned char bytes[ARCH_FRAME_MAX];
 } ArchFrame;
+
+/* The system call in which a thread was stopped. */
+typedef struct ArchCall {
+        long nr; /* -1: none */
+        uint64_t args[6];
+        int64_t result;
+        bool restarts; /* the kernel begins it again */
+} ArchCall;
 
 typedef enum ArchPosition {
         ARCH_ELSEWHERE,
@@ -59,6 +68,7 @@ uint64_t arch_state_sp(const ArchState *s);
 uint64_t arch_state_tls(const ArchState *s);
 /* Whether the thread was in a system call, or stopped outside of any. */
 bool arch_state_in_call(const ArchState *s);
+void arch_state_call(const ArchState *s, const ThreadCall *seen, ArchCall *ret);
 uint64_t arch_state_ip(const ArchState *s);
 /* The kernel would use restart_syscall(), which a filter forbids: let it repeat the call instead. */
 void arch_state_avoid_restart_call(ArchState *s);
@@ -70,7 +80,10 @@ int arch_thread_block_check(pid_t tid, uint64_t tls, uint64_t robust_list);
 /* The nonce is stored where it means nothing to the kernel. */
 int arch_frame_build(const ArchState *s, const ArchGadgets *g, uint64_t nonce, ArchFrame *ret);
 /* Changes the thread: the one step that sends it on the path to call prctl(args). */
-int arch_path_enter(pid_t tid, const ArchState *s, const ArchGadgets *g, const ArchFrame *f, const uint64_t args[5]);
+int arch_path_enter(pid_t tid, const ArchState *s, const ArchGadgets *g, const ArchFrame *f, const uint64_t args[6]);
+/* Changes the thread in the stop that ends our call: it waits as 'rest' would have, with nothing to submit, and then returns with
+ * the interrupted call's result, all on its own. See call_has_rest(). */
+int arch_path_rest(pid_t tid, const ArchState *s, const ArchGadgets *g, const ArchFrame *f, const ArchCall *rest);
 int arch_path_position(pid_t tid, const ArchGadgets *g, const ArchFrame *f, ArchPosition *ret);
 /* In the stop that ends our call: 0 and its result (negative errno), or -EBADMSG if it is not that stop. */
 int arch_path_result(pid_t tid, const ArchGadgets *g, const ArchFrame *f, long *ret);

@@ -16,6 +16,7 @@ static const char *const result_table[_MARK_RESULT_MAX] = {
         [MARK_BUSY] = "busy",
         [MARK_TRACED] = "traced",
         [MARK_USER_WORKER] = "user-worker",
+        [MARK_FOREIGN_STACK] = "foreign-stack",
         [MARK_UNSUPPORTED] = "unsupported",
         [MARK_FAILED] = "failed",
 };
@@ -94,7 +95,7 @@ static int thread_parse(char *const *words, size_t n, MarkLine *l) {
 }
 
 static int final_parse(char *const *words, size_t n, MarkLine *l) {
-        static const char *const keys[] = { "total", "marked", "passes", "max-stopped-ns" };
+        static const char *const keys[] = { "total", "marked", "passes", "cut", "max-stopped-ns" };
         uint64_t values[ELEMENTSOF(keys)];
 
         if (n != 2 + 2 * ELEMENTSOF(keys))
@@ -104,19 +105,20 @@ static int final_parse(char *const *words, size_t n, MarkLine *l) {
                 return -EINVAL;
         for (size_t i = 0; i < ELEMENTSOF(keys); i++)
                 if (strcmp(words[2 + 2 * i], keys[i]) != 0 ||
-                    number_parse(words[3 + 2 * i], i == 3 ? UINT64_MAX : UINT32_MAX, &values[i]) < 0)
+                    number_parse(words[3 + 2 * i], i == 4 ? UINT64_MAX : UINT32_MAX, &values[i]) < 0)
                         return -EINVAL;
         l->total = (unsigned) values[0];
         l->marked = (unsigned) values[1];
         l->passes = (unsigned) values[2];
-        l->max_stopped_ns = values[3];
+        l->cut = (unsigned) values[3];
+        l->max_stopped_ns = values[4];
         l->final = true;
         return 0;
 }
 
 int mark_line_parse(const char *s, MarkLine *ret) {
         MarkLine l = {};
-        char buffer[160], *words[12] = {}, *save = NULL;
+        char buffer[160], *words[16] = {}, *save = NULL;
         size_t length = strcspn(s, "\n"), n = 0;
         int r;
 
@@ -148,8 +150,8 @@ int mark_line_format(const MarkLine *l, char *buffer, size_t size) {
         int k;
 
         if (l->final) {
-                k = snprintf(buffer, size, "result %s total %u marked %u passes %u max-stopped-ns %llu\n",
-                             mark_state_to_string(l->state), l->total, l->marked, l->passes,
+                k = snprintf(buffer, size, "result %s total %u marked %u passes %u cut %u max-stopped-ns %llu\n",
+                             mark_state_to_string(l->state), l->total, l->marked, l->passes, l->cut,
                              (unsigned long long) l->max_stopped_ns);
         } else {
                 snprintf(failed, sizeof(failed), "failed:%d", l->error);

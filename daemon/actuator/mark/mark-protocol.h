@@ -4,9 +4,10 @@
 /* What stackd-mark says on its standard output, for the helper that writes it and the daemon that reads it:
  *
  *   thread TID RESULT STOPPED_NS                               once for each thread that needed work
- *   result STATE total N marked M passes P max-stopped-ns X    the last line
+ *   result STATE total N marked M passes P cut C max-stopped-ns X    the last line
  *
- * STOPPED_NS is an upper bound: from before the thread was asked to stop until after it was let go.
+ * STOPPED_NS is an upper bound: from before the thread was asked to stop until after it was let go. C counts the stops that have
+ * ended a system call early: a short transfer, or EINTR.
  *
  * As a service it is asked at a socket of type SOCK_SEQPACKET, one connection for each process: a packet with the words of
  * the command line behind the program's name, each with its NUL, and the process's pidfd, which becomes descriptor MARK_PIDFD.
@@ -27,7 +28,8 @@ typedef enum MarkResult {
         MARK_BUSY,        /* stopped, frozen, in uninterruptible sleep, or where it must not be interrupted */
         MARK_TRACED,      /* has a tracer */
         MARK_USER_WORKER, /* io_uring or vhost worker: never returns to user mode */
-        MARK_UNSUPPORTED, /* 32 bit, shadow stack, no ordinary thread stack, ... */
+        MARK_FOREIGN_STACK, /* runs on a stack that is not the C library's: Go, coroutines */
+        MARK_UNSUPPORTED, /* 32 bit, shadow stack, ... */
         MARK_FAILED,      /* any other error, with its errno */
         _MARK_RESULT_MAX,
         _MARK_RESULT_INVALID = -22,
@@ -40,7 +42,7 @@ typedef enum MarkState {
         MARK_STATE_GONE,        /* the process ended, or was never the one meant */
         MARK_STATE_DENIED,      /* none: all denied or kept by seccomp */
         MARK_STATE_BUSY,        /* none: all busy or traced; worth another try later */
-        MARK_STATE_UNSUPPORTED, /* none: all unsupported or user workers */
+        MARK_STATE_UNSUPPORTED, /* none: all unsupported, on foreign stacks, or user workers */
         _MARK_STATE_MAX,
         _MARK_STATE_INVALID = -22,
 } MarkState;
@@ -56,7 +58,7 @@ typedef struct MarkLine {
 
         /* result */
         MarkState state;
-        unsigned total, marked, passes;
+        unsigned total, marked, passes, cut;
         uint64_t max_stopped_ns;
 } MarkLine;
 

@@ -16,6 +16,8 @@
 #define SEARCH_MAX (64U << 20)
 #define PAGE 4096U /* or a multiple of it */
 #define PAGEMAP_GUARD (UINT64_C(1) << 58)
+#define PAGEMAP_PRESENT (UINT64_C(1) << 63) /* Documentation/admin-guide/mm/pagemap.rst */
+#define FRAME_PAGES_MAX 16U
 
 static int mapping_parse(char *line, Mapping *ret) {
         unsigned long long start, end, inode;
@@ -157,6 +159,33 @@ int memory_touch(pid_t tid, uint64_t start, uint64_t end) {
         return 0;
 }
 
+static int pagemap_open(const Target *t, pid_t tid) {
+        char path[64];
+        int fd = openat(t->proc_fd, thread_path(tid, "pagemap", path), O_RDONLY | O_CLOEXEC);
+
+        if (fd < 0)
+                return errno == ENOENT ? -ESRCH : -errno;
+        return fd;
+}
+
+int memory_is_resident(const Target *t, pid_t tid, uint64_t start, uint64_t end) {
+        const uint64_t size = (uint64_t) sysconf(_SC_PAGESIZE), page = start / size;
+        const size_t n = (size_t) ((end + size - 1) / size - page);
+        _cleanup_close_ int fd = pagemap_open(t, tid);
+        uint64_t entries[FRAME_PAGES_MAX];
+
+        if (fd < 0)
+                return fd;
+        if (n > ELEMENTSOF(entries))
+                return -E2BIG;
+        if (pread(fd, entries, n * sizeof(entries[0]), (off_t) (page * sizeof(entries[0]))) != (ssize_t) (n * sizeof(entries[0])))
+                return -ESRCH;
+        for (size_t i = 0; i < n; i++)
+                if (!(entries[i] & PAGEMAP_PRESENT))
+                        return 0;
+        return 1;
+}
+
 static const unsigned char *chunk_search(const unsigned char *chunk, size_t size, uint64_t address,
                                          const MemoryPattern *p) {
         const unsigned char *hit = memmem(chunk, size, p->bytes, p->size);
@@ -208,14 +237,12 @@ int memory_map_search(const MemoryMap *m, pid_t tid, const MemoryPattern *patter
 }
 
 int memory_find_guard(const Target *t, pid_t tid, uint64_t start, uint64_t end, uint64_t *ret) {
-        _cleanup_close_ int fd = -1;
-        char path[64];
+        _cleanup_close_ int fd = pagemap_open(t, tid);
         const uint64_t size = (uint64_t) sysconf(_SC_PAGESIZE);
         uint64_t entries[512], page = start / size, last = (end + size - 1) / size;
 
-        fd = openat(t->proc_fd, thread_path(tid, "pagemap", path), O_RDONLY | O_CLOEXEC);
         if (fd < 0)
-                return errno == ENOENT ? -ESRCH : -errno;
+                return fd;
         while (page < last) {
                 size_t n = MIN(last - page, (uint64_t) ELEMENTSOF(entries));
                 ssize_t k = pread(fd, entries, n * sizeof(entries[0]), (off_t) (page * sizeof(entries[0])));

@@ -41,6 +41,8 @@ int memory_pin_write(const MemoryPin *p, uint64_t address, const void *buffer, s
 int memory_read(pid_t tid, uint64_t address, void *buffer, size_t size);
 /* Of a tracee in a ptrace stop: slow, and never another task that has come by its number. */
 int memory_write_tracee(pid_t tid, uint64_t address, const void *buffer, size_t size);
+/* Whether every page of [start, end) is in memory now: 1, or 0. It brings none in. */
+int memory_is_resident(const Target *t, pid_t tid, uint64_t start, uint64_t end);
 /* Makes [start, end) resident by reading a byte of each page. */
 int memory_touch(pid_t tid, uint64_t start, uint64_t end);
 
@@ -53,8 +55,9 @@ typedef struct MemoryPattern {
 /* Finds one of the n patterns in code that cannot be written to: its address, or -ENOENT. */
 int memory_map_search(const MemoryMap *m, pid_t tid, const MemoryPattern *patterns, size_t n, uint64_t *ret);
 
-/* The first guard inside of a mapping (MADV_GUARD_INSTALL) in [start, end), or 'end'. Kernels before 6.15 do not
- * tell; there the C library makes a mapping of its own of each guard. */
+/* The first guard inside of a mapping (MADV_GUARD_INSTALL, Linux 6.13) in [start, end), or 'end'. Linux reports guards
+ * since 6.15. The C library uses them since glibc 2.42: with it, stacks on 6.13 and 6.14 may share a mapping, and the
+ * pointer to the thread's own control block alone tells them apart. Before, each guard is a mapping of its own. */
 int memory_find_guard(const Target *t, pid_t tid, uint64_t start, uint64_t end, uint64_t *ret);
 
 static inline void memory_map_donep(MemoryMap *m) {

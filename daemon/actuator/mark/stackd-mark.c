@@ -22,6 +22,8 @@
 
 #define PASSES_MAX 1000U
 #define NAP_MAX_MS 50
+#define PATIENCE_FIRST_NS UINT64_C(2000000) /* doubled with each pass: threads that are easy to stop come first */
+#define PATIENCE_MAX_NS UINT64_C(256000000)
 #define DEADLINE_MAX_MS 600000U
 #define EXIT_TROUBLE 2
 
@@ -40,7 +42,7 @@ typedef struct Run {
         uint64_t began_ns, deadline_ns;
         ThreadReport *reports;
         size_t n, capacity;
-        unsigned total, marked, passes, done_in_pass;
+        unsigned total, marked, passes, done_in_pass, cut;
 } Run;
 
 static ThreadReport *run_find(Run *run, pid_t tid, size_t *ret_at) {
@@ -65,6 +67,7 @@ static int on_report(const ThreadReport *report, void *userdata) {
         int r;
 
         run->done_in_pass += report->result == MARK_DONE;
+        run->cut += report->cut;
         old = run_find(run, report->tid, &at);
         if (old) {
                 uint64_t stopped = MAX(old->stopped_ns, report->stopped_ns);
@@ -80,6 +83,12 @@ static int on_report(const ThreadReport *report, void *userdata) {
         run->reports[at] = *report;
         run->n++;
         return 0;
+}
+
+static const ThreadReport *run_previous(pid_t tid, void *userdata) {
+        size_t at;
+
+        return run_find(userdata, tid, &at);
 }
 
 /* A result with which the thread need not be tried again in this run. */
@@ -147,10 +156,11 @@ static int run_passes(Run *run) {
                 task = (WorkerTask) {
                         .target = &run->target,
                         .set = run->set,
-                        .late = now - run->began_ns > (run->deadline_ns - run->began_ns) / 2,
+                        .patience_ns = MIN(PATIENCE_FIRST_NS << MIN(run->passes - 1, 16U), PATIENCE_MAX_NS),
                         .deadline_ns = run->deadline_ns,
                         .tids = tids,
                         .n = n,
+                        .previous = run_previous,
                         .on_report = on_report,
                         .userdata = run,
                 };
@@ -179,7 +189,7 @@ static MarkState run_why_none(const Run *run) {
                 all++;
                 denied += result == MARK_DENIED || result == MARK_SECCOMP;
                 busy += result == MARK_BUSY || result == MARK_TRACED;
-                unsupported += result == MARK_UNSUPPORTED || result == MARK_USER_WORKER;
+                unsupported += result == MARK_UNSUPPORTED || result == MARK_FOREIGN_STACK || result == MARK_USER_WORKER;
         }
         if (run->n == 0) /* there was no time to begin */
                 return MARK_STATE_BUSY;
@@ -205,6 +215,7 @@ static int run_print(const Run *run, MarkState state) {
                 .total = run->total,
                 .marked = run->marked,
                 .passes = run->passes,
+                .cut = run->cut,
         };
         int r;
 

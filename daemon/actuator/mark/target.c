@@ -167,10 +167,16 @@ static const char *status_find(const char *text, const char *key) {
         return NULL;
 }
 
+static uint64_t status_number(const char *text, const char *key, int base) {
+        const char *value = status_find(text, key);
+
+        return value ? strtoull(value, NULL, base) : 0;
+}
+
 int thread_status_read(const Target *t, pid_t tid, ThreadStatus *ret) {
         _cleanup_free_ char *text = NULL;
         ThreadStatus s = {};
-        const char *tracer, *seccomp, *capabilities, *features;
+        const char *tracer, *capabilities, *features;
         char path[64];
         int r;
 
@@ -183,9 +189,10 @@ int thread_status_read(const Target *t, pid_t tid, ThreadStatus *ret) {
                 return -EBADMSG;
         s.tracer = (pid_t) strtol(tracer, NULL, 10);
         s.capabilities = strtoull(capabilities, NULL, 16);
-        seccomp = status_find(text, "Seccomp:");
-        if (seccomp)
-                s.seccomp = (unsigned) strtoul(seccomp, NULL, 10);
+        s.seccomp = (unsigned) status_number(text, "Seccomp:", 10);
+        s.blocked = status_number(text, "SigBlk:", 16);
+        s.caught = status_number(text, "SigCgt:", 16);
+        s.switches = status_number(text, "voluntary_ctxt_switches:", 10) + status_number(text, "nonvoluntary_ctxt_switches:", 10);
         features = status_find(text, "x86_Thread_features:");
         if (features) {
                 const char *word = strstr(features, "shstk");
@@ -198,7 +205,7 @@ int thread_status_read(const Target *t, pid_t tid, ThreadStatus *ret) {
 int thread_call_read(const Target *t, pid_t tid, ThreadCall *ret) {
         _cleanup_free_ char *text = NULL;
         unsigned long long a[6] = {}, sp = 0, ip = 0;
-        ThreadCall c = { .nr = -1 };
+        ThreadCall c = { .nr = -1, .continued = -1 };
         char path[64];
         int r;
 
@@ -216,6 +223,34 @@ int thread_call_read(const Target *t, pid_t tid, ThreadCall *ret) {
         c.sp = sp;
         c.ip = ip;
         *ret = c;
+        return 0;
+}
+
+/* Calls that read from a stream or a file, whose first argument is the descriptor. */
+static bool call_reads(long nr) {
+        return nr == SYS_read || nr == SYS_readv || nr == SYS_splice;
+}
+
+int thread_wait_read(const Target *t, pid_t tid, const ThreadCall *call, ThreadWait *ret) {
+        _cleanup_free_ char *where = NULL, *file = NULL;
+        ThreadWait w = {};
+        char path[64], name[32];
+        int r;
+
+        r = target_read(t, thread_path(tid, "wchan", path), 4096, &where);
+        if (r == -ESRCH || r == -ENOMEM)
+                return r;
+        if (r >= 0 && !streq(where, "0"))
+                snprintf(w.where, sizeof(w.where), "%s", where);
+        if (call_reads(call->nr)) {
+                snprintf(name, sizeof(name), "fd/%d", (int) call->args[0]);
+                r = file_readlink(t->proc_fd, thread_path(tid, name, path), &file);
+                if (r == -ENOMEM)
+                        return r;
+                if (r >= 0)
+                        snprintf(w.file, sizeof(w.file), "%s", file);
+        }
+        *ret = w;
         return 0;
 }
 

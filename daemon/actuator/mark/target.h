@@ -33,6 +33,8 @@ typedef struct ThreadStatus {
         pid_t tracer;
         unsigned seccomp;
         uint64_t capabilities; /* effective */
+        uint64_t blocked, caught; /* signals: bit 0 is signal 1 */
+        uint64_t switches;        /* how often it has left the processor: unchanged while it sleeps */
         bool shadow_stack;
 } ThreadStatus;
 
@@ -40,9 +42,16 @@ typedef struct ThreadStatus {
 typedef struct ThreadCall {
         bool running; /* it does not sleep: nothing else is known */
         long nr;      /* -1: sleeps outside of a system call */
+        long continued; /* of restart_syscall(): the call that it continues, or -1 */
         uint64_t args[6];
         uint64_t sp, ip;
 } ThreadCall;
+
+/* More about where a thread sleeps. */
+typedef struct ThreadWait {
+        char where[64]; /* the kernel's function (/proc/PID/task/TID/wchan); empty where the kernel does not name it */
+        char file[32];  /* the beginning of what descriptor args[0] is, for calls that read from one; else empty */
+} ThreadWait;
 
 /* Opens and checks the identity: 0, or -ESRCH where the process is not, or no longer, the one meant. */
 int target_open(pid_t pid, uint64_t start, int pidfd, Target *ret);
@@ -59,6 +68,7 @@ int target_read(const Target *t, const char *path, size_t max, char **ret);
 int thread_stat_read(const Target *t, pid_t tid, ThreadStat *ret);
 int thread_status_read(const Target *t, pid_t tid, ThreadStatus *ret);
 int thread_call_read(const Target *t, pid_t tid, ThreadCall *ret);
+int thread_wait_read(const Target *t, pid_t tid, const ThreadCall *call, ThreadWait *ret);
 /* Frozen by the cgroup freezer: 1, 0. A group that cannot be read counts as not frozen. */
 int thread_is_frozen(const Target *t, pid_t tid);
 /* 1 when the thread's capabilities count in the initial user namespace, else 0. */

@@ -30,22 +30,19 @@
  * thread in such a section is let go and tried again. In a system call there is none.
  *
  * While a thread is stopped nothing may wait for storage, as the thread may be what serves it: code and stack were
- * read, and so made resident, just before; only a stack that was is written to. */
+ * read, and so made resident, just before. Only pages of the stack that are resident in the stop are written to, and nothing
+ * else of the thread's memory is read there for the first time. */
 
 #include <errno.h>
-#include <signal.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/ptrace.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #include "daemon/actuator/mark/action.h"
 #include "daemon/actuator/mark/filter.h"
-#include "daemon/actuator/mark/restart.h"
 #include "daemon/actuator/mark/step.h"
-#include "daemon/actuator/mark/thread.h"
+#include "daemon/actuator/mark/thread-visit.h"
 
 #ifndef PTRACE_O_SUSPEND_SECCOMP
 #define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
@@ -54,50 +51,10 @@
 #define REQUEST_SECCOMP_FILTER 0x420c
 #define REQUEST_DISPATCH_CONFIGURATION 0x4211
 
-#define STOP_WAIT_MS 50
-#define STOP_WAIT_FILTERED_MS 400
-#define STACK_SLACK 65536U
-#define STACK_SCAN_MAX (64U << 20)
+#define PATH_WAIT_USEC 200000U
 #define ATTEMPTS_MAX 6
 #define RETURN_WAIT_MS 5
-#define SIGNAL_CALL_STOP (SIGTRAP | 0x80)
-
-/* The part of the thread's stack that was looked at, and read, before it is stopped. */
-typedef struct StackView {
-        const Mapping *mapping;
-        uint64_t low, high;
-} StackView;
-
-typedef struct Visit {
-        const MarkJob *job;
-        pid_t tid;
-        StackView stack;
-        ThreadStatus status;
-        ThreadCall seen; /* just before it was asked to stop */
-        uint64_t args[5];
-        ArchState state;
-        ArchFrame frame;
-        ThreadReport *report;
-        uint64_t stop_began;
-} Visit;
-
-/* What a thread in a ptrace stop is there for. */
-typedef enum StopKind {
-        STOP_GONE,
-        STOP_OURS,  /* as we asked */
-        STOP_CALL,  /* at the entry or end of a system call */
-        STOP_GROUP, /* the process is being stopped */
-        STOP_SIGNAL,
-} StopKind;
-
-/* How a part of the visit ended. */
-typedef enum Next {
-        NEXT_GO_ON,
-        NEXT_OVER,    /* detached, or never attached; the report is filled in */
-        NEXT_LOOK,    /* detached; look at the stack first and come again */
-        NEXT_RETURN,  /* detached; come again when it sleeps again */
-        NEXT_ABANDON, /* attached, and only our exit changes that; the report is filled in */
-} Next;
+#define FOREIGN_STOPS_MAX 3U
 
 uint64_t now_ns(void) {
         struct timespec ts;
@@ -106,13 +63,13 @@ uint64_t now_ns(void) {
         return (uint64_t) ts.tv_sec * 1000000000U + (uint64_t) ts.tv_nsec;
 }
 
-static Next report_as(Visit *v, MarkResult result, bool again) {
+Next report_as(Visit *v, MarkResult result, bool again) {
         v->report->result = result;
         v->report->again = again;
         return NEXT_OVER;
 }
 
-static Next report_error(Visit *v, int error) {
+Next report_error(Visit *v, int error) {
         if (error == -ESRCH)
                 return report_as(v, MARK_GONE, false);
         if (error == -EPERM || error == -EACCES)
@@ -125,63 +82,16 @@ static Next report_error(Visit *v, int error) {
         return report_as(v, MARK_FAILED, false);
 }
 
-/* Waits for SIGCHLD, which is blocked; it is pending once however many stops it stands for. */
-static int tracee_wait(pid_t tid, unsigned timeout_ms, int *ret_status) {
-        const uint64_t until = now_ns() + timeout_ms * UINT64_C(1000000);
-        sigset_t set;
-
-        sigemptyset(&set);
-        sigaddset(&set, SIGCHLD);
-        for (;;) {
-                struct timespec ts;
-                uint64_t now;
-                pid_t p = waitpid(tid, ret_status, __WALL | WNOHANG);
-
-                if (p == tid)
-                        return 0;
-                if (p < 0)
-                        return errno == ECHILD ? -ESRCH : -errno;
-                now = now_ns();
-                if (now >= until)
-                        return -ETIMEDOUT;
-                ts = (struct timespec) { (time_t) ((until - now) / 1000000000), (long) ((until - now) % 1000000000) };
-                (void) sigtimedwait(&set, NULL, &ts);
-        }
-}
-
-static StopKind stop_kind(int status, int *ret_signal) {
-        int sig;
-
-        *ret_signal = 0;
-        if (!WIFSTOPPED(status))
-                return STOP_GONE;
-        sig = WSTOPSIG(status);
-        if (status >> 16 == PTRACE_EVENT_STOP)
-                return sig == SIGTRAP ? STOP_OURS : STOP_GROUP;
-        if (sig == SIGNAL_CALL_STOP)
-                return STOP_CALL;
-        *ret_signal = sig;
-        return STOP_SIGNAL;
-}
-
-static void thread_detach(Visit *v, int sig) {
-        uint64_t stopped;
-
-        ptrace(PTRACE_DETACH, v->tid, NULL, (void *) (long) sig);
-        step_reached(STEP_DETACHED);
-        stopped = now_ns() - v->stop_began;
-        v->report->stopped_ns = MAX(v->report->stopped_ns, stopped);
-}
-
-/* Back to the interrupted state from any stop but that at the entry of our call. */
-static void thread_restore(Visit *v, int sig) {
-        (void) arch_state_restore(v->tid, &v->state);
-        step_reached(STEP_RESTORED);
-        thread_detach(v, sig);
+/* A thread of the C library may leave this stack soon: a coroutine, or a handler on an alternate stack. A thread of another
+ * runtime (Go) never has one that is its own. */
+Next report_stack(Visit *v, int error) {
+        if (error != -EOPNOTSUPP)
+                return report_error(v, error);
+        return report_as(v, MARK_FOREIGN_STACK, thread_has_library(v) && v->report->foreign_stops < FOREIGN_STOPS_MAX);
 }
 
 /* Everything that can be known without touching the thread. */
-static Next visit_examine(Visit *v, ThreadCall *ret_call) {
+static Next visit_examine(Visit *v) {
         const Target *t = v->job->target;
         ThreadStat stat;
         int r;
@@ -203,8 +113,6 @@ static Next visit_examine(Visit *v, ThreadCall *ret_call) {
                 return report_as(v, MARK_TRACED, false);
         if (stat.state == 'T' || stat.state == 't' || thread_is_frozen(t, v->tid) > 0)
                 return report_as(v, MARK_BUSY, false);
-        if (stat.state == 'D' && !v->job->late)
-                return report_as(v, MARK_BUSY, true);
         if (v->status.shadow_stack)
                 return report_as(v, MARK_UNSUPPORTED, false);
         r = action_is_permitted(t, v->tid, &v->status);
@@ -212,86 +120,7 @@ static Next visit_examine(Visit *v, ThreadCall *ret_call) {
                 return report_error(v, r == 0 ? -EPERM : r);
         if (v->status.seccomp == 1)
                 return report_as(v, MARK_SECCOMP, false);
-        r = thread_call_read(t, v->tid, ret_call);
-        if (r < 0)
-                return report_error(v, r);
-        if (!ret_call->running) {
-                CallCare care = call_care(ret_call);
-
-                if (care == CALL_NEVER || (care == CALL_VISIBLE && !v->job->late))
-                        return report_as(v, MARK_BUSY, true);
-        }
         return NEXT_GO_ON;
-}
-
-/* Looks at the stack around sp and makes resident what may be written to. */
-static int stack_look(Visit *v, uint64_t sp, StackView *ret) {
-        const Mapping *m = memory_map_find(&v->job->map, sp);
-        const uint64_t need = arch_stack_need() + STACK_SLACK;
-        StackView s = { .mapping = m };
-        int r;
-
-        if (!m)
-                return -EAGAIN;
-        if (!m->read || !m->write || m->shared || m->file)
-                return -EOPNOTSUPP;
-        s.low = sp - m->start > need ? sp - need : m->start;
-        r = memory_find_guard(v->job->target, v->tid, sp, MIN(m->end, sp + STACK_SCAN_MAX), &s.high);
-        if (r < 0)
-                return r;
-        r = memory_touch(v->tid, s.low, sp + 1);
-        if (r < 0)
-                return r == -EFAULT ? -EOPNOTSUPP : r;
-        *ret = s;
-        return 0;
-}
-
-/* The C library gives each of its threads a list of robust mutexes, in its control block; a thread made by a bare
- * clone() has none, and a stack, and a control block, that may be anybody's. Musl gives none to any. */
-static int robust_list_find(const Visit *v, uint64_t *ret) {
-        void *head = NULL, *leader_head = NULL;
-        size_t size;
-
-        if (syscall(SYS_get_robust_list, v->tid, &head, &size) < 0)
-                head = NULL;
-        else if (!head && syscall(SYS_get_robust_list, v->job->target->pid, &leader_head, &size) >= 0 && leader_head)
-                return -EOPNOTSUPP;
-        *ret = (uint64_t) head;
-        return 0;
-}
-
-/* A stack that is known to be one: the main one, for the main thread; for any other one that ends in this thread's
- * own control block. Goroutines, coroutines, alternate stacks fail here: below their stack pointer may be somebody
- * else's data. */
-static int stack_check(const Visit *v) {
-        const uint64_t sp = arch_state_sp(&v->state), tls = arch_state_tls(&v->state);
-        uint64_t robust_list = 0;
-        int r;
-
-        if (sp < v->stack.low || sp >= v->stack.high || sp - v->stack.low < arch_stack_need())
-                return -EOPNOTSUPP;
-        if (v->stack.mapping->stack || v->tid == v->job->target->pid)
-                return v->stack.mapping->stack && v->tid == v->job->target->pid ? 0 : -EOPNOTSUPP;
-        r = robust_list_find(v, &robust_list);
-        if (r < 0)
-                return r;
-        if (tls <= sp || tls >= v->stack.high)
-                return -EOPNOTSUPP;
-        return arch_thread_block_check(v->tid, tls, robust_list);
-}
-
-static bool stack_is_known(const Visit *v) {
-        const uint64_t sp = arch_state_sp(&v->state);
-
-        return v->stack.mapping && sp < v->stack.high &&
-                (sp >= v->stack.low + arch_stack_need() || v->stack.low == v->stack.mapping->start) && sp >= v->stack.low;
-}
-
-/* A stack that will not do now may be left soon: by a coroutine, or a handler on an alternate stack. */
-static int stack_report(Visit *v, int error) {
-        (void) report_error(v, error);
-        v->report->again = error == -EOPNOTSUPP || error == -EAGAIN;
-        return 0;
 }
 
 /* Outside of system calls: 0, or -EAGAIN in a critical section, and where the kernel does not tell. */
@@ -361,52 +190,6 @@ static Next filter_prepare(Visit *v, FilterVerdict verdict) {
         return report_as(v, MARK_SECCOMP, false);
 }
 
-/* Attaches and stops the thread. */
-static Next visit_stop(Visit *v) {
-        ThreadStat stat;
-        int status, sig, r;
-
-        step_reached(STEP_START);
-        if (ptrace(PTRACE_SEIZE, v->tid, NULL, (void *) PTRACE_O_TRACESYSGOOD) < 0)
-                return report_error(v, -errno);
-        step_reached(STEP_SEIZED);
-        /* Attached, its number cannot be given away any more: is it still the one, in the process meant? */
-        r = target_check(v->job->target);
-        if (r >= 0)
-                r = thread_stat_read(v->job->target, v->tid, &stat);
-        if (r < 0) {
-                (void) report_error(v, r);
-                return NEXT_ABANDON;
-        }
-        if (thread_call_read(v->job->target, v->tid, &v->seen) < 0)
-                v->seen = (ThreadCall) { .running = true };
-        v->stop_began = now_ns();
-        if (ptrace(PTRACE_INTERRUPT, v->tid, NULL, NULL) < 0)
-                return report_error(v, -errno);
-        step_reached(STEP_REQUESTED);
-        /* to give up does not take the interruption back, and see filter_look() */
-        r = tracee_wait(v->tid, v->status.seccomp == 0 ? STOP_WAIT_MS : STOP_WAIT_FILTERED_MS, &status);
-        if (r == -ETIMEDOUT) {
-                (void) report_as(v, MARK_BUSY, true);
-                return NEXT_ABANDON;
-        }
-        if (r < 0)
-                return report_error(v, r);
-        step_reached(STEP_STOPPED);
-        switch (stop_kind(status, &sig)) {
-        case STOP_OURS:
-                return NEXT_GO_ON;
-        case STOP_GONE:
-                return report_as(v, MARK_GONE, false);
-        case STOP_GROUP:
-                thread_detach(v, 0);
-                return report_as(v, MARK_BUSY, false);
-        default:
-                thread_detach(v, sig);
-                return report_as(v, MARK_BUSY, true);
-        }
-}
-
 /* Lays the frame: into the thread's memory and no other, at a stack that was looked at in this very memory.
  *
  * Its number names the thread that we trace and hold, with one exception: when another thread calls exec(), that one
@@ -430,6 +213,17 @@ static int frame_lay(const Visit *v) {
         return memory_write_tracee(v->tid, f->address, f->bytes, f->size);
 }
 
+/* What the stop has done to the thread's call. A rest of io_uring_enter() is made good at the end of the path. */
+static void call_note(Visit *v) {
+        arch_state_call(&v->state, &v->seen, &v->call);
+        if (call_has_rest(v->call.nr, v->call.args, v->call.result))
+                v->report->cut = true;
+        else {
+                v->report->cut = call_was_cut(v->call.nr, v->call.args, v->call.result, v->call.restarts);
+                v->call.nr = -1;
+        }
+}
+
 /* With the thread stopped: reads it, and lays the frame. */
 static Next visit_prepare(Visit *v) {
         FilterVerdict verdict;
@@ -442,6 +236,7 @@ static Next visit_prepare(Visit *v) {
                 return report_error(v, r);
         }
         step_reached(STEP_READ);
+        call_note(v);
         verdict = filter_look(v);
         if (!stack_is_known(v)) {
                 thread_restore(v, 0);
@@ -450,14 +245,18 @@ static Next visit_prepare(Visit *v) {
         r = stack_check(v);
         if (r < 0) {
                 thread_restore(v, 0);
-                (void) stack_report(v, r);
-                return NEXT_OVER;
+                v->report->foreign_stops++;
+                return report_stack(v, r);
         }
         r = rseq_check(v);
         if (r >= 0)
                 r = dispatch_check(v);
         if (r >= 0)
                 r = arch_frame_build(&v->state, &v->job->gadgets, v->job->nonce, &v->frame);
+        if (r >= 0 && memory_is_resident(v->job->target, v->tid, v->frame.address, v->frame.address + v->frame.size) == 0) {
+                thread_restore(v, 0);
+                return NEXT_LOOK;
+        }
         if (r >= 0)
                 r = frame_lay(v);
         if (r < 0) {
@@ -487,11 +286,12 @@ static Next path_give_up(Visit *v, int sig) {
 static Next path_stopped(Visit *v, StopKind *ret) {
         int status, sig, r;
 
-        r = tracee_wait(v->tid, STOP_WAIT_MS, &status);
+        stop_watch(false);
+        r = tracee_wait(v->tid, PATH_WAIT_USEC, &status);
         if (r == -ETIMEDOUT) {
                 /* frozen or out of processor time: ask once more */
                 (void) ptrace(PTRACE_INTERRUPT, v->tid, NULL, NULL);
-                r = tracee_wait(v->tid, STOP_WAIT_MS, &status);
+                r = tracee_wait(v->tid, PATH_WAIT_USEC, &status);
         }
         if (r == -ETIMEDOUT) {
                 (void) report_as(v, MARK_BUSY, true);
@@ -499,6 +299,7 @@ static Next path_stopped(Visit *v, StopKind *ret) {
         }
         if (r < 0)
                 return report_error(v, r);
+        stop_watch(true);
         *ret = stop_kind(status, &sig);
         if (*ret == STOP_GONE)
                 return report_as(v, MARK_GONE, false);
@@ -545,7 +346,12 @@ static Next visit_call(Visit *v) {
                 thread_detach(v, 0); /* not where we think: leave it its own way back */
                 return report_error(v, r);
         }
-        thread_restore(v, 0);
+        if (v->call.nr >= 0 && v->status.seccomp == 0 && arch_path_rest(v->tid, &v->state, &v->job->gadgets, &v->frame, &v->call) >= 0) {
+                v->report->cut = false;
+                step_reached(STEP_RESTORED);
+                thread_detach(v, 0);
+        } else
+                thread_restore(v, 0);
         return call_report(v, result);
 }
 
@@ -573,39 +379,45 @@ static void return_wait(const Visit *v) {
                 (void) nanosleep(&nap, NULL);
 }
 
-int thread_mark(const MarkJob *job, pid_t tid, ThreadReport *ret) {
+/* The thread went on unmarked; is it worth coming again? */
+static bool visit_again(Visit *v, Next *next) {
+        int r;
+
+        if (*next == NEXT_RETURN) {
+                return_wait(v);
+                return true;
+        }
+        if (*next != NEXT_LOOK)
+                return false;
+        r = stack_look(v, arch_state_sp(&v->state));
+        if (r >= 0)
+                return true;
+        v->report->foreign_stops += r == -EOPNOTSUPP;
+        *next = report_stack(v, r);
+        return false;
+}
+
+int thread_mark(const MarkJob *job, pid_t tid, const ThreadReport *previous, ThreadReport *ret) {
         static Visit visit;
         Visit *v = &visit;
-        ThreadCall call;
         Next next;
 
-        *ret = (ThreadReport) { .tid = tid, .result = MARK_FAILED, .error = EPROTO };
+        *ret = previous ? *previous : (ThreadReport) { .tid = tid };
+        ret->result = MARK_FAILED;
+        ret->error = EPROTO;
+        ret->again = ret->cut = false;
+        ret->stopped_ns = 0;
         *v = (Visit) { .job = job, .tid = tid, .report = ret };
         action_arguments(job->set, v->args);
-        next = visit_examine(v, &call);
+        next = visit_examine(v);
         if (next != NEXT_GO_ON)
                 return 0;
-        if (!call.running) {
-                int r = stack_look(v, call.sp, &v->stack);
-
-                if (r < 0)
-                        return stack_report(v, r);
-        }
         for (unsigned attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
                 next = visit_stop(v);
                 if (next == NEXT_GO_ON)
                         next = visit_prepare(v);
-                if (next == NEXT_LOOK) {
-                        int r = stack_look(v, arch_state_sp(&v->state), &v->stack);
-
-                        if (r < 0)
-                                return stack_report(v, r);
+                if (visit_again(v, &next))
                         continue;
-                }
-                if (next == NEXT_RETURN) {
-                        return_wait(v);
-                        continue;
-                }
                 if (next == NEXT_GO_ON)
                         next = visit_call(v);
                 if (ret->result == MARK_DONE)

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +14,10 @@
 
 #include "daemon/actuator/mark/worker.h"
 
-/* Longer than a thread can take that does nothing unexpected. */
-#define THREAD_LIMIT_NS UINT64_C(500000000)
+/* Longer than a thread can take that does nothing unexpected: see STOP_WAIT_USEC. */
+#define THREAD_LIMIT_NS UINT64_C(3000000000)
+#define DEADLINE_GRACE_NS UINT64_C(1000000000)
+#define REALTIME_LIMIT_USEC 100000U
 
 /* Runs in the child. */
 static int job_prepare(MarkJob *job, pid_t tid) {
@@ -53,8 +56,18 @@ static void report_settle(const MarkJob *job, ThreadReport *report) {
                 *report = (ThreadReport) { .tid = report->tid, .result = MARK_GONE, .stopped_ns = report->stopped_ns };
 }
 
+/* Between a stop and our answer to it somebody's thread waits, so nobody else may have the processor. What takes the processor for
+ * too long at a time would be an error of ours, and ends us. */
+static void raise_priority(void) {
+        const struct sched_param first = { .sched_priority = 1 };
+        const struct rlimit limit = { REALTIME_LIMIT_USEC, REALTIME_LIMIT_USEC };
+
+        if (setrlimit(RLIMIT_RTTIME, &limit) < 0 || sched_setscheduler(0, SCHED_FIFO, &first) < 0)
+                (void) setpriority(PRIO_PROCESS, 0, -20);
+}
+
 _Noreturn static void worker_main(const WorkerTask *task, size_t first, int fd, pid_t parent) {
-        MarkJob job = { .target = task->target, .set = task->set, .late = task->late };
+        MarkJob job = { .target = task->target, .set = task->set, .patience_ns = task->patience_ns };
         sigset_t all;
         int prepared;
 
@@ -63,12 +76,13 @@ _Noreturn static void worker_main(const WorkerTask *task, size_t first, int fd, 
                 _exit(EXIT_FAILURE);
         (void) close(STDOUT_FILENO); /* whoever listens there waits for the end of our parent, not for ours, should we hang */
         signal(SIGCHLD, SIG_DFL);
+        signal(SIGALRM, SIG_DFL);
         sigfillset(&all);
-        sigprocmask(SIG_BLOCK, &all, NULL);
-        /* between a stop and our answer to it somebody's thread waits */
-        (void) setpriority(PRIO_PROCESS, 0, -20);
+        sigdelset(&all, SIGALRM); /* ends us: see stop_watch() */
+        sigprocmask(SIG_SETMASK, &all, NULL);
         (void) mlockall(MCL_CURRENT | MCL_FUTURE);
         prepared = job_prepare(&job, task->tids[first]);
+        raise_priority();
         for (size_t i = first; i < task->n && now_ns() < task->deadline_ns; i++) {
                 ThreadReport report;
                 int held = 0;
@@ -76,7 +90,7 @@ _Noreturn static void worker_main(const WorkerTask *task, size_t first, int fd, 
                 if (prepared < 0)
                         report_unprepared(task->tids[i], prepared, &report);
                 else
-                        held = thread_mark(&job, task->tids[i], &report);
+                        held = thread_mark(&job, task->tids[i], task->previous(task->tids[i], task->userdata), &report);
                 report_settle(&job, &report);
                 if (write(fd, &report, sizeof(report)) != sizeof(report) || held)
                         _exit(EXIT_FAILURE);
@@ -128,18 +142,22 @@ static int report_receive(int fd, uint64_t deadline_ns, ThreadReport *ret) {
         }
 }
 
-/* Our own child; one that hangs in the kernel is not waited for. */
-static void worker_end(pid_t pid, bool ended) {
+/* Our own child; one that hangs in the kernel is not waited for. Returns whether it took too long over a stop. */
+static bool worker_end(pid_t pid, bool ended) {
+        int status = 0;
+        pid_t p;
+
         if (!ended)
                 kill(pid, SIGKILL);
-        while (waitpid(pid, NULL, ended ? 0 : WNOHANG) < 0 && errno == EINTR)
+        while ((p = waitpid(pid, &status, ended ? 0 : WNOHANG)) < 0 && errno == EINTR)
                 ;
+        return p == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM;
 }
 
 /* One worker's reports; moves *i past what was reported. */
 static int worker_follow(const WorkerTask *task, size_t *i, int fd, bool *ret_ended) {
         /* it stops by itself at the deadline; what it holds then takes a moment */
-        const uint64_t deadline_ns = task->deadline_ns + 2 * UINT64_C(100000000);
+        const uint64_t deadline_ns = task->deadline_ns + DEADLINE_GRACE_NS;
 
         while (*i < task->n) {
                 ThreadReport report;
@@ -167,7 +185,7 @@ int worker_run(const WorkerTask *task) {
         for (size_t i = 0; i < task->n && now_ns() < task->deadline_ns;) {
                 _cleanup_close_ int fd = -1;
                 const size_t before = i;
-                bool ended = false;
+                bool ended = false, late;
                 pid_t pid = 0;
                 int r;
 
@@ -175,11 +193,16 @@ int worker_run(const WorkerTask *task) {
                 if (r < 0)
                         return r;
                 r = worker_follow(task, &i, fd, &ended);
-                worker_end(pid, ended);
+                late = worker_end(pid, ended);
                 if (r < 0)
                         return r;
-                if (i == before && now_ns() < task->deadline_ns) { /* it died before it could tell */
-                        ThreadReport report = { .tid = task->tids[i++], .result = MARK_FAILED, .error = EIO };
+                if ((late || i == before) && i < task->n && now_ns() < task->deadline_ns) { /* it ended before it could tell */
+                        ThreadReport report = {
+                                .tid = task->tids[i++],
+                                .result = late ? MARK_BUSY : MARK_FAILED,
+                                .error = late ? 0 : EIO,
+                                .again = late,
+                        };
 
                         r = task->on_report(&report, task->userdata);
                         if (r < 0)

@@ -8,10 +8,12 @@
 
 typedef struct WorkerTask {
         const Target *target;
-        bool set, late;
+        bool set;
+        uint64_t patience_ns; /* for one thread that works */
         uint64_t deadline_ns; /* CLOCK_MONOTONIC */
         const pid_t *tids;
         size_t n;
+        const ThreadReport *(*previous)(pid_t tid, void *userdata); /* the last report of a thread, or NULL */
         int (*on_report)(const ThreadReport *report, void *userdata);
         void *userdata;
 } WorkerTask;
