@@ -66,7 +66,7 @@ def mark(helper, pid, *arguments, start=None):
 
 
 def state_of(out):
-    m = re.search(r"^result (\S+) total (\d+) marked (\d+) passes (\d+) max-stopped-ns (\d+)$", out, re.M)
+    m = re.search(r"^result (\S+) total (\d+) marked (\d+) passes (\d+) cut (\d+) max-stopped-ns (\d+)$", out, re.M)
     return m.group(1) if m else None
 
 

@@ -9,8 +9,10 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
 
 #include "common/cleanup.h"
 #include "daemon/actuator/mark/mark-protocol.h"
@@ -26,7 +28,7 @@
 typedef struct Client {
         int fd;
         uint64_t until_ns; /* its request has to come */
-        pid_t pid;         /* of our child that works for it; 0: none yet */
+        int child_fd;      /* pidfd of our child that works for it; -1: none yet */
         bool left;         /* and so the child was killed */
 } Client;
 
@@ -41,6 +43,7 @@ static void client_drop(Server *s, size_t i, const char *why) {
         if (why)
                 fprintf(stderr, "stackd-mark: a request was refused: %s\n", why);
         fd_close(s->clients[i].fd);
+        fd_close(s->clients[i].child_fd);
         s->clients[i] = s->clients[--s->n];
 }
 
@@ -69,15 +72,11 @@ static int take_descriptors(int connection_fd, int pidfd) {
 
 _Noreturn static void child_main(const Server *s, int connection_fd, int pidfd, char *buffer, size_t size, pid_t parent) {
         char *words[WORDS_MAX + 1];
-        sigset_t none;
         int n;
 
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent)
                 _exit(EXIT_FAILURE);
-        (void) signal(SIGCHLD, SIG_DFL);
-        sigemptyset(&none);
-        (void) sigprocmask(SIG_SETMASK, &none, NULL);
         n = split_words(buffer, size, words);
         if (n < 0 || take_descriptors(connection_fd, pidfd) < 0)
                 _exit(EXIT_FAILURE);
@@ -138,6 +137,7 @@ static void client_answer(Server *s, size_t i) {
         const pid_t parent = getpid();
         const char *why = NULL;
         size_t size = 0;
+        pid_t pid;
         int r;
 
         r = request_receive(c->fd, buffer, &size, &pidfd, &why);
@@ -147,11 +147,19 @@ static void client_answer(Server *s, size_t i) {
                 client_drop(s, i, why);
                 return;
         }
-        c->pid = fork();
-        if (c->pid == 0)
+        pid = fork();
+        if (pid == 0)
                 child_main(s, c->fd, pidfd, buffer, size, parent);
-        if (c->pid < 0)
-                client_drop(s, i, strerror(errno));
+        if (pid > 0)
+                c->child_fd = (int) syscall(SYS_pidfd_open, pid, 0);
+        if (c->child_fd >= 0)
+                return;
+        why = strerror(errno);
+        if (pid > 0) {
+                (void) kill(pid, SIGKILL);
+                (void) waitpid(pid, NULL, 0);
+        }
+        client_drop(s, i, why);
 }
 
 /* Who may connect says the socket's mode; that this was so when it was made says the socket itself. */
@@ -172,7 +180,7 @@ static int client_accept(Server *s) {
         }
         if (fd < 0)
                 return errno == EAGAIN || errno == EINTR || errno == ECONNABORTED ? 0 : -errno;
-        s->clients[s->n++] = (Client) { .fd = fd, .until_ns = now_ns() + REQUEST_LIMIT_NS };
+        s->clients[s->n++] = (Client) { .fd = fd, .child_fd = -1, .until_ns = now_ns() + REQUEST_LIMIT_NS };
         if (!is_ours(fd))
                 client_drop(s, s->n - 1, "it is another user's");
         return 0;
@@ -180,24 +188,9 @@ static int client_accept(Server *s) {
 
 /* ---- the loop ---- */
 
-static void on_child(int number) {
-        (void) number;
-}
-
-static void reap_children(Server *s) {
-        pid_t pid;
-
-        while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
-                for (size_t i = 0; i < s->n; i++)
-                        if (s->clients[i].pid == pid) {
-                                client_drop(s, i, NULL);
-                                break;
-                        }
-}
-
 static void drop_late(Server *s) {
         for (size_t i = s->n; i-- > 0;)
-                if (s->clients[i].pid == 0 && now_ns() >= s->clients[i].until_ns)
+                if (s->clients[i].child_fd < 0 && now_ns() >= s->clients[i].until_ns)
                         client_drop(s, i, "it did not come in time");
 }
 
@@ -206,7 +199,7 @@ static const struct timespec *time_left(const Server *s, struct timespec *ret) {
         uint64_t now = now_ns(), left = UINT64_MAX;
 
         for (size_t i = 0; i < s->n; i++)
-                if (s->clients[i].pid == 0)
+                if (s->clients[i].child_fd < 0)
                         left = MIN(left, s->clients[i].until_ns - MIN(now, s->clients[i].until_ns));
         if (left == UINT64_MAX)
                 return NULL;
@@ -218,50 +211,54 @@ static const struct timespec *time_left(const Server *s, struct timespec *ret) {
 static void client_look(Server *s, size_t i) {
         Client *c = &s->clients[i];
 
-        if (c->pid == 0) {
+        if (c->child_fd < 0) {
                 client_answer(s, i);
                 return;
         }
-        (void) kill(c->pid, SIGKILL);
+        (void) syscall(SYS_pidfd_send_signal, c->child_fd, SIGKILL, NULL, 0);
         c->left = true;
 }
 
-static int serve_once(Server *s, const sigset_t *waiting) {
-        struct pollfd fds[CLIENTS_MAX + 1];
+/* What to wait for: of each client its connection and its child, and last new connections. */
+static size_t events_list(const Server *s, struct pollfd fds[static 2 * CLIENTS_MAX + 1]) {
         const size_t n = s->n;
+
+        for (size_t i = 0; i < n; i++) {
+                fds[2 * i] = (struct pollfd) { .fd = s->clients[i].left ? -1 : s->clients[i].fd, .events = POLLIN | POLLRDHUP };
+                fds[2 * i + 1] = (struct pollfd) { .fd = s->clients[i].child_fd, .events = POLLIN };
+        }
+        fds[2 * n] = (struct pollfd) { .fd = n < CLIENTS_MAX ? s->fd : -1, .events = POLLIN };
+        return n;
+}
+
+static int serve_once(Server *s) {
+        struct pollfd fds[2 * CLIENTS_MAX + 1];
+        const size_t n = events_list(s, fds);
         struct timespec left;
         int r;
 
-        for (size_t i = 0; i < n; i++)
-                fds[i] = (struct pollfd) { .fd = s->clients[i].left ? -1 : s->clients[i].fd, .events = POLLIN | POLLRDHUP };
-        fds[n] = (struct pollfd) { .fd = n < CLIENTS_MAX ? s->fd : -1, .events = POLLIN };
-        r = ppoll(fds, n + 1, time_left(s, &left), waiting);
+        r = ppoll(fds, 2 * n + 1, time_left(s, &left), NULL);
         if (r <= 0)
                 return r == 0 || errno == EINTR ? 0 : -errno;
         /* From the last on: one that is dropped leaves its place to one that was seen to, and a new one comes last. */
         for (size_t i = n; i-- > 0;)
-                if (fds[i].revents != 0)
+                if (fds[2 * i + 1].revents != 0) {
+                        (void) waitid(P_PIDFD, (id_t) s->clients[i].child_fd, NULL, WEXITED | WNOHANG);
+                        client_drop(s, i, NULL);
+                } else if (fds[2 * i].revents != 0)
                         client_look(s, i);
-        return fds[n].revents != 0 ? client_accept(s) : 0;
+        return fds[2 * n].revents != 0 ? client_accept(s) : 0;
 }
 
 int serve_run(int listen_fd, ServeRequest request) {
-        const struct sigaction action = { .sa_handler = on_child };
         Server s = { .fd = listen_fd, .request = request };
-        sigset_t child, waiting;
         int r;
 
         /* Whoever gave it to us may listen too. */
         if (fcntl(listen_fd, F_SETFL, O_NONBLOCK) < 0)
                 return -errno;
-        sigemptyset(&child);
-        sigaddset(&child, SIGCHLD);
-        if (sigprocmask(SIG_BLOCK, &child, &waiting) < 0 || sigaction(SIGCHLD, &action, NULL) < 0)
-                return -errno;
-        sigdelset(&waiting, SIGCHLD);
         do {
-                reap_children(&s);
-                r = serve_once(&s, &waiting);
+                r = serve_once(&s);
                 drop_late(&s); /* of those that have said nothing by now: it may be us who was late */
         } while (r >= 0);
         return r;
