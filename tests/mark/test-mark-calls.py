@@ -239,9 +239,10 @@ def test_rest(o, marker, name, command):
         before = switches(victim.pid)
         outcome.add(marker.mark(victim.pid, what, 2000))
         after = switches(victim.pid)
-        worst.append(max(after[t] - before[t] for t in before if t in after))
+        found = sorted((after[t] - before[t] for t in before if t in after), reverse=True)
+        worst.append(found[len(found) // 4])  # a runtime has a few threads that wake by themselves
     victim.finish()
-    note = f"switches of a thread in a try {worst}, threads {outcome.results}"
+    note = f"switches of a thread in each try {worst}, threads {outcome.results}"
     if max(worst) > 2 * RESTS_MAX:
         return [f"not ok %d - {name}\n# stopped again and again: {note}"]
     return [f"ok %d - {name} # {note}"]
