@@ -3,6 +3,7 @@
 """Marks processes whose threads make calls that an interruption shows in (see calls.c): not one effect may be seen.
 
 usage: test-mark-calls.py HELPER CALLS [--marks N | --campaign N] [--kills] [--load] [--only KIND,...] [--go SOURCE]
+                          [--driver MARK-DEATHS]
 The helper is the test build: its call is PR_SET_TIMERSLACK. It serves, as one process a mark would take longer.
 """
 
@@ -26,7 +27,7 @@ STEPS = range(1, 15)
 # Seen asleep for a second, these have transferred nothing: a mark of theirs takes that long.
 SLOW = {"waitall-idle", "waitall-idle-unix"}
 PATIENT_DEADLINE = 4000  # ms, of a mark that has to succeed
-RESTS_MAX = 6  # how often a thread that cannot be marked may be stopped in one try; each shows as up to two switches
+RESTS_MAX = 4  # how often a thread that cannot be marked may be stopped in one try; each shows as up to two switches
 
 
 class Skip(Exception):
@@ -150,13 +151,14 @@ class Outcome:
     """What the marker said of one process."""
 
     def __init__(self):
-        self.states, self.results, self.deaths = {}, {}, 0
+        self.states, self.results, self.deaths, self.cut = {}, {}, 0, 0
 
     def add(self, text):
         m = re.search(r"^result (\S+) ", text, re.M)
         state = m.group(1) if m else "dead"
         self.deaths += m is None
         self.states[state] = self.states.get(state, 0) + 1
+        self.cut += int(n[1]) if (n := re.search(r" cut (\d+) ", text)) else 0
         for result in re.findall(r"^thread \d+ (\S+)", text, re.M):
             self.results[result] = self.results.get(result, 0) + 1
 
@@ -176,7 +178,22 @@ def marks_apply(o, marker, victim, kinds, kills, patient):
             untraced(victim.pid)
         time.sleep(0.15 if i % 10 == 5 or i == marks - 1 else rng.random() * 0.01)
     untraced(victim.pid)
+    if kills and o.driver:
+        outcome.deaths += driven(o, victim.pid)
+        untraced(victim.pid)
     return outcome
+
+
+def driven(o, pid):
+    """Deaths at each system call of the marker and at random instants, see mark-deaths.c; says how many."""
+    deaths = 0
+    for how in ([], ["--timed"]):
+        p = subprocess.run([o.driver, *how, "--deaths", str(max(o.marks // 10, 10)), "--seconds", str(PATIENCE), "--deadline-ms",
+                            str(o.deadline), o.helper, str(pid)], capture_output=True, text=True, check=False)
+        m = re.search(r"^deaths (\d+) ", p.stdout, re.M)
+        check(m and p.returncode in (0, 1), p.stdout, p.stderr)
+        deaths += int(m.group(1))
+    return deaths
 
 
 def judge(kind, needs, total, outcome, kills):
@@ -192,7 +209,8 @@ def judge(kind, needs, total, outcome, kills):
 def test_kinds(o, marker, kinds, needs, kills):
     """One process of these; a line for each."""
     kills = kills or "deaths" in needs[kinds[0]]
-    victim = Victim([o.calls, *kinds])
+    # Of several threads one is met at the instant that matters more often.
+    victim = Victim([o.calls, *kinds * (8 if "not-denied" in needs[kinds[0]] else 1)])
     outcome = marks_apply(o, marker, victim, kinds, kills, "mark" in needs[kinds[0]])
     totals = victim.finish()
     lines = []
@@ -200,7 +218,7 @@ def test_kinds(o, marker, kinds, needs, kills):
         if kind in victim.skipped:
             lines.append(f"ok %d - {kind} # SKIP {victim.skipped[kind]}")
             continue
-        note = f"{'with deaths, ' if kills else ''}rounds {totals[kind][0]}, marks {outcome.states}, threads {outcome.results}, effects {totals[kind][1]}"
+        note = f"{'with deaths, ' if kills else ''}rounds {totals[kind][0]}, marks {outcome.states}, threads {outcome.results}, cut {outcome.cut}, effects {totals[kind][1]}"
         try:
             judge(kind, needs[kind], totals[kind], outcome, kills)
             lines.append(f"ok %d - {kind} # {note}")
@@ -221,9 +239,10 @@ def test_rest(o, marker, name, command):
         before = switches(victim.pid)
         outcome.add(marker.mark(victim.pid, what, 2000))
         after = switches(victim.pid)
-        worst.append(max(after[t] - before[t] for t in before if t in after))
+        found = sorted((after[t] - before[t] for t in before if t in after), reverse=True)
+        worst.append(found[len(found) // 4])  # a runtime has a few threads that wake by themselves
     victim.finish()
-    note = f"switches of a thread in a try {worst}, threads {outcome.results}"
+    note = f"switches of a thread in each try {worst}, threads {outcome.results}"
     if max(worst) > 2 * RESTS_MAX:
         return [f"not ok %d - {name}\n# stopped again and again: {note}"]
     return [f"ok %d - {name} # {note}"]
@@ -290,6 +309,7 @@ def main():
     parser.add_argument("--load", action="store_true")
     parser.add_argument("--only", type=lambda s: s.split(","))
     parser.add_argument("--go", help="the source of a program in Go")
+    parser.add_argument("--driver", help="mark-deaths, for kills of another kind")
     parser.add_argument("--together", type=int, default=5, help="kinds in a process")
     parser.add_argument("--jobs", type=int, default=4)
     parser.add_argument("--deadline", type=int, default=150, help="ms that a mark may take")
@@ -297,7 +317,7 @@ def main():
     if o.campaign:
         o.marks, o.load = o.campaign, True
     if o.marks is None:
-        o.marks = 15 if os.environ.get("STACKD_TEST_QUICK") else 40
+        o.marks = 12 if os.environ.get("STACKD_TEST_QUICK") else 25
     bad = n = 0
     with Marker(o.helper) as marker, load(o.load), concurrent.futures.ThreadPoolExecutor(o.jobs) as pool:
         planned = list(tasks_of(o, marker))
