@@ -1211,7 +1211,7 @@ int manager_start(Manager *m) {
                 if (r < 0)
                         return r;
         } else if (m->options.capture_fd < 0) {
-                r = manager_is_service(m) ? manager_become_writer(m) : ledger_open(&m->ledger, m->root, false, NULL);
+                r = manager_is_service(m) ? manager_become_writer(m) : manager_read_ledger(m);
                 if (r == -EBUSY)
                         log_error("Another stackd is running (it holds /run/stackd/lock)");
                 if (r < 0)

@@ -11,10 +11,13 @@
 
 #define INITIAL_PID_NAMESPACE "pid:[4026531836]" /* PROC_PID_INIT_INO of include/linux/proc_ns.h */
 #define GROUPS_MAX 65536
+#define PF_EXITING 0x4UL /* include/linux/sched.h */
 
 int process_error(const Sysroot *s, pid_t pid, int r) {
         _cleanup_free_ char *text = NULL;
+        unsigned long flags = 0;
         const char *end;
+        char state = 0;
         int k;
 
         if ((r != -EACCES && r != -EPERM) || !sysroot_is_machine(s))
@@ -23,7 +26,9 @@ int process_error(const Sysroot *s, pid_t pid, int r) {
         if (k < 0)
                 return error_is_gone(k) ? -ESRCH : r;
         end = strrchr(text, ')');
-        return end && end[1] == ' ' && (end[2] == 'Z' || end[2] == 'X') ? -ESRCH : r;
+        if (!end || sscanf(end + 1, " %c %*d %*d %*d %*d %*d %lu", &state, &flags) != 2)
+                return r;
+        return state == 'Z' || state == 'X' || flags & PF_EXITING ? -ESRCH : r;
 }
 
 /* pid 1's, whose /proc this is; or, where that may not be known, our own. */
