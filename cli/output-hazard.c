@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 
+#include "cli/output-gap.h"
 #include "cli/output-hazard.h"
 #include "common/text.h"
 
@@ -80,7 +81,7 @@ void output_hazard_count(Output *o, const Model *m) {
         for (size_t i = 0; i < m->n_hazards; i++)
                 count[m->hazards[i].severity]++;
         if (m->n_hazards == 0) {
-                output_raw(o, "No hazards.");
+                output_raw(o, gap_count(m) > 0 ? "No hazards in what could be seen." : "No hazards.");
                 return;
         }
         output_raw(o, "%zu hazard%s:", m->n_hazards, m->n_hazards == 1 ? "" : "s");
@@ -90,5 +91,5 @@ void output_hazard_count(Output *o, const Model *m) {
                 output_raw(o, "%s %zu %s%s", first ? "" : ",", count[s], severity_to_string(s), count[s] == 1 ? "" : "s");
                 first = false;
         }
-        output_raw(o, ".");
+        output_raw(o, gap_count(m) > 0 ? " in what could be seen." : ".");
 }

@@ -8,6 +8,7 @@
 #include "cli/escape.h"
 #include "cli/fetch.h"
 #include "cli/model.h"
+#include "cli/output-gap.h"
 #include "cli/output-json.h"
 #include "cli/output.h"
 #include "cli/verb.h"
@@ -17,18 +18,19 @@ typedef struct Deed {
         const char *method;
         const char *state;  /* of an action that went as asked */
         const char *none;   /* what to say of an empty answer */
+        const char *none_seen; /* ... where not everything could be seen; NULL: that does not matter */
         const char *title;
         const char *undone; /* completes "NAME of TARGET ..." */
 } Deed;
 
 static const Deed deed_plan = {
-        "Plan", "planned", "Nothing to do: everything is as policy wants it.", "would change", "would not change",
+        "Plan", "planned", "Nothing to do: everything is as policy wants it.", "Nothing to do in what could be seen.", "would change", "would not change",
 };
 static const Deed deed_apply = {
-        "Apply", "applied", "Nothing to do: everything was as policy wants it already.", "changed", "was not applied",
+        "Apply", "applied", "Nothing to do: everything was as policy wants it already.", "Nothing to do in what could be seen.", "changed", "was not applied",
 };
 static const Deed deed_revert = {
-        "Revert", "reverted", "Nothing to revert: stackd has changed nothing here.", "reverted", "was not reverted",
+        "Revert", "reverted", "Nothing to revert: stackd has changed nothing here.", NULL, "reverted", "was not reverted",
 };
 
 static bool action_went(const Deed *d, json_object *action) {
@@ -107,6 +109,7 @@ static int print_action(Output *o, const Model *m, const Deed *d, json_object *a
 
 /* Those that went as asked, and their number. */
 static int print_actions(Output *o, const Model *m, const Deed *d, json_object *actions) {
+        bool gaps = d->none_seen && gap_count(m) > 0;
         bool failed = false;
         size_t n = 0;
 
@@ -123,9 +126,13 @@ static int print_actions(Output *o, const Model *m, const Deed *d, json_object *
                 n++;
         }
         if (n == 0 && !failed)
-                output_raw(o, "%s\n", d->none);
+                output_raw(o, "%s\n", gaps ? d->none_seen : d->none);
         else
                 output_raw(o, "%s%zu thing%s %s.\n", n > 0 ? "\n" : "", n, n == 1 ? "" : "s", d->title);
+        if (gaps) {
+                output_raw(o, "\n");
+                output_gaps(o, m);
+        }
         return 0;
 }
 
@@ -209,7 +216,9 @@ static int act(const Invocation *invocation, const Deed *d, char **arguments) {
         failures = complain_about_failures(m, d, json_array(answer, "actions"));
         if (r < 0)
                 return r;
-        return failures < 0 ? failures : failures > 0 ? EXIT_NO : EXIT_FINE;
+        if (failures != 0)
+                return failures < 0 ? failures : EXIT_NO;
+        return d == &deed_plan ? exit_with_gaps(m, EXIT_FINE) : EXIT_FINE;
 }
 
 int verb_plan(const Invocation *invocation, char **arguments) {

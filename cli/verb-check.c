@@ -3,6 +3,7 @@
 
 #include "cli/fetch.h"
 #include "cli/model.h"
+#include "cli/output-gap.h"
 #include "cli/output-hazard.h"
 #include "cli/output-json.h"
 #include "cli/output.h"
@@ -25,6 +26,8 @@ static int print_json(Output *o, const Model *m, JsonMode mode) {
         if (r < 0)
                 return r;
         r = output_json_keep(part, "hazards", sorted);
+        if (r >= 0)
+                r = output_json_gaps(part, m);
         return r < 0 ? r : output_json(o, part, mode);
 }
 
@@ -36,6 +39,9 @@ static int print_text(Output *o, const Model *m) {
                         return r;
                 output_raw(o, "\n");
         }
+        output_gaps(o, m);
+        if (gap_count(m) > 0)
+                output_raw(o, "\n");
         output_hazard_count(o, m);
         output_raw(o, "\n");
         return 0;
@@ -59,5 +65,5 @@ int verb_check(const Invocation *invocation, char **arguments) {
         r = output_flush(o, invocation->pager);
         if (r < 0)
                 return r;
-        return m->n_hazards > 0 ? EXIT_NO : EXIT_FINE;
+        return exit_with_gaps(m, m->n_hazards > 0 ? EXIT_NO : EXIT_FINE);
 }

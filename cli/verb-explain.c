@@ -11,6 +11,8 @@
 #include "cli/escape.h"
 #include "cli/fetch.h"
 #include "cli/model.h"
+#include "cli/output-gap.h"
+#include "cli/output-gap.h"
 #include "cli/output-hazard.h"
 #include "cli/output-json.h"
 #include "cli/output-tree.h"
@@ -283,7 +285,7 @@ static int explain_hazards(Output *o, const Model *m, const Node *n) {
         }
         if (first) {
                 heading(o, "Hazards");
-                return say(o, 2 * INDENT, strdup("None touches it."));
+                return say(o, 2 * INDENT, strdup(gap_count(m) > 0 ? "None in what could be seen." : "None touches it."));
         }
         return 0;
 }
@@ -347,6 +349,9 @@ static int print_text(Output *o, const Model *m, const Reason *reasons, size_t n
                 if (r < 0)
                         return r;
         }
+        if (gap_count(m) > 0)
+                output_raw(o, "\n");
+        output_gaps(o, m);
         return 0;
 }
 
@@ -396,6 +401,8 @@ static int print_json(Output *o, const Model *m, const Reason *reasons, size_t n
         for (size_t i = 0; r >= 0 && i < m->n_hazards; i++)
                 if (touches_any(m->hazards + i, reasons, n))
                         r = append(arrays[4], m->hazards[i].json);
+        if (r >= 0)
+                r = output_json_gaps(part, m);
         return r < 0 ? r : output_json(o, part, mode);
 }
 
@@ -424,5 +431,5 @@ int verb_explain(const Invocation *invocation, char **arguments) {
         if (r < 0)
                 return r;
         r = output_flush(o, invocation->pager);
-        return r < 0 ? r : EXIT_FINE;
+        return r < 0 ? r : exit_with_gaps(m, EXIT_FINE);
 }

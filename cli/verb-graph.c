@@ -7,6 +7,7 @@
 
 #include "cli/complain.h"
 #include "cli/fetch.h"
+#include "cli/output-gap.h"
 #include "cli/output-graph.h"
 #include "cli/output.h"
 #include "cli/save.h"
@@ -59,8 +60,8 @@ static char *make_title(const Invocation *invocation, const Model *m) {
                 n += counts;
                 marked += counts && node_is_marked(m->nodes + i);
         }
-        return text_format("Storage stacks of %s: %zu of %zu backing process%s marked, %zu hazard%s", what ?: "this machine", marked, n,
-                           n == 1 ? "" : "es", m->n_hazards, m->n_hazards == 1 ? "" : "s");
+        return text_format("Storage stacks of %s: %zu of %zu backing process%s marked, %zu hazard%s%s", what ?: "this machine", marked, n,
+                           n == 1 ? "" : "es", m->n_hazards, m->n_hazards == 1 ? "" : "s", gap_count(m) > 0 ? " in what could be seen" : "");
 }
 
 static int render(const char *format, const char *text, size_t size, char **ret, size_t *ret_size) {
@@ -125,5 +126,8 @@ int verb_graph(const Invocation *invocation, char **arguments) {
                 r = render(formats[format].name, text, size, &image, &image_size);
         if (r >= 0)
                 r = deliver(invocation, image ?: text, image ? image_size : size);
-        return r < 0 ? r : EXIT_FINE;
+        if (r < 0)
+                return r;
+        complain_about_gaps(m->document);
+        return exit_with_gaps(m, EXIT_FINE);
 }

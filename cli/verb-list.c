@@ -6,6 +6,7 @@
 #include "cli/complain.h"
 #include "cli/fetch.h"
 #include "cli/model.h"
+#include "cli/output-gap.h"
 #include "cli/output-json.h"
 #include "cli/output-table.h"
 #include "cli/output.h"
@@ -338,6 +339,8 @@ static int print_json(Output *o, const Model *m, const struct List *list, JsonMo
         r = output_json_part(&part);
         if (r >= 0)
                 r = output_json_keep(part, list->name, json_array(m->document, list->name));
+        if (r >= 0)
+                r = output_json_gaps(part, m);
         return r < 0 ? r : output_json(o, part, mode);
 }
 
@@ -368,5 +371,9 @@ int verb_list(const Invocation *invocation, char **arguments) {
         if (r < 0)
                 return r;
         r = output_flush(o, invocation->pager);
-        return r < 0 ? r : EXIT_FINE;
+        if (r < 0)
+                return r;
+        if (invocation->json == JSON_OFF)
+                complain_about_gaps(m->document);
+        return exit_with_gaps(m, EXIT_FINE);
 }

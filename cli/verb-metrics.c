@@ -200,6 +200,19 @@ static void put_marking(FILE *f, const Model *m) {
         put_sample(f, "stackd_calls_cut", NULL, 0, json_int(marking, "calls_cut", 0));
 }
 
+static void put_gaps(FILE *f, const Model *m) {
+        json_object *gaps = json_array(m->document, "gaps");
+
+        put_family(f, "stackd_visibility_gap", NULL, "Something that stackd could not see: layers, servers and hazards may be missing.");
+        for (size_t i = 0; i < json_length(gaps); i++) {
+                json_object *o = json_object_array_get_idx(gaps, i);
+                const char *id = json_object_is_type(o, json_type_object) ? json_text(o, "id") : NULL;
+
+                if (id)
+                        put_sample(f, "stackd_visibility_gap", &(Label) { "gap", id }, 1, 1);
+        }
+}
+
 static int put_metrics(FILE *f, const Model *m) {
         _cleanup_free_ bool *visible = NULL;
         size_t folded;
@@ -214,6 +227,7 @@ static int put_metrics(FILE *f, const Model *m) {
         put_layer_depths(f, m, visible);
         put_processes(f, m);
         put_hazards(f, m);
+        put_gaps(f, m);
         put_actions(f, m);
         put_marking(f, m);
         fputs("# EOF\n", f);

@@ -7,6 +7,7 @@
 #include "cli/client.h"
 #include "cli/complain.h"
 #include "cli/output-event.h"
+#include "cli/output-gap.h"
 #include "cli/verb.h"
 #include "common/text.h"
 
@@ -157,6 +158,7 @@ static int take_all(Monitor *m, Client *c, bool first) {
                 r = json_check_version(document);
         if (r < 0)
                 return r;
+        complain_about_gaps(document);
         return watch_state_replace(m->state, document, first);
 }
 

@@ -11,6 +11,7 @@
 #include "cli/escape.h"
 #include "cli/fetch.h"
 #include "cli/model.h"
+#include "cli/output-gap.h"
 #include "cli/output-json.h"
 #include "cli/output-tree.h"
 #include "cli/output.h"
@@ -221,6 +222,8 @@ static int print_json(Output *o, const Model *m, char **ids, JsonMode mode) {
                 r = output_json_keep(part, "layers", layers);
         if (r >= 0)
                 r = output_json_keep(part, "processes", processes);
+        if (r >= 0)
+                r = output_json_gaps(part, m);
         return r < 0 ? r : output_json(o, part, mode);
 }
 
@@ -240,5 +243,9 @@ int verb_show(const Invocation *invocation, char **arguments) {
         if (r < 0)
                 return r;
         r = output_flush(o, invocation->pager);
-        return r < 0 ? r : EXIT_FINE;
+        if (r < 0)
+                return r;
+        if (invocation->json == JSON_OFF)
+                complain_about_gaps(m->document);
+        return exit_with_gaps(m, EXIT_FINE);
 }

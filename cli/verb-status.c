@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "cli/fetch.h"
 #include "cli/model.h"
+#include "cli/output-gap.h"
 #include "cli/output-hazard.h"
 #include "cli/output-json.h"
 #include "cli/output-tree.h"
@@ -69,9 +70,10 @@ static void print_summary(Output *o, const Model *m, const TreeSummary *s) {
                 output_raw(o, "; ");
         }
         if (m->n_hazards > 0)
-                output_raw(o, "%zu hazard%s.\n", m->n_hazards, m->n_hazards == 1 ? "" : "s");
+                output_raw(o, "%zu hazard%s", m->n_hazards, m->n_hazards == 1 ? "" : "s");
         else
-                output_raw(o, s->n_stacks > 0 || n > 0 ? "no hazards.\n" : "No hazards.\n");
+                output_raw(o, s->n_stacks > 0 || n > 0 ? "no hazards" : "No hazards");
+        output_raw(o, gap_count(m) > 0 ? " in what could be seen.\n" : ".\n");
 }
 
 static int print_status(Output *o, const Model *m, const char *what, bool all, bool legend) {
@@ -88,6 +90,9 @@ static int print_status(Output *o, const Model *m, const char *what, bool all, b
         r = print_hazards(o, m);
         if (r < 0)
                 return r;
+        if (gap_count(m) > 0)
+                output_raw(o, "\n");
+        output_gaps(o, m);
         print_summary(o, m, &summary);
         return 0;
 }
@@ -113,5 +118,5 @@ int verb_status(const Invocation *invocation, char **arguments) {
         if (r < 0)
                 return r;
         r = output_flush(o, invocation->pager);
-        return r < 0 ? r : EXIT_FINE;
+        return r < 0 ? r : exit_with_gaps(m, EXIT_FINE);
 }

@@ -82,7 +82,8 @@ struct Manager {
         GraphChanges changes; /* made by passes that failed half-way: not analysed and published yet */
         bool pass_pending, passed;
         char *damaged; /* the file that was told last to be unreadable, as long as one is */
-        bool limited;  /* it was told that not everything is read */
+        Gaps gaps;            /* of the last pass, with those that the capture tells of */
+        unsigned logged_gaps, captured_gaps;
         unsigned failed_passes; /* since the last that was none */
         uint64_t last_pass_end, last_pass_duration;
         uint64_t last_processes;                      /* when they were read */
@@ -182,7 +183,7 @@ static void on_answers(int result, void *userdata) {
                 manager_request_pass(m, 0);
                 return;
         }
-        m->scan.incomplete = true;
+        m->scan.gaps |= GAP_READ_ERROR;
         manager_look_again(m);
         manager_answer_waiters(m);
 }
@@ -191,7 +192,7 @@ static void on_answers(int result, void *userdata) {
 static void manager_start_probes(Manager *m) {
         if (m->scan.probes && sysroot_is_machine(m->root) &&
             prober_start(m->prober, m->configuration.settings.probe_timeout_usec) < 0)
-                m->scan.incomplete = true;
+                m->scan.gaps |= GAP_READ_ERROR;
 }
 
 /* ---- a pass ---- */
@@ -210,17 +211,20 @@ static int manager_check_reading(Manager *m) {
                 free(m->damaged);
                 m->damaged = strdup(path);
         }
-        m->scan.incomplete = true;
+        m->scan.gaps |= GAP_READ_ERROR;
         m->dirty = TABLE_ALL; /* a table may lack it, also for a pass that does not read that table */
         return 0;
 }
 
-/* Told once for each time that it comes to this. */
-static void manager_tell_limit(Manager *m) {
-        if (m->scan.limited && !m->limited)
-                log_warning("There is more in user namespaces than is read, in mounts or sockets: the rest is not looked at, "
-                            "and nothing is undone of itself meanwhile");
-        m->limited = m->scan.limited;
+/* Each once, for as long as it is there. */
+static void manager_log_gaps(Manager *m) {
+        const GapText *text;
+        Gap gap;
+
+        for (unsigned i = 0; manager_is_service(m) && (text = gap_text(i, &gap)); i++)
+                if (m->gaps.set & gap & ~m->logged_gaps)
+                        log_warning("Not everything can be seen (%s): %s %s", text->id, text->message, text->cure);
+        m->logged_gaps = m->gaps.set;
 }
 
 static void manager_forget_damage(Manager *m) {
@@ -302,7 +306,7 @@ static int manager_read_sources(Manager *m) {
                 if (r >= 0 || r == -ENOMEM)
                         continue;
                 /* What it has found so far holds; the rest is not known. */
-                m->scan.incomplete = true;
+                m->scan.gaps |= GAP_READ_ERROR;
                 log_warning("Cannot read everything about %s: %s", sources[i].name, strerror(-r));
                 r = 0;
         }
@@ -356,6 +360,8 @@ static int manager_pass(Manager *m) {
                 r = manager_find_hazards(m);
         if (r < 0)
                 return r;
+        m->gaps = (Gaps) { .set = m->scan.gaps | m->captured_gaps, .captured = !sysroot_is_machine(m->root) };
+        manager_log_gaps(m);
         if (manager_is_service(m))
                 hazard_log_update(&m->hazard_log, &m->hazards, m->graph, now_usec(m));
         if (m->bus)
@@ -363,7 +369,6 @@ static int manager_pass(Manager *m) {
         graph_changes_done(&m->changes);
         m->passed = true;
         manager_forget_damage(m);
-        manager_tell_limit(m);
         return 0;
 }
 
@@ -371,7 +376,7 @@ static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, vo
         Manager *m = userdata;
 
         (void) probe_cache_want_hung(&m->probes);
-        return manager_look(m, m->scan.incomplete ? TABLE_ALL : TABLE_PROCESSES);
+        return manager_look(m, scan_is_incomplete(&m->scan) ? TABLE_ALL : TABLE_PROCESSES);
 }
 
 /* Something must be served by a process, and nobody holds its device: the descriptor is on its way from one
@@ -381,7 +386,7 @@ static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 static void manager_look_again(Manager *m) {
         bool lasting = probe_cache_has_hung(&m->probes) || m->scan.unwatched;
 
-        if (!m->scan.unserved && !m->scan.incomplete && !lasting) {
+        if (!m->scan.unserved && !scan_is_incomplete(&m->scan) && !lasting) {
                 m->unserved_tries = 0;
                 return;
         }
@@ -494,7 +499,7 @@ static void manager_forget_ended(Manager *m) {
 /* What the graph does not hold does not exist, and what no policy asks for is asked for by none. An open question may be
  * about what something stands on. */
 static bool manager_sees_all(const Manager *m) {
-        return !m->scan.incomplete && !prober_is_busy(m->prober) && m->configuration.complete;
+        return !scan_is_incomplete(&m->scan) && !prober_is_busy(m->prober) && m->configuration.complete;
 }
 
 static bool held_is_over(Manager *m, const char *id) {
@@ -892,7 +897,7 @@ static int manager_record(Manager *m, Recorder *recorder) {
 
 static int manager_capture(Manager *m) {
         _cleanup_(recorder_freep) Recorder *recorder = recorder_new();
-        _cleanup_free_ char *answers = NULL;
+        _cleanup_free_ char *answers = NULL, *gaps = NULL;
         int r;
 
         if (!recorder)
@@ -906,6 +911,10 @@ static int manager_capture(Manager *m) {
         if (r < 0)
                 return r;
         recorder_add(recorder, CAPTURED_FILE, CAPTURE_PROBES, answers, strlen(answers));
+        gaps = gaps_to_string(m->gaps.set);
+        if (!gaps)
+                return -ENOMEM;
+        recorder_add(recorder, CAPTURED_FILE, CAPTURE_GAPS, gaps, strlen(gaps));
         r = capture_write(recorder, !m->options.capture_all, m->options.capture_fd);
         return r < 0 ? r : sd_event_exit(m->event, EXIT_SUCCESS);
 }
@@ -1132,7 +1141,8 @@ static int manager_open_bus(Manager *m) {
                 .policy = request_policy,
                 .held = request_held,
         };
-        BusView view = { .graph = m->graph, .analysis = &m->analysis, .hazards = &m->hazards, .marks = executor_mark_counts(m->executor) };
+        BusView view = { .graph = m->graph, .analysis = &m->analysis, .hazards = &m->hazards, .gaps = &m->gaps,
+                         .marks = executor_mark_counts(m->executor) };
 
         return bus_server_new(m->event, m->options.private_fd, &view, &requests, m, &m->bus);
 }
@@ -1146,6 +1156,18 @@ static int manager_load_answers(Manager *m) {
         if (r < 0)
                 return optional("what devices answered", r); /* made for lsblk, or by hand */
         return probe_cache_load(&m->probes, text);
+}
+
+/* What could not be seen when the capture was made; earlier versions did not write that down. */
+static int manager_load_gaps(Manager *m) {
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        r = sysroot_read(m->root, AREA_RUN, CAPTURE_GAPS_IN_RUN, &text);
+        if (r < 0)
+                return optional("what could not be seen", r);
+        m->captured_gaps = gaps_from_string(text);
+        return 0;
 }
 
 static int manager_serve(Manager *m) {
@@ -1183,11 +1205,13 @@ int manager_start(Manager *m) {
         if (m->options.root) {
                 r = manager_load_answers(m);
                 if (r >= 0)
+                        r = manager_load_gaps(m);
+                if (r >= 0)
                         r = manager_read_ledger(m);
                 if (r < 0)
                         return r;
         } else if (m->options.capture_fd < 0) {
-                r = manager_is_service(m) ? manager_become_writer(m) : ledger_open(&m->ledger, m->root, false, NULL);
+                r = manager_is_service(m) ? manager_become_writer(m) : manager_read_ledger(m);
                 if (r == -EBUSY)
                         log_error("Another stackd is running (it holds /run/stackd/lock)");
                 if (r < 0)

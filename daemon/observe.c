@@ -234,6 +234,18 @@ static uint64_t memory_total(const Sysroot *s) {
         return (uint64_t) kib * 1024;
 }
 
+static bool has_memory_controller(const Sysroot *s) {
+        _cleanup_free_ char *text = NULL;
+        char *rest = NULL;
+
+        if (sysroot_read(s, AREA_SYS, "fs/cgroup/cgroup.controllers", &text) < 0)
+                return false;
+        for (char *word = strtok_r(text, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+                if (streq(word, "memory"))
+                        return true;
+        return false;
+}
+
 /* The graph has no order; what is planned must not depend on chance. */
 static int compare_readings(const void *a, const void *b) {
         const Reading *x = a, *y = b;
@@ -249,6 +261,7 @@ int observe(const Scan *scan, Graph *g, const Policy *policy, State *ret) {
         Node *n;
         int r = 0;
 
+        s.memory_controller = has_memory_controller(scan->root);
         s.oomd = sysroot_exists(scan->root, AREA_SYS, "fs/cgroup/system.slice/systemd-oomd.service");
         while (r >= 0 && (n = graph_next(g, &position)))
                 r = node_kind(n) == NODE_PROCESS ? observe_process(scan, &s, n) : observe_layer(scan, &s, n, policy);

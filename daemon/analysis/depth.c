@@ -476,24 +476,40 @@ int analysis_update(Analysis *a, GraphChanges *changes) {
         return compute(a, &r, &o, VIEW_HEIGHT, changes);
 }
 
-/* The edge from above that gives n its value, not leading to nodes already on the path. */
+/* How much of the value is certain by that edge. */
+static unsigned certain_part(const Edge *e) {
+        return edge_counts(e, VIEW_CERTAIN) ? value_onward(e->upper, VIEW_CERTAIN) : 0;
+}
+
+/* Whether 'e' explains the value better than 'best' (may be NULL): by a larger value, of which more is certain. */
+static bool explains_better(const Edge *e, const Edge *best, View view) {
+        unsigned value = value_onward(e->upper, view), other = best ? value_onward(best->upper, view) : 0;
+
+        if (!best || value != other)
+                return !best || value > other;
+        if (certain_part(e) != certain_part(best))
+                return certain_part(e) > certain_part(best);
+        if (edge_claim(e)->certainty != edge_claim(best)->certainty)
+                return edge_claim(e)->certainty > edge_claim(best)->certainty;
+        return strcmp(e->upper->id, best->upper->id) < 0;
+}
+
+/* The node above that gives n its value, not leading to nodes already on the path. */
 static Node *path_step(Analysis *a, Node *n, View view) {
-        Node *best = NULL;
+        const Edge *best = NULL;
 
         for (size_t i = 0; i < n->n_upper; i++) {
-                Node *u = n->upper[i]->upper;
+                const Edge *e = n->upper[i];
 
-                if (!edge_counts(n->upper[i], view) || u->mark == a->epoch)
-                        continue;
-                if (!best || value_onward(u, view) > value_onward(best, view) ||
-                    (value_onward(u, view) == value_onward(best, view) && strcmp(u->id, best->id) < 0))
-                        best = u;
+                if (edge_counts(e, view) && e->upper->mark != a->epoch && explains_better(e, best, view))
+                        best = e;
         }
-        return best;
+        return best ? best->upper : NULL;
 }
 
 int analysis_path(Analysis *a, Node *n, bool certain, Node ***ret, size_t *ret_n) {
-        View view = certain ? VIEW_CERTAIN : VIEW_DEPTH;
+        /* Where certain edges alone give it its depth, no inferred one is needed to explain it. */
+        View view = certain || n->analysis.depth_certain == n->analysis.depth ? VIEW_CERTAIN : VIEW_DEPTH;
         _cleanup_free_ Node **path = NULL;
         size_t k = 0, capacity = 0;
         int r = 0;

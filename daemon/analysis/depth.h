@@ -21,7 +21,7 @@ typedef struct Analysis {
 int analysis_update(Analysis *a, GraphChanges *changes);
 
 /* The chain from a topmost node down to 'n' that gives 'n' its depth. The array is the caller's, the nodes
- * the graph's. 'certain': over certain edges only, for the certain depth. */
+ * the graph's. 'certain': over certain edges only, for the certain depth; so it is too where both depths are the same. */
 int analysis_path(Analysis *a, Node *n, bool certain, Node ***ret, size_t *ret_n);
 
 /* All nodes above 'n', itself not among them, by backing edges; 'certain': by certain ones only. The array is the

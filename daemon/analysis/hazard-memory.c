@@ -43,6 +43,28 @@ static int check_missing(HazardSearch *s, Node *n) {
         });
 }
 
+/* Why none can be made, and what would help. 'place' may be NULL. */
+static HazardText unreservable_text(const NodeFact *f, const char *place, Unreservable why) {
+        if (why == ROOT_CGROUP)
+                return (HazardText) {
+                        text_format("%s[%d] runs in the root control group, where no memory can be reserved for it.", f->comm, f->pid),
+                        strdup("Run it as a system service."),
+                };
+        return (HazardText) {
+                text_format("cgroup2's memory controller is not available to %s, so no memory can be reserved for %s[%d].",
+                            place ?: "its control group", f->comm, f->pid),
+                why == NOT_ENABLED ? text_format("Set MemoryAccounting=yes in %s.", place ?: "its unit")
+                                   : strdup("Boot with systemd.unified_cgroup_hierarchy=1, and without cgroup_disable=memory. In a container: "
+                                            "have its manager mount cgroup2."),
+        };
+}
+
+static int check_unreservable(HazardSearch *s, Node *n, Unreservable why) {
+        const char *place = n->fact->unit ?: n->fact->cgroup && n->fact->cgroup[1] ? n->fact->cgroup : NULL;
+
+        return add_for_process(s, HAZARD_RESERVATION_MISSING, n, unreservable_text(n->fact, place, why));
+}
+
 /* Of the cgroups above the one with the smallest reservation, which all below it have to share. */
 static const CgroupState *weakest_ancestor(const State *s, const char *path) {
         _cleanup_free_ char *p = strdup(path);
@@ -78,10 +100,13 @@ static int check_ineffective(HazardSearch *s, Node *n, uint64_t needed) {
 static int check_reservation(HazardSearch *s, Node *n) {
         const NodeFact *f = n->fact;
         const CgroupState *c = f->cgroup ? state_find_cgroup(s->state, f->cgroup) : NULL;
+        Unreservable why = state_unreservable(s->state, f->cgroup);
         uint64_t needed;
 
+        if (why != RESERVABLE)
+                return check_unreservable(s, n, why);
         if (!c || !c->described)
-                return 0; /* without a memory controller there is nothing to be reserved */
+                return 0; /* it is gone */
         if (f->memory_min == 0)
                 return f->memory_min_effective > 0 ? 0 : check_missing(s, n);
         /* More may be reserved than is used, or even "max". */
@@ -121,7 +146,9 @@ static int check_swap(HazardSearch *s, Node *n, Node *const *above, size_t n_abo
                 r = hazard_add_on_route(s, HAZARD_SWAP_ON_SELF, n, swap, n, (HazardText) {
                         text_format("memory of %s[%d] can be swapped out to the swap area that it serves: to read it back it would have to run",
                                     f->comm, f->pid),
-                        text_format("MemorySwapMax=0 for its unit (stackctl apply %s), or a server that locks its memory (mlockall)", n->id),
+                        state_unreservable(s->state, f->cgroup) == RESERVABLE
+                                ? text_format("MemorySwapMax=0 for its unit (stackctl apply %s), or a server that locks its memory (mlockall)", n->id)
+                                : strdup("a server that locks its memory (mlockall)"),
                 });
         if (r < 0 || f->threads_realtime == f->threads)
                 return r;

@@ -25,6 +25,7 @@ struct BusServer {
         bool subscribed; /* the peer of private mode */
         SeenHazard *hazards;
         size_t n_hazards;
+        unsigned gaps; /* as they were told last */
 };
 
 typedef int (*AccessGranted)(void *userdata);

@@ -138,7 +138,7 @@ static int reply_plan(Pending *p) {
 
         r = b->requests.plan(b->manager, p->ids, &plan);
         if (r >= 0)
-                r = describe_actions(&plan, &json);
+                r = describe_actions(&b->view, &plan, &json);
         return r < 0 ? reply_error(p->call, r, "make a plan") : sd_bus_reply_method_return(p->call, "s", json);
 }
 
@@ -155,7 +155,7 @@ static int reply_actions(Pending *p, const Plan *actions) {
         _cleanup_free_ char *json = NULL;
         int r;
 
-        r = describe_actions(actions, &json);
+        r = describe_actions(&p->server->view, actions, &json);
         return r < 0 ? reply_error(p->call, r, "report what was done") : sd_bus_reply_method_return(p->call, "s", json);
 }
 
@@ -489,6 +489,29 @@ static int get_version(
         return sd_bus_message_append(reply, "s", STACKD_VERSION);
 }
 
+/* (identifier, message, cure) */
+static int get_gaps(
+                sd_bus *bus _unused_,
+                const char *path _unused_,
+                const char *interface _unused_,
+                const char *property _unused_,
+                sd_bus_message *reply,
+                void *userdata,
+                sd_bus_error *error _unused_) {
+
+        const BusServer *b = userdata;
+        const Gaps *gaps = b->view.gaps;
+        const GapText *text;
+        Gap gap;
+        int r;
+
+        r = sd_bus_message_open_container(reply, 'a', "(sss)");
+        for (unsigned i = 0; r >= 0 && (text = gap_text(i, &gap)); i++)
+                if (gaps->set & gap)
+                        r = sd_bus_message_append(reply, "(sss)", text->id, text->message, gaps->captured ? text->capture : text->cure);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
 /* Every method is open to everyone as far as sd-bus is concerned; those that change something ask
  * access_check(). */
 static const sd_bus_vtable manager_vtable[] = {
@@ -512,6 +535,7 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_PROPERTY("HazardCount", "u", get_count, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("MarkCount", "t", get_mark_count, 0, 0),
         SD_BUS_PROPERTY("CallsCutCount", "t", get_mark_count, 0, 0),
+        SD_BUS_PROPERTY("Gaps", "a(sss)", get_gaps, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_VTABLE_END,
 };
 
@@ -567,6 +591,7 @@ int bus_server_new(
         b->requests = *requests;
         b->manager = manager;
         b->private = private_fd >= 0;
+        b->gaps = view->gaps->set;
         r = b->private ? open_private(b, private_fd) : sd_bus_open_system(&b->bus);
         if (r < 0)
                 return r;

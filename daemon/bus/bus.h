@@ -7,6 +7,7 @@
 #include <systemd/sd-bus.h>
 
 #include "daemon/analysis/hazard.h"
+#include "daemon/graph/gap.h"
 #include "daemon/policy/plan.h"
 
 #define BUS_NAME "org.stackd1"
@@ -17,6 +18,7 @@ typedef struct BusView {
         Analysis *analysis;
         const HazardList *hazards;
         const MarkCounts *marks; /* NULL: not told */
+        const Gaps *gaps;
 } BusView;
 
 /* Calls 'done' once the request is carried out, with the actions concerned (NULL where there are none) or a

@@ -200,7 +200,25 @@ int describe_action_text(const Action *a, char **ret) {
         return json_text_take(&j, ret);
 }
 
-int describe_actions(const Plan *actions, char **ret) {
+/* What could not be seen of the machine, whatever was asked for. */
+static void put_gaps(JsonText *j, const Gaps *gaps) {
+        const GapText *text;
+        Gap gap;
+
+        json_put_array(j, "gaps");
+        for (unsigned i = 0; (text = gap_text(i, &gap)); i++) {
+                if (!(gaps->set & gap))
+                        continue;
+                json_put_object(j, NULL);
+                json_put_string(j, "id", text->id);
+                json_put_string(j, "message", text->message);
+                json_put_string(j, "cure", gaps->captured ? text->capture : text->cure);
+                json_put_end(j, '}');
+        }
+        json_put_end(j, ']');
+}
+
+int describe_actions(const BusView *v, const Plan *actions, char **ret) {
         _cleanup_json_text_ JsonText j = {};
 
         json_put_object(&j, NULL);
@@ -209,6 +227,7 @@ int describe_actions(const Plan *actions, char **ret) {
         for (size_t i = 0; actions && i < actions->n; i++)
                 put_action(&j, &actions->actions[i]);
         json_put_end(&j, ']');
+        put_gaps(&j, v->gaps);
         json_put_end(&j, '}');
         return json_text_take(&j, ret);
 }
@@ -292,6 +311,7 @@ int describe_reasons(const BusView *v, const BusRequests *requests, void *manage
                 r = n ? put_reason(&j, v, requests, manager, n) : 0;
         }
         json_put_end(&j, ']');
+        put_gaps(&j, v->gaps);
         json_put_end(&j, '}');
         return r < 0 ? r : json_text_take(&j, ret);
 }
@@ -442,6 +462,7 @@ int describe_view(const BusView *v, char *const *ids, const Plan *done, char **r
                         put_action(&j, &done->actions[i]);
         json_put_end(&j, ']');
         put_marking(&j, v);
+        put_gaps(&j, v->gaps);
         json_put_end(&j, '}');
         return json_text_take(&j, ret);
 }
@@ -469,6 +490,7 @@ int describe_nested(const BusView *v, const Plan *done, char **ret) {
         json_put_end(&j, ']');
         put_marking(&j, v);
         json_put_unsigned(&j, "folded", folded);
+        put_gaps(&j, v->gaps);
         json_put_end(&j, '}');
         return json_text_take(&j, ret);
 }

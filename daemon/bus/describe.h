@@ -13,9 +13,9 @@ int describe_view(const BusView *v, char *const *ids, const Plan *done, char **r
  * whatever hazards and actions are about; "folded" counts the layers that were left out. Of a machine with thousands of
  * mounts that is little. */
 int describe_nested(const BusView *v, const Plan *done, char **ret);
-/* {"version": 1, "actions": [...]} */
-int describe_actions(const Plan *actions, char **ret);
-/* {"version": 1, "objects": [...]}: for each id what gives it its depth, and what policy says of it. NULL means all. */
+/* {"version": 1, "actions": [...], "gaps": [...]} */
+int describe_actions(const BusView *v, const Plan *actions, char **ret);
+/* {"version": 1, "objects": [...], "gaps": [...]}: for each id what gives it its depth, and what policy says of it. NULL means all. */
 int describe_reasons(const BusView *v, const BusRequests *requests, void *manager, char *const *ids, char **ret);
 /* One element of "hazards", and one of "actions". */
 int describe_hazard_text(const Hazard *h, char **ret);

@@ -234,4 +234,7 @@ void bus_server_publish(BusServer *b, const GraphChanges *changes) {
         warn(bus_hazards_remember(b, true), "hazards");
         if (b->n_hazards != n_hazards)
                 warn(sd_bus_emit_properties_changed(b->bus, BUS_PATH, BUS_NAME ".Manager", "HazardCount", NULL), "hazards");
+        if (b->gaps != b->view.gaps->set)
+                warn(sd_bus_emit_properties_changed(b->bus, BUS_PATH, BUS_NAME ".Manager", "Gaps", NULL), "gaps");
+        b->gaps = b->view.gaps->set;
 }

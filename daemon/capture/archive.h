@@ -11,5 +11,8 @@
 /* Answers of devices to questions (source/probe.h), in the capture. */
 #define CAPTURE_PROBES_IN_RUN "stackd/probes"
 #define CAPTURE_PROBES "run/" CAPTURE_PROBES_IN_RUN
+/* The names of what could not be seen when it was made, one a line. */
+#define CAPTURE_GAPS_IN_RUN "stackd/gaps"
+#define CAPTURE_GAPS "run/" CAPTURE_GAPS_IN_RUN
 
 int capture_write(Recorder *recorder, bool scrubbed, int fd);

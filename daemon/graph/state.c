@@ -87,6 +87,18 @@ CgroupState *state_find_cgroup(const State *s, const char *path) {
         return number > 0 ? &s->cgroups[number - 1] : NULL;
 }
 
+Unreservable state_unreservable(const State *s, const char *path) {
+        const CgroupState *c = path ? state_find_cgroup(s, path) : NULL;
+
+        if (c && c->described)
+                return RESERVABLE;
+        if (!s->memory_controller)
+                return NO_CONTROLLER;
+        if (path && streq(path, "/"))
+                return ROOT_CGROUP;
+        return c && c->uncontrolled ? NOT_ENABLED : RESERVABLE;
+}
+
 const CgroupState *state_find_limit(const State *s, const char *path, uint64_t bytes, Limit limit) {
         _cleanup_free_ char *p = path ? strdup(path) : NULL;
 

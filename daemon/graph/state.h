@@ -21,6 +21,7 @@ typedef enum UnitSetting {
 typedef struct CgroupState {
         char *path;     /* "/system.slice/foo.service" */
         bool described; /* all of what follows is known; else only min and low: a neighbour */
+        bool uncontrolled; /* it is there, but the memory controller is not enabled for it: nothing else is known */
         uint64_t min, low; /* bytes */
         uint64_t max, high;
         uint64_t used; /* what reclaim must not take (see reservation.h) */
@@ -65,6 +66,7 @@ typedef struct State {
         size_t n_readings, readings_capacity;
         Sight *sights;
         size_t n_sights, sights_capacity;
+        bool memory_controller;    /* cgroup2 has one, as far as can be seen */
         bool recursive_protection; /* cgroup2 is mounted with memory_recursiveprot */
         bool oomd;                 /* systemd-oomd runs */
         bool suspends;             /* the machine has been suspended since it was booted, or should have been */
@@ -82,6 +84,16 @@ int state_add_sight(State *s, SightKind kind, const char *node, const char *othe
 
 /* NULL when it is not known. */
 CgroupState *state_find_cgroup(const State *s, const char *path);
+/* Why no memory can be reserved for who runs there. */
+typedef enum Unreservable {
+        RESERVABLE,    /* or not known */
+        NO_CONTROLLER, /* of cgroup2: for nobody */
+        NOT_ENABLED,   /* for this control group */
+        ROOT_CGROUP,   /* which has no settings */
+} Unreservable;
+/* 'path' may be NULL: in none of cgroup2's. */
+Unreservable state_unreservable(const State *s, const char *path);
+
 typedef enum Limit {
         LIMIT_ANY,
         LIMIT_MAX, /* beyond which the kernel kills: memory.max, not memory.high */

@@ -269,8 +269,21 @@ static int want_preference(WantList *l, const PlanInput *in, const Unit *u, cons
         return want_list_add(l, &w);
 }
 
+static const char *why_unreservable(const State *s, const char *path) {
+        switch (state_unreservable(s, path)) {
+        case NO_CONTROLLER:
+                return "cgroup2's memory controller is not available on this machine";
+        case NOT_ENABLED:
+                return "cgroup2's memory controller is not enabled for its control group (MemoryAccounting=)";
+        case ROOT_CGROUP:
+                return "it runs in the root control group";
+        default:
+                return NULL; /* it is gone */
+        }
+}
+
 /* A process that gets no reservation although policy wants one. */
-static int want_refused(WantList *l, const Unit *u) {
+static int want_refused(WantList *l, const Unit *u, const char *why) {
         const Setting *setting = u->settings[SETTING_MEMORY_MIN];
         Want w;
 
@@ -285,7 +298,7 @@ static int want_refused(WantList *l, const Unit *u) {
                 .setting = setting,
                 .actual = memory_to_string(u->node->fact->memory_min),
                 .to = strdup(setting->mode == SETTING_AUTO ? "auto" : "more"),
-                .refusal = strdup(u->why),
+                .refusal = strdup(why),
         };
         return want_list_add(l, &w);
 }
@@ -452,12 +465,11 @@ static int want_slices(WantList *l, const PlanInput *in, const Strength *s) {
 
 static int want_unit(WantList *l, const PlanInput *in, const Unit *u) {
         const CgroupState *c = state_find_cgroup(in->state, u->path);
+        const char *why = c && c->described ? u->why : why_unreservable(in->state, u->node->fact->cgroup);
         int r = 0;
 
-        if (!c || !c->described)
-                return 0; /* no memory controller, or none that can be seen */
-        if (!u->name)
-                return want_refused(l, u);
+        if (!c || !c->described || !u->name)
+                return why ? want_refused(l, u, why) : 0;
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(strengths); i++)
                 r = want_reservation(l, in, u, c, &strengths[i]);
         if (r >= 0)

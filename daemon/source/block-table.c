@@ -207,7 +207,7 @@ int block_table_read(const Sysroot *s, BlockTable *ret) {
                         block_done(&b);
                 if (r == -ENOMEM)
                         return r;
-                t.incomplete |= r < 0 && !error_is_gone(r);
+                t.gaps |= gap_of_error(r);
         }
         r = index_blocks(&t);
         if (r < 0)

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "common/hashmap.h"
+#include "daemon/graph/gap.h"
 #include "daemon/sysroot.h"
 
 typedef struct Block {
@@ -30,7 +31,7 @@ typedef struct BlockTable {
         Hashmap *by_name;
         Hashmap *by_dm_name;
         const Block **by_device; /* sorted by number */
-        bool incomplete; /* some device could not be read */
+        unsigned gaps; /* some device could not be read (enum Gap) */
 } BlockTable;
 
 int block_table_read(const Sysroot *s, BlockTable *ret);

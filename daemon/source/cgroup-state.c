@@ -104,6 +104,20 @@ static int add_described(const Sysroot *s, const char *path, State *state) {
         return state_add_cgroup(state, &new);
 }
 
+/* One that is there without the files of the memory controller. One that is gone is left out. */
+static int add_uncontrolled(const Sysroot *s, const char *path, State *state) {
+        CgroupState *present = state_find_cgroup(state, path), new = { .uncontrolled = true };
+
+        if (!sysroot_exists(s, AREA_SYS, PATH("fs/cgroup%s/cgroup.procs", path)))
+                return 0;
+        if (present) {
+                present->uncontrolled = !present->described;
+                return 0;
+        }
+        new.path = strdup(path);
+        return new.path ? state_add_cgroup(state, &new) : -ENOMEM;
+}
+
 static bool is_attribute(const char *name) {
         static const char *const prefixes[] = { "cgroup.", "memory.", "cpu.", "cpuset.", "io.", "pids.", "hugetlb.", "rdma.", "misc.", "irq." };
 
@@ -149,6 +163,8 @@ int cgroup_state_read(const Sysroot *s, const char *path, State *state) {
                 if (known && known->described && !leaf)
                         return 0; /* and so are those above it */
                 r = add_described(s, p, state);
+                if (r == -ENOENT && leaf)
+                        r = add_uncontrolled(s, p, state);
                 if (r >= 0 && !leaf)
                         r = add_children(s, p, state);
                 if (r == -ENOMEM)

@@ -8,6 +8,7 @@
 #include "common/text.h"
 #include "daemon/source/mount-table.h"
 #include "daemon/source/namespaces.h"
+#include "daemon/source/visibility.h"
 
 void mount_done(Mount *m) {
         if (!m->line) {
@@ -233,7 +234,7 @@ static int visit_namespace(const Sysroot *s, Namespace *n, void *userdata) {
         if (r == -EFBIG && n->foreign)
                 return r;
         /* The process is gone, or a zombie (EINVAL); another one of its namespace may follow. */
-        t->incomplete |= !error_is_gone(r) && r != -EINVAL;
+        t->gaps |= r == -EINVAL ? 0 : gap_of_error(process_error(s, n->pid, r));
         return r == -ENOMEM ? r : VISIT_RETRY;
 }
 
@@ -252,8 +253,7 @@ int mount_table_read(const Sysroot *s, MountTable *ret) {
         r = namespaces_visit(s, "mnt", visit_namespace, &t, &seen);
         if (r < 0)
                 return r;
-        t.incomplete |= seen.incomplete || seen.limited;
-        t.limited = seen.limited;
+        t.gaps |= seen.gaps;
         t.n_mounted = t.n;
         r = build_indices(&t);
         if (r < 0)

@@ -39,8 +39,7 @@ typedef struct MountTable {
         size_t *roots;    /* of the namespaces; SIZE_MAX for none */
         unsigned n_spaces;
         pid_t *space_pids; /* whose mountinfo was read; 0 where that is our own */
-        bool incomplete; /* some namespace could not be read */
-        bool limited;    /* ... for there is too much in those that ordinary users make */
+        unsigned gaps;      /* some namespace could not be read (enum Gap) */
 } MountTable;
 
 int mount_table_read(const Sysroot *s, MountTable *ret);

@@ -2,10 +2,10 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "common/file.h"
 #include "common/hashmap.h"
 #include "common/text.h"
 #include "daemon/source/namespaces.h"
+#include "daemon/source/visibility.h"
 
 /* A copy of the mount table of a machine with thousands of mounts has some hundred KiB. */
 #define FOREIGN_MOST (4U << 20)
@@ -52,7 +52,7 @@ static int visit_namespace(const Sysroot *s, int pid, bool last, Visits *v) {
         if (!n.foreign)
                 return v->visit(s, &n, v->userdata);
         if (v->foreign_left == 0) {
-                v->result.limited = true;
+                v->result.gaps |= GAP_NAMESPACE_LIMIT;
                 return VISIT_DONE;
         }
         n.most = MIN(v->foreign_left, FOREIGN_MOST);
@@ -60,7 +60,7 @@ static int visit_namespace(const Sysroot *s, int pid, bool last, Visits *v) {
         v->foreign_left -= MIN(v->foreign_left, r == VISIT_DONE ? MAX(n.read, FOREIGN_COST) : n.read);
         if (r != -EFBIG)
                 return r;
-        v->result.limited = true;
+        v->result.gaps |= GAP_NAMESPACE_LIMIT;
         return VISIT_DONE;
 }
 
@@ -71,7 +71,7 @@ static int visit_process(const Sysroot *s, int pid, bool last, Visits *v) {
 
         r = sysroot_peek_link(s, AREA_PROC, path, &link);
         if (r < 0) {
-                v->result.incomplete |= !error_is_gone(r);
+                v->result.gaps |= gap_of_error(process_error(s, pid, r));
                 return r == -ENOMEM ? r : 0;
         }
         if (hashmap_get(v->seen, link))
@@ -106,10 +106,12 @@ int namespaces_visit(const Sysroot *s, const char *kind, NamespaceVisitor visit,
 
         if (!seen)
                 return -ENOMEM;
-        *ret = (NamespacesSeen) { .incomplete = true };
+        *ret = (NamespacesSeen) {};
         r = own_namespace(s, kind, &own);
-        if (r < 0)
+        if (r < 0) {
+                ret->gaps = gap_of_error(r) ?: GAP_NO_NAMESPACES; /* none is visited */
                 return r == -ENOMEM ? r : 0;
+        }
         r = own_namespace(s, "user", &user);
         if (r == -ENOMEM)
                 return r;

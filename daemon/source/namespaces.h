@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 
+#include "daemon/graph/gap.h"
 #include "daemon/sysroot.h"
 
 typedef enum Visit {
@@ -29,8 +30,7 @@ typedef struct Namespace {
 typedef int (*NamespaceVisitor)(const Sysroot *s, Namespace *n, void *userdata);
 
 typedef struct NamespacesSeen {
-        bool incomplete; /* some could not be told apart, or that of pid 1 is not known and nothing was visited */
-        bool limited;    /* some were not visited, for too much had been read of foreign ones */
+        unsigned gaps; /* some could not be told apart, or were not visited, for too much had been read of foreign ones */
 } NamespacesSeen;
 
 /* The one of pid 1 (or, where that may not be known, of ourselves) is not visited. */

@@ -15,6 +15,7 @@
 #include "common/file.h"
 #include "common/text.h"
 #include "daemon/source/process-table.h"
+#include "daemon/source/visibility.h"
 
 void process_table_done(ProcessTable *t) {
         for (size_t i = 0; i < t->n; i++)
@@ -361,7 +362,7 @@ int process_table_read(const Sysroot *s, const MountTable *mounts, bool sockets,
                 r = scan_process(s, mounts, sockets, pids[i], &t);
                 if (r == -ENOMEM)
                         return r;
-                t.incomplete |= r < 0 && !error_is_gone(r);
+                t.gaps |= gap_of_error(process_error(s, pids[i], r));
         }
         if (t.n_sockets > 1)
                 qsort(t.sockets, t.n_sockets, sizeof(OwnedSocket), compare_sockets);

@@ -43,7 +43,7 @@ typedef struct ProcessTable {
         OwnedSocket *sockets; /* only where they were asked for; sorted by inode */
         size_t n_sockets, sockets_capacity;
         bool tells_connection; /* some fdinfo had a fuse_connection line */
-        bool incomplete;       /* descriptors of some processes could not be read */
+        unsigned gaps;         /* descriptors of some processes could not be read (enum Gap) */
         bool unknown_mount;    /* some device lies on a mount that is not in the table */
 } ProcessTable;
 

@@ -7,6 +7,7 @@
 #include "common/array.h"
 #include "common/text.h"
 #include "daemon/source/scan.h"
+#include "daemon/source/visibility.h"
 
 /* Of more than that none is a reason to read mounts again. */
 #define STRANGE_MOUNTS_MAX 1024U
@@ -255,9 +256,12 @@ int scan_refresh(Scan *s, unsigned tables) {
         s->unserved = s->unwatched = false;
         s->processes_fresh = r > 0;
         s->mounts_outdated = s->processes_fresh && !s->mounts_fresh && s->processes.unknown_mount;
-        s->incomplete = s->mounts.incomplete || s->blocks.incomplete || s->processes.incomplete || s->sockets.incomplete;
-        s->limited = s->mounts.limited || s->sockets.limited;
+        s->gaps = visibility_gaps(s->root) | s->mounts.gaps | s->blocks.gaps | s->processes.gaps | s->sockets.gaps;
         return 0;
+}
+
+bool scan_is_incomplete(const Scan *s) {
+        return s->gaps & GAPS_INCOMPLETE;
 }
 
 /* It may be newer than the table, also than one that was read a moment ago: what the next one has not either, none will have. */

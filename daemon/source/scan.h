@@ -70,10 +70,8 @@ typedef struct Scan {
         bool mounts_fresh, processes_fresh; /* the table was read in this pass */
         StrangeMount *strange_mounts;
         size_t n_strange_mounts, strange_mounts_capacity;
-        /* Something could not be read although it is there: what this pass did not find may exist all the same. */
-        bool incomplete;
-        /* ... because ordinary users have made more of it than is read. */
-        bool limited;
+        /* Something could not be read although it is there (enum Gap): what this pass did not find may exist all the same. */
+        unsigned gaps;
 } Scan;
 
 typedef struct Source {
@@ -88,6 +86,9 @@ void scan_done(Scan *s);
 /* Reads the given tables anew, and the processes also where the file systems that some of them serve are others than before;
  * on failure an old one stays. */
 int scan_refresh(Scan *s, unsigned tables);
+
+/* What is not found is not known to be absent. */
+bool scan_is_incomplete(const Scan *s);
 
 /* For sources. */
 /* An open file of a process that matters lies on a mount that the table does not have. 0 or -ENOMEM. */

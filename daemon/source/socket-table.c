@@ -16,6 +16,7 @@
 #include "common/text.h"
 #include "daemon/source/namespaces.h"
 #include "daemon/source/socket-table.h"
+#include "daemon/source/visibility.h"
 
 #define CAPTURED_SOCKETS "stackd/unix-sockets"
 #define TCP_STATE_ESTABLISHED 1 /* include/net/tcp_states.h */
@@ -309,7 +310,7 @@ static int read_space(const Sysroot *s, Namespace *n, SocketTable *t) {
 
         r = sysroot_is_machine(s) ? read_unix(s, n, t) : 0;
         if (r == -EPERM) { /* TCP is told without any privilege */
-                t->incomplete = true;
+                t->gaps |= gap_of_error(process_error(s, n->pid, r));
                 r = 0;
         }
         if (r >= 0)
@@ -334,7 +335,7 @@ static int visit_space(const Sysroot *s, Namespace *n, void *userdata) {
                 free(t->sockets[--t->n].name);
         if (r == -EFBIG && n->foreign)
                 return r;
-        t->incomplete |= !error_is_gone(r);
+        t->gaps |= gap_of_error(process_error(s, n->pid, r));
         return r == -ENOMEM ? r : VISIT_RETRY;
 }
 
@@ -389,8 +390,7 @@ int socket_table_read(const Sysroot *s, SocketTable *ret) {
                 r = sysroot_is_machine(s) ? record_unix(s, &t) : replay_unix(s, &t);
         if (r < 0)
                 return r;
-        t.incomplete |= seen.incomplete || seen.limited;
-        t.limited = seen.limited;
+        t.gaps |= seen.gaps;
         r = socket_table_index(&t);
         if (r < 0)
                 return r;

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "common/array.h"
+#include "daemon/graph/gap.h"
 #include "daemon/sysroot.h"
 
 typedef enum SocketFamily {
@@ -37,7 +38,7 @@ typedef struct SocketTable {
         size_t *by_inode; /* indices */
         size_t *by_addresses;
         unsigned n_spaces;
-        bool incomplete; /* some namespace could not be read */
+        unsigned gaps; /* some namespace could not be read (enum Gap) */
         bool limited;    /* ... for there is too much in those that ordinary users make */
 } SocketTable;
 

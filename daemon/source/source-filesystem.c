@@ -163,7 +163,7 @@ int source_filesystem_scan(Scan *s, FactSet *f) {
                 for (n = 1; i + n < t->n && mount_same_filesystem(&t->mounts[t->by_device[i + n]], m); n++)
                         ;
                 if (is_foreign(t, i, n) && n_foreign++ >= FOREIGN_MAX) {
-                        s->limited = s->incomplete = true;
+                        s->gaps |= GAP_NAMESPACE_LIMIT;
                         continue;
                 }
                 r = add_filesystem(s, f, i, n);

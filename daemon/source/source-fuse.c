@@ -18,6 +18,7 @@
 #include "common/text.h"
 #include "daemon/source/fuse-servers.h"
 #include "daemon/source/scan.h"
+#include "daemon/source/visibility.h"
 
 /* An ordinary user may mount a thousand times and have thousands of processes: pairing all of them is not worth it. */
 #define USER_EDGES_MAX 4096U
@@ -152,7 +153,7 @@ static int collect_servers(Scan *s, Match *m) {
                 r = process_read_fact(s->root, h->pid, h->start, &fact);
                 if (r == -ENOMEM)
                         return r;
-                s->incomplete |= r < 0 && !error_is_gone(r);
+                s->gaps |= gap_of_error(process_error(s->root, h->pid, r));
                 if (r < 0)
                         continue;
                 server.user = fact.uid;
@@ -302,7 +303,7 @@ static int assign_server(Scan *s, FactSet *f, Match *m, size_t number) {
         const Server *server = &m->servers[number];
         size_t servers = count_servers(m, server->user), connections = count_connections(m, server->user);
         bool known = users_tell(m);
-        bool unique = known && servers == 1 && connections == 1 && !s->incomplete && (server->user == 0 || count_servers(m, 0) == 0);
+        bool unique = known && servers == 1 && connections == 1 && !scan_is_incomplete(s) && (server->user == 0 || count_servers(m, 0) == 0);
         const Holder *h = server->holder;
         int r;
 

@@ -55,7 +55,7 @@ static int read_identity(Scan *s, const Block *b, char **ret) {
                 return -ENODEV;
         r = sysroot_read(s->root, AREA_SYS, PATH("%s/device/wwid", b->directory), &wwid);
         if (r < 0) {
-                s->incomplete |= !error_is_gone(r) && r != -EINVAL; /* which means that it has none */
+                s->gaps |= r == -EINVAL ? 0 : gap_of_error(r); /* which means that it has none */
                 return read_address(b, ret);
         }
         digits = startswith(wwid, LIO_WWID_PREFIX);
@@ -76,7 +76,7 @@ static int add_disk(Scan *s, FactSet *f, const Block *b) {
         answer = probe_cache_get(s->probes, PATH(LIO_KIND " %u:%u %llu %s", major(b->device), minor(b->device),
                                                  (unsigned long long) block_sequence(s->root, b), identity), NULL);
         if (!answer || answer[0] == '!') {
-                s->incomplete = true;
+                s->gaps |= GAP_READ_ERROR;
                 return 0;
         }
         id = block_id(b->device);

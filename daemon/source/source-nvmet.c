@@ -39,7 +39,7 @@ static int add_disk(Scan *s, FactSet *f, const Block *b) {
         answer = probe_cache_get(s->probes, PATH(NVMET_KIND " %u:%u %llu %s", major(b->device), minor(b->device),
                                                  (unsigned long long) block_sequence(s->root, b), identity), NULL);
         if (!answer) {
-                s->incomplete = true;
+                s->gaps |= GAP_READ_ERROR;
                 return 0;
         }
         if (answer[0] == '!')

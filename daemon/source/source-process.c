@@ -15,6 +15,7 @@
 #include "common/text.h"
 #include "daemon/source/cgroup-state.h"
 #include "daemon/source/scan.h"
+#include "daemon/source/visibility.h"
 
 /* More open files of one process are known by their file systems only: they may be as many as the process likes. */
 #define FILES_MAX 4096U
@@ -141,12 +142,12 @@ static int add_process(Scan *s, FactSet *f, const Served *served, CgroupUses *us
         if (n.cgroup && n.cgroup[0] == '/' &&
             cgroup_effective_min(s->root, uses, n.cgroup, s->recursive_protection, &n.memory_min_effective) == -ENOMEM)
                 return -ENOMEM;
-        k = process_read_files(s->root, served->pid, &files);
+        k = process_error(s->root, served->pid, process_read_files(s->root, served->pid, &files));
         if (k == -EACCES || k == -EPERM) {
                 n.incomplete = strdup("its open files may not be read without privilege");
                 if (!n.incomplete)
                         return -ENOMEM;
-                s->incomplete = true;
+                s->gaps |= GAP_NO_PRIVILEGE;
         } else if (k < 0)
                 return k;
         id = strdup(n.id);
@@ -171,7 +172,7 @@ int source_process_scan(Scan *s, FactSet *f) {
                 if (r == -ENOMEM)
                         return r;
                 /* Gone, or half gone: its exit brings us back. One that cannot be read must not hide the others. */
-                s->incomplete |= r < 0 && !error_is_gone(r);
+                s->gaps |= gap_of_error(process_error(s->root, s->served[i].pid, r));
         }
         return 0;
 }

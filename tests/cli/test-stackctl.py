@@ -24,6 +24,35 @@ from cli_harness import (FAKE, SCRATCH, STACKCTL, calls, case, document, environ
                          trouble)
 
 
+def gaps():
+    """What could not be seen is said by each verb that answers, and no answer is 0 then."""
+    for doc in ("none", "fuse"):
+        with open(document(doc), encoding="utf-8") as f:
+            content = json.load(f)
+        content["gaps"] = [{"id": "no-privilege", "message": "Some processes could not be read. Hazards may be missing.", "cure": "Run it as root."},
+                           {"id": "evil\033[31m", "message": "\033]0;evil\007", "cure": None}, None]
+        with open(f"{SCRATCH}/{doc}-gaps.json", "w", encoding="utf-8") as f:
+            json.dump(content, f)
+    none, fuse = (f"{SCRATCH}/{doc}-gaps.json" for doc in ("none", "fuse"))
+    golden("gaps-status", "status", doc=none)
+    golden("gaps-status-hazards", "status", doc=fuse)
+    golden("gaps-check", "check", doc=none)
+    golden("gaps-check-hazards", "check", doc=fuse)
+    golden("gaps-json-check", "--json=short", "check", doc=none)
+    golden("gaps-list", "list", "hazards", doc=none)
+    golden("gaps-json-list", "--json=short", "list", "hazards", doc=none)
+    golden("gaps-show", "show", "/", doc=none)
+    golden("gaps-json-show", "--json=short", "show", "/", doc=none)
+    golden("gaps-explain", "explain", "/", doc=none, FAKE_EXPLAIN=document("explain-layers"))
+    golden("gaps-json-explain", "--json=short", "explain", "/", doc=none, FAKE_EXPLAIN=document("explain-layers"))
+    golden("gaps-plan", "plan", doc=none, FAKE_PLAN=document("no-actions"))
+    golden("gaps-plan-actions", "plan", doc=fuse)
+    golden("gaps-apply", "apply", doc=none, FAKE_APPLY=document("no-actions"))
+    golden("gaps-revert", "revert", doc=none, FAKE_REVERT=document("no-actions"))
+    golden("gaps-graph", "graph", "--root=" + SCRATCH, doc=none)
+    golden("gaps-metrics", "metrics", doc=none)
+
+
 def goldens():
     for doc in ("stack-2019", "two-paths", "cycle", "fuse", "none", "hostile", "same-lower"):
         golden("status-" + doc, "status", doc=doc)
@@ -74,6 +103,7 @@ def goldens():
     golden("json-explain", "--json=short", "explain", "529", doc="explained")
     golden("check-notices", "check", doc="explained")
     golden("help", "--help")
+    gaps()
     for doc in ("stack-2019", "fuse", "cycle", "hostile-names"):
         golden("graph-" + doc, "graph", "--root=" + SCRATCH, doc=doc)
 

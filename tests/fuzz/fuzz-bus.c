@@ -132,11 +132,12 @@ static void begin(void) {
                 .revert = act, .reload = reload, .remarks = remarks, .configuration = configuration, .trouble = trouble,
                 .policy = no_policy, .held = held,
         };
+        static const Gaps gaps = { .set = ~0U };
         BusView view;
         int fds[2];
 
         make_graph();
-        view = (BusView) { .graph = graph, .analysis = &analysis, .hazards = &hazards };
+        view = (BusView) { .graph = graph, .analysis = &analysis, .hazards = &hazards, .gaps = &gaps };
         MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
         MUST(sd_event_new(&event) >= 0 && bus_server_new(event, fds[0], &view, &requests, NULL, &server) >= 0);
         MUST(sd_bus_new(&client) >= 0 && sd_bus_set_fd(client, fds[1], fds[1]) >= 0 && sd_bus_start(client) >= 0);

@@ -148,7 +148,7 @@ static void read_machine(Sysroot *s) {
         _cleanup_(graph_freep) Graph *g = graph_new();
         _cleanup_graph_changes_ GraphChanges changes = {};
         Analysis a = {};
-        const BusView view = { .graph = g, .analysis = &a, .hazards = &hazards };
+        const BusView view = { .graph = g, .analysis = &a, .hazards = &hazards, .gaps = &(const Gaps) { .set = ~0U } };
         _cleanup_free_ char *probes = NULL, *json = NULL;
 
         MUST(g && probe_cache_init(&cache) >= 0);

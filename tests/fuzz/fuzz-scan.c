@@ -23,7 +23,7 @@ static void check_document(const char *json) {
         json_object_put(document);
 }
 
-static void make_plan(const Sysroot *s, Graph *g, Analysis *a) {
+static void make_plan(const Sysroot *s, Graph *g, Analysis *a, const BusView *view) {
         _cleanup_(state_done) State state = { .memory_total = UINT64_C(1) << 34, .recursive_protection = true };
         const RecordView nothing = {};
         _cleanup_(plan_done) Plan plan = {}, undone = {};
@@ -37,19 +37,20 @@ static void make_plan(const Sysroot *s, Graph *g, Analysis *a) {
                         MUST(cgroup_state_read(s, n->fact->cgroup, &state) >= 0);
         MUST(plan_make(&plan, &in) >= 0);
         MUST(plan_make_revert(&undone, &in, NULL) >= 0 && undone.n == 0);
-        MUST(describe_actions(&plan, &json) >= 0);
+        MUST(describe_actions(view, &plan, &json) >= 0);
         check_document(json);
 }
 
-static void publish(const Sysroot *s, Graph *g, Analysis *a) {
+static void publish(const Sysroot *s, Graph *g, Analysis *a, unsigned set) {
+        const Gaps gaps = { .set = set, .captured = true };
         _cleanup_(hazard_list_done) HazardList hazards = {};
-        const BusView view = { .graph = g, .analysis = a, .hazards = &hazards };
+        const BusView view = { .graph = g, .analysis = a, .hazards = &hazards, .gaps = &gaps };
         _cleanup_free_ char *json = NULL;
 
         MUST(hazard_list_find(&hazards, a, g, &(State) {}) >= 0);
         MUST(describe_view(&view, NULL, NULL, &json) >= 0);
         check_document(json);
-        make_plan(s, g, a);
+        make_plan(s, g, a, &view);
 }
 
 static void pass(Scan *scan, Graph *g, Analysis *a) {
@@ -88,7 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (scan_refresh(&scan, TABLE_ALL) < 0)
                 return 0;
         pass(&scan, g, &a);
-        publish(s, g, &a);
+        publish(s, g, &a, scan.gaps);
         /* Nothing has changed: nothing changes. */
         size_t before = graph_size(g);
 

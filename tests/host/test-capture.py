@@ -556,7 +556,10 @@ def real():
         assert served["processes"], served
         assert "LOOP_GET_STATUS64" in live, "no probe was answered"
         got = status(f"--root={unpack(archive)}")
-        if got != live:
+        # What could not be seen is the same; what to do about it is not.
+        for gap in (replayed := json.loads(got))["gaps"] + document["gaps"]:
+            del gap["cure"]
+        if replayed != document:
             (SCRATCH / "live.json").write_text(json.dumps(document, indent=1))
             (SCRATCH / "replay.json").write_text(json.dumps(json.loads(got), indent=1))
             raise AssertionError(run("diff", "-u", SCRATCH / "live.json", SCRATCH / "replay.json", check=False).stdout.decode())

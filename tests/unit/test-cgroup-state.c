@@ -47,6 +47,22 @@ static void chain(void) {
         state_done(&s);
 }
 
+/* One for which the memory controller is not enabled is told from one that is gone. */
+static void without_controller(void) {
+        _cleanup_fake_root_ FakeRoot f = machine();
+        State s = {};
+
+        CHECK(state_unreservable(&s, "/system.slice/c.mount") == NO_CONTROLLER);
+        s.memory_controller = true;
+        CHECK(cgroup_state_read(f.root, "/system.slice/c.mount", &s) == 0 && cgroup_state_read(f.root, "/system.slice/gone.service", &s) == 0);
+        CHECK(cgroup_state_read(f.root, "/system.slice/a.service", &s) == 0);
+        CHECK(state_unreservable(&s, "/system.slice/c.mount") == NOT_ENABLED);
+        CHECK(state_unreservable(&s, "/system.slice/gone.service") == RESERVABLE);
+        CHECK(state_unreservable(&s, "/system.slice/a.service") == RESERVABLE);
+        CHECK(state_unreservable(&s, "/") == ROOT_CGROUP);
+        state_done(&s);
+}
+
 /* What was swapped out is needed too. */
 static void swapped(void) {
         _cleanup_fake_root_ FakeRoot f = machine();
@@ -194,5 +210,5 @@ static void processes(void) {
         free(pids);
 }
 
-TEST_MAIN(TEST(chain), TEST(limits), TEST(frozen), TEST(processes), TEST(swapped), TEST(old_statistics), TEST(what_is_not_there),
+TEST_MAIN(TEST(chain), TEST(limits), TEST(frozen), TEST(processes), TEST(without_controller), TEST(swapped), TEST(old_statistics), TEST(what_is_not_there),
           TEST(in_effect), TEST(handed_down))

@@ -274,6 +274,49 @@ static void test_thread_stack(void) {
                 CHECK(streq(path[i]->id, ids[i]));
 }
 
+static void guess(FactSet *f, const char *upper, const char *lower) {
+        CHECK(factset_add_edge(f, upper, lower, ROLE_BACKING, CERTAINTY_INFERRED, 0, "test") == 0);
+}
+
+/* A file of bindfs on a loop device: "fs:srv" is below "fs:inner" by what the kernel says, and by guesses whose ids sort first.
+ * 'guessed_above': so is something that only a guess puts on top. */
+static void test_path_prefers_certain_edges(void) {
+        static const char *const ids[] = { "fs:inner", "block:loop", "file:image", "fs:served", "process:9:9", "fs:srv" };
+        static const NodeKind kinds[] = { NODE_FILESYSTEM, NODE_BLOCK, NODE_FILE, NODE_FILESYSTEM, NODE_PROCESS, NODE_FILESYSTEM };
+
+        for (unsigned guessed_above = 0; guessed_above <= 1; guessed_above++) {
+                _cleanup_(graph_freep) Graph *g = graph_new();
+                _cleanup_graph_changes_ GraphChanges c = {};
+                _cleanup_free_ Node **path = NULL;
+                FactSet *f = factset_new();
+                Analysis a = {};
+                size_t n;
+
+                for (size_t i = 0; i < ELEMENTSOF(ids); i++) {
+                        add(f, ids[i], kinds[i]);
+                        if (i > 0)
+                                link_nodes(f, ids[i - 1], ids[i]);
+                }
+                add(f, "file:guessed", NODE_FILE);
+                guess(f, "process:9:9", "file:guessed");
+                link_nodes(f, "file:guessed", "fs:srv");
+                add(f, "process:1:1", NODE_PROCESS);
+                guess(f, "fs:served", "process:1:1");
+                link_nodes(f, "process:1:1", "fs:srv");
+                add(f, "fs:above", NODE_FILESYSTEM);
+                if (guessed_above)
+                        guess(f, "fs:above", "fs:inner");
+                CHECK(graph_replace(g, 0, f, &c) == 0);
+                CHECK(analysis_update(&a, &c) == 0);
+                CHECK(graph_find(g, "fs:srv")->analysis.depth == 2 + guessed_above);
+                CHECK(graph_find(g, "fs:srv")->analysis.depth_certain == 2);
+                CHECK(analysis_path(&a, graph_find(g, "fs:srv"), false, &path, &n) == 0);
+                CHECK(n == ELEMENTSOF(ids) + guessed_above);
+                for (size_t i = 0; i < ELEMENTSOF(ids); i++)
+                        CHECK(streq(path[guessed_above + i]->id, ids[i]));
+        }
+}
+
 /* A FUSE daemon that keeps its log on its own mount: below its file system all the same. */
 static void test_cycle(void) {
         _cleanup_(graph_freep) Graph *g = graph_new();
@@ -404,6 +447,7 @@ TEST_MAIN(
         TEST(test_random_against_oracle),
         TEST(test_alternatives_against_all_assignments),
         TEST(test_thread_stack),
+        TEST(test_path_prefers_certain_edges),
         TEST(test_cycle),
         TEST(test_changes_are_minimal),
         TEST(test_claims_of_two_origins))

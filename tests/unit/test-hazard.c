@@ -20,6 +20,7 @@ typedef struct World {
         const Sight *sights;
         size_t n_sights;
         bool suspends;
+        bool memory_controller;
 } World;
 
 /* A server that is protected in every way. */
@@ -106,7 +107,7 @@ static FactSet *facts_of(const World *w) {
 }
 
 static void state_of(const World *w, State *s) {
-        *s = (State) { .memory_total = 1000 * MIB, .dirty_limit = 200 * MIB, .suspends = w->suspends };
+        *s = (State) { .memory_total = 1000 * MIB, .dirty_limit = 200 * MIB, .suspends = w->suspends, .memory_controller = w->memory_controller };
         for (size_t i = 0; i < ELEMENTSOF(w->cgroups); i++) {
                 CgroupState c = w->cgroups[i];
 
@@ -209,9 +210,18 @@ static void reservations(void) {
         CHECK(hazards_are(&w, "reservation-missing " SERVER " fs:0:9"));
         w.process.memory_min_effective = 20 * MIB; /* handed down by the slice */
         CHECK(hazards_are(&w, ""));
-        w.cgroups[1].described = false; /* no memory controller */
+        w.cgroups[1].described = false;
         w.process.memory_min_effective = 0;
+        w.memory_controller = true; /* the control group is gone */
         CHECK(hazards_are(&w, ""));
+        w.cgroups[1].uncontrolled = true;
+        CHECK(hazards_are(&w, "reservation-missing " SERVER " fs:0:9"));
+        w.process.cgroup = (char *) "/";
+        CHECK(hazards_are(&w, "reservation-missing " SERVER " fs:0:9"));
+        w.memory_controller = false; /* cgroup v1 only */
+        CHECK(hazards_are(&w, "reservation-missing " SERVER " fs:0:9"));
+        w.process.cgroup = NULL;
+        CHECK(hazards_are(&w, "reservation-missing " SERVER " fs:0:9"));
         w = marked();
         w.cgroups[0].min = w.process.memory_min_effective = 0;
         CHECK(hazards_are(&w, "reservation-ineffective " SERVER " fs:0:9"));
@@ -247,7 +257,7 @@ static void swapping(void) {
         w.process.cgroup = NULL;
         w.process.threads_realtime = 3;
         w.swap = true;
-        CHECK(hazards_are(&w, "swap-on-self " SERVER " swap:43:0"));
+        CHECK(hazards_are(&w, "swap-on-self " SERVER " swap:43:0 reservation-missing " SERVER " swap:43:0"));
 }
 
 static void limits(void) {
@@ -353,7 +363,7 @@ static void dropping(void) {
         _cleanup_(graph_freep) Graph *g = graph_new();
         _cleanup_graph_changes_ GraphChanges changes = {}; /* goes before the graph */
         HazardKind kind = HAZARD_SWAP_ON_SELF;
-        State state = {};
+        State state = { .memory_controller = true };
         Analysis a = {};
         HazardList l = {};
         World w = world();

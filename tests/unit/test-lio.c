@@ -25,7 +25,7 @@ static FactSet *scan(const FakeRoot *f, ProbeCache *c, bool *ret_incomplete) {
 
         CHECK(facts && scan_refresh(&s, TABLE_ALL) == 0 && s.processes.n == 1);
         CHECK(source_lio_scan(&s, facts) == 0);
-        *ret_incomplete = s.incomplete;
+        *ret_incomplete = scan_is_incomplete(&s);
         scan_done(&s);
         return facts;
 }

@@ -104,7 +104,7 @@ static void other_namespaces(void) {
                 fake_link(&f, PATH("proc/%d/ns/mnt", pid), "mnt:[2]");
         }
         CHECK(mount_table_read(f.root, &t) == 0);
-        CHECK(t.n == 3 && t.n_spaces == 2 && !t.incomplete);
+        CHECK(t.n == 3 && t.n_spaces == 2 && t.gaps == 0);
         CHECK(mount_table_resolve(&t, 0, "/a b/f")->id == 20 && mount_table_resolve(&t, 1, "/a b/f")->id == 31);
         CHECK(mount_table_find_id(&t, 31)->space == 1 && !mount_table_find_id(&t, 32));
         (void) mount_table_device_range(&t, mount_table_find_id(&t, 20)->device, &n);
@@ -154,19 +154,19 @@ static void limits(void) {
         make_large(&f, 10, "user:[1]", 1100); /* above 4 MiB */
         make_large(&f, 11, "user:[2]", 1000);
         CHECK(scan_refresh(&s, TABLE_MOUNTS) == 0);
-        CHECK(s.mounts.n == 2101 && !s.limited && !s.incomplete);
+        CHECK(s.mounts.n == 2101 && s.gaps == 0);
         CHECK(!mount_table_find_id(&s.mounts, 10000)->foreign && mount_table_find_id(&s.mounts, 11000)->foreign);
         /* One that is too large by itself. */
         make_large(&f, 12, "user:[3]", 1100);
         make_large(&f, 13, "user:[3]", 1);
         CHECK(scan_refresh(&s, TABLE_MOUNTS) == 0);
-        CHECK(s.mounts.n == 2102 && s.limited && s.incomplete && !mount_table_find_id(&s.mounts, 12000) && mount_table_find_id(&s.mounts, 13000));
+        CHECK(s.mounts.n == 2102 && s.gaps == GAP_NAMESPACE_LIMIT && !mount_table_find_id(&s.mounts, 12000) && mount_table_find_id(&s.mounts, 13000));
         /* All together. */
         for (int pid = 14; pid < 30; pid++)
                 make_large(&f, pid, "user:[4]", 1000);
         make_large(&f, 40, "user:[1]", 1000);
         CHECK(scan_refresh(&s, TABLE_MOUNTS) == 0);
-        CHECK(s.limited && mount_table_find_id(&s.mounts, 40000) && mount_table_find_id(&s.mounts, 14000) && !mount_table_find_id(&s.mounts, 29000));
+        CHECK(s.gaps == GAP_NAMESPACE_LIMIT && mount_table_find_id(&s.mounts, 40000) && mount_table_find_id(&s.mounts, 14000) && !mount_table_find_id(&s.mounts, 29000));
         CHECK(s.mounts.n > 8000 && s.mounts.n < 11200);
         scan_done(&s);
 }
@@ -185,7 +185,7 @@ static void many_foreign_filesystems(void) {
         fake_link(&f, "proc/1/ns/mnt", "mnt:[1]");
         fake_link(&f, "proc/1/ns/user", "user:[1]");
         CHECK(scan_refresh(&s, TABLE_MOUNTS) == 0 && source_filesystem_scan(&s, facts) == 0);
-        CHECK(facts->n_nodes == 20000 && !s.limited);
+        CHECK(facts->n_nodes == 20000 && s.gaps == 0);
         factset_free(facts);
         facts = factset_new();
         CHECK(facts);
@@ -193,8 +193,8 @@ static void many_foreign_filesystems(void) {
         fake_file(&f, "proc/9/mountinfo", text);
         fake_link(&f, "proc/9/ns/mnt", "mnt:[9]");
         fake_link(&f, "proc/9/ns/user", "user:[9]");
-        CHECK(scan_refresh(&s, TABLE_MOUNTS) == 0 && !s.limited && source_filesystem_scan(&s, facts) == 0);
-        CHECK(facts->n_nodes == 16384 + 2 && s.limited && s.incomplete);
+        CHECK(scan_refresh(&s, TABLE_MOUNTS) == 0 && s.gaps == 0 && source_filesystem_scan(&s, facts) == 0);
+        CHECK(facts->n_nodes == 16384 + 2 && s.gaps == GAP_NAMESPACE_LIMIT);
         factset_free(facts);
         scan_done(&s);
 }

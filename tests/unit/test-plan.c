@@ -17,6 +17,7 @@ typedef struct World {
         Record record;
         RecordView done;
         bool incomplete;
+        ActionKind kind; /* that is looked at */
 } World;
 
 static Record mark_record(pid_t pid, uint64_t start, const char *from) {
@@ -43,12 +44,12 @@ static PlanInput input(World *w) {
         return (PlanInput) { .analysis = &w->analysis, .graph = w->graph, .state = &state, .done = &w->done, .complete = !w->incomplete };
 }
 
-/* Marks only: what else the built-in policy wants is looked at elsewhere. */
-static void keep_marks(Plan *p) {
+/* What else the built-in policy wants is looked at elsewhere. */
+static void keep_kind(Plan *p, ActionKind kind) {
         size_t kept = 0;
 
         for (size_t i = 0; i < p->n; i++)
-                if (p->actions[i].kind == ACTION_IO_FLUSHER)
+                if (p->actions[i].kind == kind)
                         p->actions[kept++] = p->actions[i];
                 else
                         action_done(&p->actions[i]);
@@ -76,6 +77,7 @@ static size_t make(World *w, Action *ret) {
         CHECK(w->graph && facts);
         process.id = strdup(ID);
         process.comm = strdup("server");
+        process.cgroup = w->process.cgroup ? strdup(w->process.cgroup) : NULL;
         process.refusal = w->process.refusal ? strdup(w->process.refusal) : NULL;
         CHECK(factset_add_node(facts, &process) == 0);
         if (w->mounted) {
@@ -88,7 +90,7 @@ static size_t make(World *w, Action *ret) {
         graph_changes_done(&changes);
         PlanInput in = input(w);
         CHECK(plan_make(&plan, &in) == 0);
-        keep_marks(&plan);
+        keep_kind(&plan, w->kind);
         n = plan.n;
         if (n > 0 && ret) {
                 *ret = plan.actions[0];
@@ -345,7 +347,25 @@ static void above_unmarked_servers(void) {
         }
 }
 
+/* A reservation that policy wants and that cannot be made is in the plan, with the reason. */
+static void a_reservation_without_controller_is_refused(void) {
+        static const char *const cgroups[] = { "/", "/system.slice/a.service" };
+
+        for (size_t i = 0; i < ELEMENTSOF(cgroups); i++) {
+                World w = world();
+                Action a = {};
+
+                w.process.cgroup = (char *) cgroups[i];
+                w.kind = ACTION_MEMORY_MIN;
+                CHECK(make(&w, &a) == 1 && a.state == ACTION_FAILED && strstr(a.error, "memory controller is not available"));
+                action_done(&a);
+                w.certainty = CERTAINTY_INFERRED;
+                CHECK(make(&w, NULL) == 0);
+        }
+}
+
 TEST_MAIN(TEST(what_is_certainly_below_is_marked),
+          TEST(a_reservation_without_controller_is_refused),
           TEST(a_guess_is_not_enough),
           TEST(who_is_not_entitled_is_left_alone),
           TEST(what_is_not_needed_any_more_is_undone),

@@ -657,7 +657,7 @@ static void nvmet(void) {
         CHECK(probe_cache_take_wanted(&x.probes, PROBE_QUICK, &questions) == 0 && !questions);
         fake_file(&x.fake, "sys/module/nvmet/refcnt", "1\n");
         scan(&x, source_nvmet_scan);
-        CHECK(x.scan.incomplete && x.facts->n_edges == 0);
+        CHECK(x.scan.gaps == GAP_READ_ERROR && x.facts->n_edges == 0);
         CHECK(probe_cache_take_wanted(&x.probes, PROBE_QUICK, &questions) == 0 && questions);
         CHECK(strv_contains(questions, "nvmet 259:1 9 a\\040b 1 d2e0422b-e2a5-4efa-9429-e8dbe5425f01"));
         CHECK(strv_contains(questions, "nvmet 259:3 9 nqn.far 3 d2e0422b-e2a5-4efa-9429-e8dbe5425f03"));
@@ -665,7 +665,7 @@ static void nvmet(void) {
         CHECK(probe_cache_answer(&x.probes, "nvmet 259:2 9 a\\040b 2 d2e0422b-e2a5-4efa-9429-e8dbe5425f02", "/dev/loop0") == 0);
         CHECK(probe_cache_answer(&x.probes, "nvmet 259:3 9 nqn.far 3 d2e0422b-e2a5-4efa-9429-e8dbe5425f03", "!2") == 0);
         scan(&x, source_nvmet_scan);
-        CHECK(!x.scan.incomplete);
+        CHECK(x.scan.gaps == 0);
         check_edges(&x, "block:259:1>file:8:0:/srv/a filep block:259:2>block:7:0p file:8:0:/srv/a file>fs:8:0u");
 }
 
