@@ -42,8 +42,8 @@ typedef struct Server {
 static void client_drop(Server *s, size_t i, const char *why) {
         if (why)
                 fprintf(stderr, "stackd-mark: a request was refused: %s\n", why);
-        fd_close(s->clients[i].fd);
         fd_close(s->clients[i].child_fd);
+        fd_close(s->clients[i].fd); /* last, for this is what the client waits for */
         s->clients[i] = s->clients[--s->n];
 }
 

@@ -247,6 +247,7 @@ static Next working_stop(Visit *v) {
 
         if (user_trap_arm(v->tid, &v->status, &trap) == -ESRCH)
                 return report_as(v, MARK_GONE, false);
+        step_reached(STEP_REQUESTED);
         do {
                 int status, r = tracee_wait(v->tid, LOOK_USEC, &status);
                 Next next;
