@@ -451,13 +451,14 @@ const Socket *socket_table_find(const SocketTable *t, uint64_t inode) {
         return found->inode == inode ? found : NULL;
 }
 
-static bool listens(const SocketTable *t, const Socket *key, unsigned space) {
+/* Somebody else may listen on that port with another version of IP. */
+static bool listens(const SocketTable *t, const Socket *key, const Socket *accepted) {
         for (size_t i = lower_bound(t, t->by_addresses, key, compare_addresses); i < t->n; i++) {
                 const Socket *s = &t->sockets[t->by_addresses[i]];
 
                 if (compare_addresses(s, key) != 0)
                         return false;
-                if (s->family == SOCKET_TCP && s->listening && s->space == space)
+                if (s->family == SOCKET_TCP && s->listening && s->space == accepted->space && s->uid == accepted->uid)
                         return true;
         }
         return false;
@@ -473,10 +474,10 @@ bool socket_table_is_accepted(const SocketTable *t, const Socket *socket) {
         for (size_t i = 0; i < ELEMENTSOF(any); i++) {
                 Socket key = { .local = socket->local, .remote = any[i] };
 
-                if (listens(t, &key, socket->space))
+                if (listens(t, &key, socket))
                         return true;
                 memcpy(key.local.ip, any[i].ip, sizeof(key.local.ip));
-                if (listens(t, &key, socket->space))
+                if (listens(t, &key, socket))
                         return true;
         }
         return false;

@@ -106,6 +106,11 @@ typedef struct Servers {
         bool kernel, kernel_here; /* in the kernel; in the machine's own network */
 } Servers;
 
+/* Other programs that talk to the same server are no matter of the mount's, nor is who talks to a server in the kernel. */
+static bool is_mounts(const Scan *s, const Socket *near) {
+        return socket_is_kernels(s, near) && !socket_table_is_accepted(&s->sockets, near);
+}
+
 static int add_servers(
                 Scan *s,
                 FactSet *f,
@@ -122,8 +127,7 @@ static int add_servers(
                 const SocketPair *p = &pairs[i];
                 int r;
 
-                /* Other programs that talk to the same server are no matter of the mount's. */
-                if (!socket_is_kernels(s, p->near))
+                if (!is_mounts(s, p->near))
                         continue;
                 socket_table_claim(&s->sockets, p);
                 if (!process_table_owner(&s->processes, p->far->inode, NULL)) {
@@ -195,7 +199,7 @@ static int count_servers(Scan *s, const SocketPair *pairs, size_t n, size_t *ret
         if (!ends)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++)
-                if (socket_is_kernels(s, pairs[i].near))
+                if (is_mounts(s, pairs[i].near))
                         ends[n_ends++] = pairs[i].far;
         return elimination_group(&s->processes, ends, n_ends, false, &groups, ret);
 }
@@ -239,7 +243,7 @@ static int add_unix(Scan *s, FactSet *f, const char *id, const Mount *m) {
                 const Socket *far = &s->sockets.sockets[s->sockets.by_name[i]];
                 const Socket *near = far->family == SOCKET_UNIX && !far->listening ? socket_table_peer(&s->sockets, far) : NULL;
 
-                if (!near || !socket_is_kernels(s, near))
+                if (!near || !is_mounts(s, near))
                         continue;
                 socket_table_claim(&s->sockets, &(SocketPair) { .near = near, .far = far });
                 r = ARRAY_APPEND(ends, n, capacity, far);

@@ -290,6 +290,41 @@ static void address_of_a_server(void) {
         }
 }
 
+/* The kernel's end is that of a server of its own, and a user has chosen the port at the other one. */
+static void port_of_a_server(void) {
+        static const struct {
+                const char *listener, *servers;
+        } cases[] = { { CONNECTION("00000000:01BD", NO_ADDRESS, "0A", "   0", "60"), "" }, { "", "31u" } };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_machine_ Machine m;
+
+                machine_init(&m, DEVTMPFS "30 20 0:50 / /n rw - cifs //h/x rw,addr=127.0.0.1\n");
+                fake_file(&m.fake, "proc/1/net/tcp",
+                          PATH(TCP CONNECTION("0100007F:01BD", "0100007F:9000", "01", "   0", "91") CONNECTION("0100007F:9000", "0100007F:01BD", "01", "   0", "92") "%s",
+                               cases[i].listener));
+                add_process(&m, 31, "smbclient", 1000, USER);
+                add_file(&m, 31, 3, "socket:[92]", WRITABLE, 0);
+                check_servers(&m, source_network_scan, cases[i].servers);
+        }
+}
+
+/* A user listens on the port of root's connection, with the other version of IP. */
+static void listener_of_a_user(void) {
+        _cleanup_machine_ Machine m;
+
+        machine_init(&m, DEVTMPFS);
+        add_block(&m, "nbd0", "43:0\n", "virtual");
+        fake_file(&m.fake, "sys/devices/virtual/block/nbd0/pid", "999\n");
+        fake_file(&m.fake, "proc/1/net/tcp",
+                  TCP CONNECTION("0100007F:2A39", NO_ADDRESS, "0A", "   0", "60") CONNECTION("0100007F:2A39", "0100007F:9000", "01", "   0", "81")
+                          CONNECTION("0100007F:9000", "0100007F:2A39", "01", "   0", "71"));
+        fake_file(&m.fake, "proc/1/net/tcp6",
+                  TCP CONNECTION("00000000000000000000000000000000:9000", "00000000000000000000000000000000:0000", "0A", "1000", "61"));
+        add_root(&m, 500, "socket:[81]", WRITABLE, 0);
+        check_servers(&m, source_nbd_scan, "500u");
+}
+
 static void nbd_init(Machine *m, const char *sockets) {
         machine_init(m, DEVTMPFS);
         add_block(m, "nbd0", "43:0\n", "virtual");
@@ -533,7 +568,8 @@ static void held_by_a_child(void) {
 }
 
 TEST_MAIN(TEST(opened_as_a_path), TEST(a_users_own_device), TEST(called_as_a_device), TEST(made_by_hand), TEST(array_state), TEST(real_descriptors),
-          TEST(bound_to_the_path), TEST(nobody_but_a_user_bound_to_the_path), TEST(address_of_a_server), TEST(several_connections),
+          TEST(bound_to_the_path), TEST(nobody_but_a_user_bound_to_the_path), TEST(address_of_a_server), TEST(port_of_a_server),
+          TEST(listener_of_a_user), TEST(several_connections),
           TEST(a_process_for_each_connection), TEST(two_servers), TEST(rpcbind), TEST(a_users_socket_pair), TEST(a_services_socket_pair),
           TEST(a_users_server), TEST(a_client_of_the_kernels_server), TEST(number_of_a_client), TEST(client_in_the_driver), TEST(releases),
           TEST(nobody_serves_it), TEST(a_users_dead_mount), TEST(mounts_of_a_namespace), TEST(a_users_own_mount), TEST(held_by_a_child))
