@@ -32,6 +32,7 @@
 typedef struct Connection {
         const Mount *mount;
         uint64_t number; /* name of its directory in /sys/fs/fuse/connections */
+        bool foreign;    /* mounted in mount namespaces of other user namespaces only */
         uid_t user;      /* UID_UNKNOWN: not told */
         bool abandoned;  /* its user has no server for it; root's may have been handed it */
         bool assigned;
@@ -77,7 +78,7 @@ static uid_t option_user(const char *options) {
 
 /* The directory of a connection is its user's, also of one that is mounted nowhere, or in a user namespace, where user_id= is a number of
  * that namespace. */
-static uid_t connection_user(const Scan *s, const Connection *c, bool foreign) {
+static uid_t connection_user(const Scan *s, const Connection *c) {
         _cleanup_close_ int fd = -1;
         _cleanup_free_ char *text = NULL;
         uint64_t number;
@@ -94,7 +95,7 @@ static uid_t connection_user(const Scan *s, const Connection *c, bool foreign) {
                         return st.st_uid;
                 }
         }
-        return foreign || c->mount->space == SPACE_NONE ? UID_UNKNOWN : option_user(c->mount->options);
+        return c->foreign || c->mount->space == SPACE_NONE ? UID_UNKNOWN : option_user(c->mount->options);
 }
 
 static int compare_connections(const void *a, const void *b) {
@@ -116,16 +117,14 @@ static int collect_connections(Scan *s, Match *m) {
 
         for (size_t i = 0; i < t->n; i += n) {
                 const Mount *mount = &t->mounts[t->by_device[i]];
-                Connection c = { .mount = mount };
-                bool foreign = mount->foreign;
+                Connection c = { .mount = mount, .foreign = mount->foreign };
 
                 for (n = 1; i + n < t->n && t->mounts[t->by_device[i + n]].device == mount->device; n++)
-                        foreign = foreign && t->mounts[t->by_device[i + n]].foreign;
+                        c.foreign = c.foreign && t->mounts[t->by_device[i + n]].foreign;
                 if (!mount_is_fuse(mount))
                         continue;
                 /* The kernel's own dev_t, whose minor has 20 bits (fs/fuse/inode.c). */
                 c.number = (uint64_t) major(mount->device) << 20 | minor(mount->device);
-                c.user = connection_user(s, &c, foreign);
                 r = ARRAY_APPEND(m->connections, m->n_connections, m->connections_capacity, c);
                 if (r < 0)
                         return r;
@@ -535,6 +534,8 @@ static int assign_untold(Scan *s, FactSet *f, Match *m) {
         r = collect_servers(s, m);
         if (r < 0)
                 return r;
+        for (size_t k = 0; k < m->n_connections; k++)
+                m->connections[k].user = connection_user(s, &m->connections[k]);
         r = assign_asked(s, f, m);
         if (r != 0)
                 return r;

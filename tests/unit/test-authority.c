@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What ordinary users hold, bind, mount or send is no reason to take them for servers of others' layers, nor to know less of these. */
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -227,6 +228,26 @@ static void real_descriptors(void) {
 }
 
 /* ---- sockets ---- */
+
+/* Who made a socket of ours, and to what name it was bound. */
+static void real_sockets(void) {
+        _cleanup_(sysroot_freep) Sysroot *s = NULL;
+        int ends[2];
+        SocketTable t;
+        struct stat st;
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+                return;
+        if (sysroot_open(NULL, &s, NULL) >= 0 && socket_table_read(s, &t) >= 0) {
+                CHECK(fstat(ends[0], &st) == 0);
+                const Socket *own = socket_table_find(&t, st.st_ino);
+
+                CHECK(!own || own->uid == geteuid() || own->uid == UID_UNKNOWN);
+                socket_table_done(&t);
+        }
+        close(ends[0]);
+        close(ends[1]);
+}
 
 #define NINEP "30 20 0:50 / /x rw - 9p /run/9p.sock rw,trans=unix\n"
 
@@ -567,7 +588,7 @@ static void held_by_a_child(void) {
         }
 }
 
-TEST_MAIN(TEST(opened_as_a_path), TEST(a_users_own_device), TEST(called_as_a_device), TEST(made_by_hand), TEST(array_state), TEST(real_descriptors),
+TEST_MAIN(TEST(opened_as_a_path), TEST(a_users_own_device), TEST(called_as_a_device), TEST(made_by_hand), TEST(array_state), TEST(real_descriptors), TEST(real_sockets),
           TEST(bound_to_the_path), TEST(nobody_but_a_user_bound_to_the_path), TEST(address_of_a_server), TEST(port_of_a_server),
           TEST(listener_of_a_user), TEST(several_connections),
           TEST(a_process_for_each_connection), TEST(two_servers), TEST(rpcbind), TEST(a_users_socket_pair), TEST(a_services_socket_pair),
