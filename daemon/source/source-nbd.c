@@ -75,9 +75,8 @@ static int add_by_client(Scan *s, FactSet *f, const char *block, const Block *b,
         }
         if (client->certainty == CERTAINTY_INFERRED && !self && servers == 0)
                 return 0;
-        r = scan_add_server(s, f, block, client->pid, client->start, self || servers == 0 ? ROLE_BACKING : ROLE_ERROR_PATH,
-                            client->certainty, 0, evidence);
-        return r < 0 ? r : 1;
+        return scan_add_server(s, f, block, client->pid, client->start, self || servers == 0 ? ROLE_BACKING : ROLE_ERROR_PATH,
+                               client->certainty, 0, evidence);
 }
 
 /* What somebody began with the kernel (NFS, SMB) is no connection of a client's. A server that is just accepting one has it a moment
@@ -159,13 +158,16 @@ static int find_client(Scan *s, const Block *b, Client *ret) {
 static int add_device(Scan *s, FactSet *f, const Block *b, Orphans *orphans, size_t devices) {
         _cleanup_free_ char *id = block_id(b->device);
         Client client;
-        int r = 0;
+        int r;
 
         if (!id)
                 return -ENOMEM;
-        if (find_client(s, b, &client) >= 0)
+        if (find_client(s, b, &client) >= 0) {
                 r = add_by_client(s, f, id, b, &client);
-        return r != 0 ? r : add_by_elimination(s, f, id, b, orphans, devices);
+                if (r < 0 || client.certainty == CERTAINTY_PROVEN)
+                        return r;
+        }
+        return add_by_elimination(s, f, id, b, orphans, devices);
 }
 
 int source_nbd_scan(Scan *s, FactSet *f) {
@@ -182,5 +184,5 @@ int source_nbd_scan(Scan *s, FactSet *f) {
         for (size_t i = 0; r >= 0 && i < s->blocks.n; i++)
                 if (s->blocks.blocks[i].nbd_pid > 0)
                         r = add_device(s, f, &s->blocks.blocks[i], &orphans, devices);
-        return r < 0 ? r : 0;
+        return r;
 }

@@ -466,6 +466,18 @@ static void number_of_a_client(void) {
         check_servers(&m, source_nbd_scan, "500u");
 }
 
+/* In a capture that does not say where it sleeps it may be the client, and its socket pair to the server; but the kernel's only
+ * connection says more. */
+static void perhaps_a_client(void) {
+        _cleanup_machine_ Machine m;
+
+        nbd_init(&m, NBD "72 82 0 0 \n82 72 0 0 \n");
+        add_process(&m, 999, "other", 0, "/system.slice/other.service");
+        add_file(&m, 999, 3, "socket:[72]", WRITABLE, 0);
+        add_root(&m, 998, "socket:[82]", WRITABLE, 0);
+        check_servers(&m, source_nbd_scan, "998i 999i 500u");
+}
+
 /* It is known by where it sleeps, however it is called. */
 static void client_in_the_driver(void) {
         _cleanup_machine_ Machine m;
@@ -592,5 +604,5 @@ TEST_MAIN(TEST(opened_as_a_path), TEST(a_users_own_device), TEST(called_as_a_dev
           TEST(bound_to_the_path), TEST(nobody_but_a_user_bound_to_the_path), TEST(address_of_a_server), TEST(port_of_a_server),
           TEST(listener_of_a_user), TEST(several_connections),
           TEST(a_process_for_each_connection), TEST(two_servers), TEST(rpcbind), TEST(a_users_socket_pair), TEST(a_services_socket_pair),
-          TEST(a_users_server), TEST(a_client_of_the_kernels_server), TEST(number_of_a_client), TEST(client_in_the_driver), TEST(releases),
+          TEST(a_users_server), TEST(a_client_of_the_kernels_server), TEST(number_of_a_client), TEST(perhaps_a_client), TEST(client_in_the_driver), TEST(releases),
           TEST(nobody_serves_it), TEST(a_users_dead_mount), TEST(mounts_of_a_namespace), TEST(a_users_own_mount), TEST(held_by_a_child))
