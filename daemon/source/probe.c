@@ -331,22 +331,39 @@ static int identify_btrfs(int fd, char **ret) {
         return find_btrfs((uint32_t) st.f_fsid.__val[0] ^ (uint32_t) (h.root >> 32), (uint32_t) st.f_fsid.__val[1] ^ (uint32_t) h.root, ret);
 }
 
-/* Opened as a path only, and not brought up to date: no server is asked for anything, unless (NFS, 9p) opening it alone does. */
-static int ask_descriptor(uint64_t mount, const char *place, char **ret) {
-        _cleanup_free_ char *path = text_format("/proc/%s", place), *uuid = NULL;
+/* Opened as a path only, and not brought up to date: no server is asked for anything, unless (NFS, 9p) opening it alone does. Returns the
+ * descriptor. */
+static int open_descriptor(uint64_t mount, const char *place, struct statx *ret) {
+        _cleanup_free_ char *path = text_format("/proc/%s", place);
         _cleanup_close_ int fd = -1;
-        struct statx stx;
-        int r;
 
         if (!path)
                 return -ENOMEM;
         fd = open(path, O_PATH | O_CLOEXEC);
+        if (fd < 0 || statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_MNT_ID, ret) < 0)
+                return -errno;
+        /* Or it is another one by now. */
+        return (ret->stx_mask & STATX_MNT_ID) && ret->stx_mnt_id == mount ? TAKE_FD(fd) : -ESTALE;
+}
+
+static int ask_node(uint64_t mount, const char *place, char **ret) {
+        struct statx stx;
+        _cleanup_close_ int fd = open_descriptor(mount, place, &stx);
+
         if (fd < 0)
-                return -errno;
-        if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_MNT_ID, &stx) < 0)
-                return -errno;
-        if (!(stx.stx_mask & STATX_MNT_ID) || stx.stx_mnt_id != mount)
-                return -ESTALE; /* it is another one by now */
+                return fd;
+        *ret = S_ISCHR(stx.stx_mode) ? text_format("%u:%u", stx.stx_rdev_major, stx.stx_rdev_minor) : strdup("none");
+        return *ret ? 0 : -ENOMEM;
+}
+
+static int ask_descriptor(uint64_t mount, const char *place, char **ret) {
+        _cleanup_free_ char *uuid = NULL;
+        struct statx stx;
+        _cleanup_close_ int fd = open_descriptor(mount, place, &stx);
+        int r;
+
+        if (fd < 0)
+                return fd;
         r = identify_btrfs(fd, &uuid);
         if (r == -ENOMEM)
                 return r;
@@ -464,11 +481,13 @@ static int ask(const char *question, char **ret) {
                 return ask_fuse_servers(ret);
         if (streq(kind, "file"))
                 return ask_file(number, ret);
-        if (streq(kind, "descriptor")) {
+        if (streq(kind, "descriptor") || streq(kind, "node")) {
                 char *start = strtok_r(NULL, " ", &state), *place = strtok_r(NULL, " ", &state);
                 uint64_t mount;
 
-                return start && place && text_to_u64(number, 10, &mount) >= 0 ? ask_descriptor(mount, place, ret) : -EINVAL;
+                if (!start || !place || text_to_u64(number, 10, &mount) < 0)
+                        return -EINVAL;
+                return streq(kind, "node") ? ask_node(mount, place, ret) : ask_descriptor(mount, place, ret);
         }
         second = strtok_r(NULL, " ", &state);
         if (streq(kind, GROUND_KIND))

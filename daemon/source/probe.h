@@ -11,10 +11,11 @@
  *
  * Questions are texts, "loop MAJ:MIN DISKSEQ", "dm MAJ:MIN DISKSEQ", "lio MAJ:MIN DISKSEQ WWID",
  * "nvmet MAJ:MIN DISKSEQ NQN NSID UUID",
- * "descriptor MOUNT-ID START PLACE" (below /proc), "file PATH" (with the escapes of /proc/swaps, also for '='),
+ * "descriptor MOUNT-ID START PLACE" and "node MOUNT-ID START PLACE" (below /proc), "file PATH" (with the escapes of /proc/swaps, also for '='),
  * "fuse-servers DIGEST", "ground PID START", "unit-order SERVICE UNIT", and so are the answers:
  *     loop:         "MAJ:MIN INODE", the live st_dev and st_ino of the backing file
  *     descriptor:   "MAJ:MIN", the st_dev of what is open; on a btrfs "MAJ:MIN UUID"
+ *     node:         "MAJ:MIN", the st_rdev of a character device; "none" of anything else
  *     file:         "yes", or "no" where there is no regular file
  *     dm:           "TARGET[,TARGET...] [MAJ:MIN ...]", target types and devices that the table names
  *     lio:          daemon/source/lio-backstores.h

@@ -213,30 +213,24 @@ static int read_fdinfo(const Sysroot *s, const FilesPlace *place, int fd, OpenFi
         return 0;
 }
 
-/* Whether a descriptor is a character device. Opened as a path only, which asks no file system, and looked at only
- * if it is (still) on the mount that is known to be a tmpfs. */
-static bool is_node(const Sysroot *s, const FilesPlace *place, int fd, int mount_id) {
-        _cleanup_close_ int own = sysroot_open_at(s, AREA_PROC, PATH("%s/fd/%d", place->path, fd), O_PATH);
-        _cleanup_free_ char *text = NULL;
-        struct stat st;
-        uint64_t id;
+/* Linux 6.16 prints for each descriptor of /dev/fuse which connection it is of (514d9210bf45). */
+static bool release_tells_connection(const Sysroot *s, bool *ret_known) {
+        _cleanup_free_ char *release = NULL;
+        unsigned version, patch;
 
-        return own >= 0 && sysroot_read(s, AREA_PROC, PATH("self/fdinfo/%d", own), &text) >= 0 &&
-                line_to_u64(text, "mnt_id", 10, &id) >= 0 && (int) id == mount_id && fstat(own, &st) >= 0 && S_ISCHR(st.st_mode);
+        *ret_known = sysroot_read(s, AREA_PROC, "sys/kernel/osrelease", &release) >= 0 && sscanf(release, "%u.%u", &version, &patch) == 2;
+        return *ret_known && (version > 6 || (version == 6 && patch >= 16));
 }
 
-/* A device node is on devtmpfs, where only root makes files, or, in containers, on a tmpfs, where anybody can make
- * a file of that name. An array's state is written by mdmon, and may be read by anybody. */
-static bool is_genuine(const Sysroot *s, const MountTable *mounts, const FilesPlace *place, const OpenFile *file) {
-        const Mount *m = mount_table_find_id(mounts, file->mount_id);
+/* What serves nothing is left out. A line of the kernel's proves of a descriptor that it is of /dev/fuse, and that it is mounted. */
+static NodeVerdict check_holder(
+                const Sysroot *s, const Mount *m, const Holder *h, const OpenFile *file, const char *path, ProcessTable *t) {
 
-        if (!m)
-                return false;
-        if (streq(m->type, "sysfs"))
-                return (file->flags & O_ACCMODE) != O_RDONLY;
-        if (streq(m->type, "tmpfs"))
-                return !sysroot_is_machine(s) || is_node(s, place, file->fd, file->mount_id);
-        return streq(m->type, "devtmpfs");
+        bool fuse = streq(h->device, "fuse");
+
+        if (fuse && h->fuse_connection >= 0)
+                return NODE_IS_DEVICE;
+        return fuse && t->tells_connection ? NODE_IS_OTHER : authority_check_node(s, m, h->pid, &h->place, file, path, h->device);
 }
 
 static int take_holder(
@@ -245,19 +239,26 @@ static int take_holder(
                 pid_t pid,
                 const FilesPlace *place,
                 int fd,
+                const char *path,
                 const char *device,
                 ProcessTable *t) {
 
-        Holder h = { .pid = pid, .place = *place, .fd = fd };
+        Holder h = { .pid = pid, .place = *place, .fd = fd, .device = (char *) device };
+        NodeVerdict verdict;
         OpenFile file = {};
+        const Mount *m;
         int r;
 
         r = read_fdinfo(s, place, fd, &file, &h.fuse_connection);
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
-        t->unknown_mount |= !mount_table_find_id(mounts, file.mount_id);
-        if (!is_genuine(s, mounts, place, &file))
+        m = mount_table_find_id(mounts, file.mount_id);
+        t->unknown_mount |= !m;
+        verdict = check_holder(s, m, &h, &file, path, t);
+        if (verdict == NODE_IS_OTHER)
                 return 0;
+        h.unproven = verdict == NODE_IS_UNPROVEN;
+        h.mount_id = file.mount_id;
         r = process_read_start(s, pid, &h.start);
         if (r < 0)
                 return r == -ESRCH ? 0 : r;
@@ -332,7 +333,7 @@ static int scan_process(const Sysroot *s, const MountTable *mounts, bool sockets
                 if (!socket && !device)
                         continue;
                 taken = t->n + t->n_sockets;
-                r = socket ? take_socket(s, pid, &place, fds[i], socket_inode(link), t) : take_holder(s, mounts, pid, &place, fds[i], device, t);
+                r = socket ? take_socket(s, pid, &place, fds[i], socket_inode(link), t) : take_holder(s, mounts, pid, &place, fds[i], link, device, t);
                 if (r >= 0 && t->n + t->n_sockets > taken)
                         sysroot_record_link(s, AREA_PROC, PATH("%s/fd/%d", place.path, fds[i]), link);
                 if (r < 0)
@@ -349,12 +350,23 @@ static int compare_sockets(const void *a, const void *b) {
         return x->pid != y->pid ? x->pid - y->pid : x->fd - y->fd;
 }
 
+static int compare_holders(const void *a, const void *b) {
+        const Holder *x = a, *y = b;
+        int r = strcmp(x->device, y->device);
+
+        if (r != 0)
+                return r;
+        return x->pid != y->pid ? x->pid - y->pid : x->fd - y->fd;
+}
+
 int process_table_read(const Sysroot *s, const MountTable *mounts, bool sockets, ProcessTable *ret) {
         _cleanup_(process_table_done) ProcessTable t = {};
         _cleanup_free_ int *pids = NULL;
+        bool known;
         size_t n;
         int r;
 
+        t.tells_connection = release_tells_connection(s, &known);
         r = sysroot_list_numbers(s, AREA_PROC, ".", &pids, &n);
         if (r < 0)
                 return r;
@@ -366,9 +378,29 @@ int process_table_read(const Sysroot *s, const MountTable *mounts, bool sockets,
         }
         if (t.n_sockets > 1)
                 qsort(t.sockets, t.n_sockets, sizeof(OwnedSocket), compare_sockets);
+        if (t.n > 1)
+                qsort(t.holders, t.n, sizeof(Holder), compare_holders);
+        t.may_tell_connection = t.tells_connection || !known;
         *ret = t;
         t = (ProcessTable) {};
         return 0;
+}
+
+const Holder *process_table_holders(const ProcessTable *t, const char *device, size_t *ret_n) {
+        size_t low = 0, high = t->n, n = 0;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (strcmp(t->holders[middle].device, device) < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        while (low + n < t->n && streq(t->holders[low + n].device, device))
+                n++;
+        *ret_n = n;
+        return n > 0 ? &t->holders[low] : NULL;
 }
 
 const OwnedSocket *process_table_owner(const ProcessTable *t, uint64_t inode, size_t *ret_n) {
@@ -487,6 +519,27 @@ static bool waits_for_device(const Sysroot *s, pid_t pid, pid_t tid) {
                 sscanf(text, "%llu %llx %llx", &call, &fd, &request) == 3 && call == SYS_ioctl && request == NBD_DO_IT;
 }
 
+int process_sleeps_in(const Sysroot *s, pid_t pid, const char *function) {
+        _cleanup_free_ int *tids = NULL;
+        bool told = false;
+        size_t n;
+        int r;
+
+        r = sysroot_list_numbers(s, AREA_PROC, PATH("%d/task", pid), &tids, &n);
+        if (r < 0)
+                return not_there(r);
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_free_ char *place = NULL;
+
+                if (sysroot_read(s, AREA_PROC, PATH("%d/task/%d/wchan", pid, tids[i]), &place) < 0)
+                        continue;
+                if (strstr(place, function))
+                        return 1;
+                told |= place[0] != 0 && !streq(place, "0");
+        }
+        return told ? 0 : -ENODATA;
+}
+
 static bool is_realtime(const char *fields) {
         uint64_t policy;
 
@@ -549,22 +602,29 @@ static bool is_locked(const char *status) {
         return locked && resident && sscanf(locked, "%llu kB", &a) == 1 && sscanf(resident, "%llu kB", &b) == 1 && a > 0 && a >= b;
 }
 
+static int read_uid(const char *status, uid_t *ret, bool *ret_root) {
+        const char *uids = text_line(status, "Uid");
+        unsigned real, effective, saved, fs;
+
+        if (!uids || sscanf(uids, "%u %u %u %u", &real, &effective, &saved, &fs) != 4)
+                return -EINVAL;
+        *ret = real;
+        /* A set-uid program that a user started is the user's. */
+        *ret_root = real == 0 && effective == 0 && saved == 0 && fs == 0;
+        return 0;
+}
+
 static int read_status(const Sysroot *s, pid_t pid, NodeFact *f, bool *ret_root) {
         _cleanup_free_ char *status = NULL;
-        const char *uids;
-        unsigned real, effective, saved, fs;
         int r;
 
         r = sysroot_read(s, AREA_PROC, PATH("%d/status", pid), &status);
         if (r < 0)
                 return not_there(r);
-        uids = text_line(status, "Uid");
-        if (!uids || sscanf(uids, "%u %u %u %u", &real, &effective, &saved, &fs) != 4)
-                return -EINVAL;
-        f->uid = real;
+        r = read_uid(status, &f->uid, ret_root);
+        if (r < 0)
+                return r;
         f->locked = is_locked(status);
-        /* A set-uid program that a user started is the user's. */
-        *ret_root = real == 0 && effective == 0 && saved == 0 && fs == 0;
         return read_refusal(s, pid, status, f);
 }
 
@@ -614,6 +674,32 @@ static bool is_of_login(const Sysroot *s, pid_t pid) {
         return text_to_u64(text, 10, &login) < 0 || (login != 0 && login != UINT32_MAX);
 }
 
+int process_read_authority(const Sysroot *s, pid_t pid, uint64_t start, Authority *ret) {
+        _cleanup_free_ char *status = NULL, *text = NULL, *cgroup = NULL;
+        uid_t uid;
+        bool root;
+        int r;
+
+        r = sysroot_read(s, AREA_PROC, PATH("%d/status", pid), &status);
+        if (r >= 0)
+                r = read_uid(status, &uid, &root);
+        if (r >= 0 && !root)
+                r = sysroot_read(s, AREA_PROC, PATH("%d/cgroup", pid), &text);
+        if (r >= 0 && !root)
+                r = cgroup_path_of(text, &cgroup);
+        if (process_has_ended(s, pid, start))
+                return -ESRCH;
+        /* In a capture of one that turned out to serve nothing. */
+        if (r == -ENOENT && !status && !sysroot_is_machine(s)) {
+                *ret = AUTHORITY_ROOT;
+                return 0;
+        }
+        if (r < 0 && (r != -ENOENT || !text))
+                return not_there(r);
+        *ret = authority_of(root, cgroup, !root && is_of_login(s, pid));
+        return 0;
+}
+
 int process_read_fact(const Sysroot *s, pid_t pid, uint64_t start, NodeFact *ret) {
         _cleanup_node_fact_ NodeFact f = { .kind = NODE_PROCESS, .pid = pid, .start = start };
         _cleanup_free_ char *text = NULL, *score = NULL;
@@ -642,7 +728,7 @@ int process_read_fact(const Sysroot *s, pid_t pid, uint64_t start, NodeFact *ret
         (void) sysroot_readlink(s, AREA_PROC, PATH("%d/exe", pid), &f.exe);
         if (sysroot_read(s, AREA_PROC, PATH("%d/oom_score_adj", pid), &score) >= 0)
                 f.oom_score_adj = atoi(score);
-        f.entitled = root || (f.cgroup && cgroup_path_is_system_service(f.cgroup) && !is_of_login(s, pid));
+        f.entitled = authority_of(root, f.cgroup, !root && is_of_login(s, pid)) >= AUTHORITY_SERVICE;
         /* Everything above was read of one and the same process only if it is still that one now. */
         r = process_read_start(s, pid, &now);
         if (r < 0)

@@ -7,6 +7,7 @@
  * sleeps in nbd's driver. */
 
 #include "daemon/graph/fact.h"
+#include "daemon/source/authority.h"
 #include "daemon/source/mount-table.h"
 #include "daemon/sysroot.h"
 
@@ -26,6 +27,9 @@ typedef struct Holder {
         /* From fdinfo where the kernel prints it (fuse_connection), else -1: then which connection it
          * serves is not known. */
         int64_t fuse_connection;
+        int mount_id;
+        /* Whether it is the device itself, and not a file of that name, remains to be asked: holder_is_authentic(). */
+        bool unproven;
 } Holder;
 
 /* A socket that a process has open. */
@@ -38,17 +42,22 @@ typedef struct OwnedSocket {
 } OwnedSocket;
 
 typedef struct ProcessTable {
-        Holder *holders;
+        Holder *holders; /* sorted by device, process and descriptor */
         size_t n, capacity;
         OwnedSocket *sockets; /* only where they were asked for; sorted by inode */
         size_t n_sockets, sockets_capacity;
-        bool tells_connection; /* some fdinfo had a fuse_connection line */
+        /* This kernel prints a fuse_connection line for each descriptor of a mounted file system. Without a release in the capture, and
+         * without such a line, that is not known. */
+        bool tells_connection, may_tell_connection;
         unsigned gaps;         /* descriptors of some processes could not be read (enum Gap) */
         bool unknown_mount;    /* some device lies on a mount that is not in the table */
 } ProcessTable;
 
 int process_table_read(const Sysroot *s, const MountTable *mounts, bool sockets, ProcessTable *ret);
 void process_table_done(ProcessTable *t);
+
+/* Those who hold a device: the first, and how many. */
+const Holder *process_table_holders(const ProcessTable *t, const char *device, size_t *ret_n);
 
 /* The first of those who have the socket open, side by side in the table, or NULL. ret_n (how many) may be NULL. */
 const OwnedSocket *process_table_owner(const ProcessTable *t, uint64_t inode, size_t *ret_n);
@@ -65,6 +74,9 @@ bool process_has_ended(const Sysroot *s, pid_t pid, uint64_t start);
 
 /* A pidfd of that very process and no other that got its number: -ESRCH when it is gone. */
 int process_open(const Sysroot *s, pid_t pid, uint64_t start);
+
+/* Whose process it is. -ESRCH when it is gone or another one by now. */
+int process_read_authority(const Sysroot *s, pid_t pid, uint64_t start, Authority *ret);
 
 /* All attributes of a process as a fact. -ESRCH when it is gone or another one by now. */
 int process_read_fact(const Sysroot *s, pid_t pid, uint64_t start, NodeFact *ret);
@@ -83,6 +95,9 @@ typedef struct OpenFiles {
         OpenFile *files;
         size_t n, capacity;
 } OpenFiles;
+
+/* Whether some thread of it sleeps in a function of the kernel's with that in its name: 1, 0; -ENODATA where that is not told. */
+int process_sleeps_in(const Sysroot *s, pid_t pid, const char *function);
 
 /* Open files and directories with a path (no sockets, pipes, anonymous inodes). -EACCES without privilege. */
 int process_read_files(const Sysroot *s, pid_t pid, OpenFiles *ret);

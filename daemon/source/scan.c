@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
@@ -13,7 +14,6 @@
 #define STRANGE_MOUNTS_MAX 1024U
 
 const Source sources[] = {
-        { "filesystem", source_filesystem_scan },
         { "journal", source_journal_scan },
         { "block", source_block_scan },
         { "loop", source_loop_scan },
@@ -23,6 +23,7 @@ const Source sources[] = {
         { "iscsi", source_iscsi_scan },
         { "network", source_network_scan },
         { "fuse", source_fuse_scan },
+        { "filesystem", source_filesystem_scan },
         { "nbd", source_nbd_scan },
         { "ublk", source_ublk_scan },
         { "vduse", source_vduse_scan },
@@ -67,6 +68,7 @@ void scan_done(Scan *s) {
         clear_served(s);
         free(s->served);
         free(s->served_mounts);
+        free(s->deserted);
         free(s->strange_mounts);
         fuse_servers_done(&s->fuse_servers);
         *s = (Scan) {};
@@ -253,6 +255,7 @@ int scan_refresh(Scan *s, unsigned tables) {
         if (r < 0)
                 return r;
         clear_served(s);
+        s->n_deserted = 0;
         s->unserved = s->unwatched = false;
         s->processes_fresh = r > 0;
         s->mounts_outdated = s->processes_fresh && !s->mounts_fresh && s->processes.unknown_mount;
@@ -262,6 +265,10 @@ int scan_refresh(Scan *s, unsigned tables) {
 
 bool scan_is_incomplete(const Scan *s) {
         return s->gaps & GAPS_INCOMPLETE;
+}
+
+bool scan_hides_processes(const Scan *s) {
+        return (s->processes.gaps & GAPS_INCOMPLETE) || (s->gaps & (GAP_NO_PRIVILEGE | GAP_HIDDEN_PROCESSES | GAP_PROC_SUBSET));
 }
 
 /* It may be newer than the table, also than one that was read a moment ago: what the next one has not either, none will have. */
@@ -307,6 +314,31 @@ int scan_add_server(
         return r < 0 ? r : add_served(s, pid, start, upper);
 }
 
+static int compare_devices(const void *a, const void *b) {
+        const dev_t *x = a, *y = b;
+
+        return (*x > *y) - (*x < *y);
+}
+
+int scan_note_deserted(Scan *s, dev_t device) {
+        size_t i = s->n_deserted;
+        int r;
+
+        r = array_reserve((void **) &s->deserted, &s->deserted_capacity, s->n_deserted + 1, sizeof(dev_t));
+        if (r < 0)
+                return r;
+        /* They come nearly in order. */
+        for (; i > 0 && s->deserted[i - 1] > device; i--)
+                s->deserted[i] = s->deserted[i - 1];
+        s->deserted[i] = device;
+        s->n_deserted++;
+        return 0;
+}
+
+bool scan_is_deserted(const Scan *s, dev_t device) {
+        return s->n_deserted > 0 && bsearch(&device, s->deserted, s->n_deserted, sizeof(dev_t), compare_devices);
+}
+
 int scan_add_socket_owners(
                 Scan *s,
                 FactSet *f,
@@ -337,8 +369,17 @@ Certainty peer_certainty(const Socket *socket, const Socket *peer) {
 }
 
 bool is_system_socket(const Socket *socket) {
-        return socket->name && (startswith(socket->name, "/run/systemd/") || startswith(socket->name, "/run/dbus/") ||
-                                startswith(socket->name, "/run/udev/"));
+        static const char *const places[] = {
+                "/run/systemd/", "/run/dbus/", "/run/udev/",
+                /* The kernel's own connections: of lockd and nfsd (net/sunrpc). */
+                "/run/rpcbind.sock", "/var/run/rpcbind.sock", "@/run/rpcbind.sock", "/run/gssproxy.sock", "/var/run/gssproxy.sock",
+                "/var/lib/gssproxy/",
+        };
+
+        for (size_t i = 0; socket->name && i < ELEMENTSOF(places); i++)
+                if (startswith(socket->name, places[i]))
+                        return true;
+        return false;
 }
 
 char *filesystem_id(dev_t device) {

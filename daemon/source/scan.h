@@ -57,6 +57,8 @@ typedef struct Scan {
         size_t n_served, served_capacity;
         ServedMount *served_mounts; /* when the processes were read, in the order of the table */
         size_t n_served_mounts;
+        dev_t *deserted; /* file systems that nobody serves who can be seen, sorted; of this pass */
+        size_t n_deserted, deserted_capacity;
         FuseServers fuse_servers; /* the last answer, until there is another; kept from pass to pass */
         bool recursive_protection; /* cgroup2 hands reservations down (memory_recursiveprot) */
         /* Something that a process must be serving has no holder yet (a descriptor still on its way):
@@ -79,7 +81,7 @@ typedef struct Source {
         int (*scan)(Scan *s, FactSet *f);
 } Source;
 
-/* In the order in which they run; the index is the origin in the graph. NULL-terminated by name. */
+/* In the order in which they run (file systems after FUSE, which says who serves some of them); the index is the origin in the graph. NULL-terminated by name. */
 extern const Source sources[];
 
 void scan_done(Scan *s);
@@ -89,6 +91,8 @@ int scan_refresh(Scan *s, unsigned tables);
 
 /* What is not found is not known to be absent. */
 bool scan_is_incomplete(const Scan *s);
+/* There may be processes whose descriptors were not looked at. Nothing that ordinary users do makes it so. */
+bool scan_hides_processes(const Scan *s);
 
 /* For sources. */
 /* An open file of a process that matters lies on a mount that the table does not have. 0 or -ENOMEM. */
@@ -116,9 +120,13 @@ int scan_add_socket_owners(
                 const char *evidence);
 /* How certain it is that the two are ends of one connection (socket_table_peer()). */
 Certainty peer_certainty(const Socket *socket, const Socket *peer);
+/* Nobody who can be seen serves the file system. 0 or -ENOMEM. */
+int scan_note_deserted(Scan *s, dev_t device);
+bool scan_is_deserted(const Scan *s, dev_t device);
 /* NFS, CIFS and 9p: what is behind it may be on this machine. */
 bool mount_is_network(const Mount *m);
-/* A socket of the system's own plumbing (journal, bus, udev), to which every service is connected. */
+/* A socket of the system's own plumbing: the journal's, the bus's and udev's, to which every service is connected, and those to which
+ * the kernel is. */
 bool is_system_socket(const Socket *socket);
 
 /* Edges from an overlay to its layers; ret_unknown: some could not be followed. */

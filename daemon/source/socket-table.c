@@ -30,6 +30,7 @@ void socket_table_done(SocketTable *t) {
         free(t->sockets);
         free(t->by_inode);
         free(t->by_addresses);
+        free(t->by_name);
         *t = (SocketTable) {};
 }
 
@@ -58,15 +59,16 @@ static int parse_tcp_line(SocketTable *t, const char *line) {
         unsigned long long inode;
         char local[48], remote[48];
         Socket s = { .family = SOCKET_TCP, .space = t->n_spaces };
-        unsigned state;
+        unsigned state, uid;
 
-        if (sscanf(line, " %*u: %47s %47s %x %*s %*s %*s %*u %*u %llu", local, remote, &state, &inode) != 4)
+        if (sscanf(line, " %*u: %47s %47s %x %*s %*s %*s %u %*u %llu", local, remote, &state, &uid, &inode) != 5)
                 return 0; /* the heading */
         if (state != TCP_STATE_ESTABLISHED && state != TCP_STATE_LISTEN)
                 return 0;
         if (parse_address(local, &s.local) < 0 || parse_address(remote, &s.remote) < 0)
                 return 0;
         s.inode = inode;
+        s.uid = uid;
         s.listening = state == TCP_STATE_LISTEN;
         return ARRAY_APPEND(t->sockets, t->n, t->capacity, s);
 }
@@ -102,11 +104,19 @@ static int read_tcp(const Sysroot *s, Namespace *n, const char *version, SocketT
         return 0;
 }
 
+/* The kernel's own connections go to abstract names, too; those with a zero inside are of no use to anybody here. */
+static char *unix_name(const char *payload, size_t n) {
+        if (payload[0] == '/')
+                return strndup(payload, n);
+        return payload[0] == 0 && n > 1 && !memchr(payload + 1, 0, n - 1) ? text_format("@%.*s", (int) n - 1, payload + 1) : NULL;
+}
+
 static int take_unix(SocketTable *t, const struct unix_diag_msg *m, size_t size) {
         Socket s = {
                 .family = SOCKET_UNIX,
                 .space = t->n_spaces,
                 .inode = m->udiag_ino,
+                .uid = UID_UNKNOWN,
                 .listening = m->udiag_state == TCP_STATE_LISTEN,
         };
         const char *p = (const char *) m + NLMSG_ALIGN(sizeof(*m)), *end = (const char *) m + size;
@@ -124,9 +134,11 @@ static int take_unix(SocketTable *t, const struct unix_diag_msg *m, size_t size)
 
                         memcpy(&peer, payload, sizeof(peer));
                         s.peer = peer;
-                } else if (a->nla_type == UNIX_DIAG_NAME && n > 0 && payload[0] == '/' && !s.name) {
-                        s.name = strndup(payload, n);
-                        if (!s.name)
+                } else if (a->nla_type == UNIX_DIAG_UID && n >= sizeof(uint32_t))
+                        memcpy(&s.uid, payload, sizeof(uint32_t));
+                else if (a->nla_type == UNIX_DIAG_NAME && n > 0 && !s.name) {
+                        s.name = unix_name(payload, n);
+                        if (!s.name && payload[0] == '/')
                                 return -ENOMEM;
                 }
                 p += NLA_ALIGN(a->nla_len);
@@ -150,7 +162,7 @@ static int ask_unix(int fd) {
                 .request = {
                         .sdiag_family = AF_UNIX,
                         .udiag_states = 1U << TCP_STATE_ESTABLISHED | 1U << TCP_STATE_LISTEN,
-                        .udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER,
+                        .udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_UID,
                 },
         };
 
@@ -195,7 +207,7 @@ static int receive_unix(int fd, SocketTable *t) {
         return socket_table_take_datagram(t, buffer, (size_t) n);
 }
 
-/* In a capture the unix sockets of the table are lines "INODE PEER LISTENING NAME", as no file tells of them. Their
+/* In a capture the unix sockets of the table are lines "INODE PEER LISTENING UID NAME", as no file tells of them. Their
  * namespaces do not matter: a peer is named by its inode. */
 static int record_unix(const Sysroot *s, const SocketTable *t) {
         _cleanup_free_ char *text = NULL;
@@ -211,8 +223,8 @@ static int record_unix(const Sysroot *s, const SocketTable *t) {
                 _cleanup_free_ char *name = text_escape_octal(t->sockets[i].name ?: "");
 
                 if (t->sockets[i].family == SOCKET_UNIX && name)
-                        fprintf(f, "%llu %llu %d %s\n", (unsigned long long) t->sockets[i].inode,
-                                (unsigned long long) t->sockets[i].peer, t->sockets[i].listening, name);
+                        fprintf(f, "%llu %llu %d %u %s\n", (unsigned long long) t->sockets[i].inode,
+                                (unsigned long long) t->sockets[i].peer, t->sockets[i].listening, t->sockets[i].uid, name);
         }
         if (fclose(f) != 0)
                 return -ENOMEM;
@@ -222,12 +234,17 @@ static int record_unix(const Sysroot *s, const SocketTable *t) {
 
 static int parse_unix_line(SocketTable *t, char *line) {
         unsigned long long inode, peer;
-        Socket s = { .family = SOCKET_UNIX };
-        unsigned listening;
-        int n = 0, r;
+        Socket s = { .family = SOCKET_UNIX, .uid = UID_UNKNOWN };
+        unsigned listening, uid;
+        int n = 0, more = 0, r;
 
         if (sscanf(line, "%llu %llu %u %n", &inode, &peer, &listening, &n) != 3 || n == 0)
                 return 0;
+        /* Earlier captures have no uid. No name begins with a digit. */
+        if (sscanf(line + n, "%u %n", &uid, &more) == 1 && more > 0) {
+                s.uid = uid;
+                n += more;
+        }
         s.inode = inode;
         s.peer = peer;
         s.listening = listening;
@@ -356,6 +373,14 @@ static int compare_addresses(const Socket *a, const Socket *b) {
         return r != 0 ? r : compare_address(&a->local, &b->local);
 }
 
+static int compare_names(const Socket *a, const Socket *b) {
+        return strcmp(a->name ?: "", b->name ?: "");
+}
+
+static int compare_index_names(const void *a, const void *b, void *sockets) {
+        return compare_names((Socket *) sockets + *(const size_t *) a, (Socket *) sockets + *(const size_t *) b);
+}
+
 static int compare_index_inodes(const void *a, const void *b, void *sockets) {
         return compare_inodes((Socket *) sockets + *(const size_t *) a, (Socket *) sockets + *(const size_t *) b);
 }
@@ -367,13 +392,15 @@ static int compare_index_addresses(const void *a, const void *b, void *sockets) 
 int socket_table_index(SocketTable *t) {
         t->by_inode = malloc((t->n + 1) * sizeof(size_t));
         t->by_addresses = malloc((t->n + 1) * sizeof(size_t));
-        if (!t->by_inode || !t->by_addresses)
+        t->by_name = malloc((t->n + 1) * sizeof(size_t));
+        if (!t->by_inode || !t->by_addresses || !t->by_name)
                 return -ENOMEM;
         for (size_t i = 0; i < t->n; i++)
-                t->by_inode[i] = t->by_addresses[i] = i;
+                t->by_inode[i] = t->by_addresses[i] = t->by_name[i] = i;
         if (t->n > 1) {
                 qsort_r(t->by_inode, t->n, sizeof(size_t), compare_index_inodes, t->sockets);
                 qsort_r(t->by_addresses, t->n, sizeof(size_t), compare_index_addresses, t->sockets);
+                qsort_r(t->by_name, t->n, sizeof(size_t), compare_index_names, t->sockets);
         }
         return 0;
 }
@@ -422,6 +449,48 @@ const Socket *socket_table_find(const SocketTable *t, uint64_t inode) {
                 return NULL;
         found = &t->sockets[t->by_inode[i]];
         return found->inode == inode ? found : NULL;
+}
+
+/* Somebody else may listen on that port with another version of IP. */
+static bool listens(const SocketTable *t, const Socket *key, const Socket *accepted) {
+        for (size_t i = lower_bound(t, t->by_addresses, key, compare_addresses); i < t->n; i++) {
+                const Socket *s = &t->sockets[t->by_addresses[i]];
+
+                if (compare_addresses(s, key) != 0)
+                        return false;
+                if (s->family == SOCKET_TCP && s->listening && s->space == accepted->space && s->uid == accepted->uid)
+                        return true;
+        }
+        return false;
+}
+
+/* What listens does so on that address or on any; its remote address is zero. */
+bool socket_table_is_accepted(const SocketTable *t, const Socket *socket) {
+        SocketAddress any[] = { {}, {} };
+
+        if (socket->family == SOCKET_UNIX)
+                return socket->name && !socket->listening;
+        memcpy(any[1].ip, v4_prefix, sizeof(v4_prefix));
+        for (size_t i = 0; i < ELEMENTSOF(any); i++) {
+                Socket key = { .local = socket->local, .remote = any[i] };
+
+                if (listens(t, &key, socket))
+                        return true;
+                memcpy(key.local.ip, any[i].ip, sizeof(key.local.ip));
+                if (listens(t, &key, socket))
+                        return true;
+        }
+        return false;
+}
+
+size_t socket_table_name_range(const SocketTable *t, const char *name, size_t *ret_n) {
+        const Socket key = { .name = (char *) name };
+        size_t first = lower_bound(t, t->by_name, &key, compare_names), n = 0;
+
+        while (first + n < t->n && streq_ptr(t->sockets[t->by_name[first + n]].name, name))
+                n++;
+        *ret_n = n;
+        return first;
 }
 
 bool socket_address_is_loopback(const SocketAddress *a) {

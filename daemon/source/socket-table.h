@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "common/array.h"
 #include "daemon/graph/gap.h"
@@ -21,14 +22,17 @@ typedef struct SocketAddress {
         uint16_t port;
 } SocketAddress;
 
+#define UID_UNKNOWN ((uid_t) -1)
+
 typedef struct Socket {
         SocketFamily family;
         unsigned space; /* number of the network namespace; 0 is that of pid 1 */
         uint64_t inode; /* 0 = nobody has accepted it yet */
         bool listening;
         bool claimed; /* a source knows what this connection is for */
+        uid_t uid; /* whoever made it; UID_UNKNOWN in captures that do not say */
         uint64_t peer;               /* of a unix socket: inode; 0 = none */
-        char *name;                  /* of a unix socket: the path that it is bound to, or NULL */
+        char *name;                  /* of a unix socket: the path that it is bound to, "@NAME" of an abstract one, or NULL */
         SocketAddress local, remote; /* of a TCP socket */
 } Socket;
 
@@ -37,6 +41,7 @@ typedef struct SocketTable {
         size_t n, capacity;
         size_t *by_inode; /* indices */
         size_t *by_addresses;
+        size_t *by_name;
         unsigned n_spaces;
         unsigned gaps; /* some namespace could not be read (enum Gap) */
         bool limited;    /* ... for there is too much in those that ordinary users make */
@@ -65,6 +70,10 @@ void socket_table_claim(SocketTable *t, const SocketPair *pair);
  * network namespace if there are any (on this machine or not), else those from all others. The caller frees the
  * array. */
 int socket_table_pairs(const SocketTable *t, const SocketAddress *server, bool any_port, SocketPair **ret, size_t *ret_n);
+/* Whether it came from a listening socket of its own network namespace: then a client is at the other end. */
+bool socket_table_is_accepted(const SocketTable *t, const Socket *socket);
+/* The unix sockets of a name, side by side in by_name: first index and number. */
+size_t socket_table_name_range(const SocketTable *t, const char *name, size_t *ret_n);
 bool socket_address_is_loopback(const SocketAddress *a);
 
 /* Numeric IPv4 or IPv6, v4 becoming v4-mapped: 0 or -EINVAL. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What a device-mapper table itself names, beside sysfs: targets may use devices (metadata, journals) through
- * the table, and both must agree. And the daemons that recover such devices, or make them grow: who holds
- * /dev/mapper/control, which only root can open, and is called so. No file says which devices a daemon watches. */
+ * the table, and both must agree. And the daemons that recover such devices, or make them grow: a process
+ * of root's or of a service that holds /dev/mapper/control and is called so. No file says which devices a daemon watches. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -66,16 +66,25 @@ static bool has_target(const char *answer, const char *target) {
         return false;
 }
 
+/* A name is chosen by whoever has it. */
+static bool may_watch(Scan *s, const Holder *h) {
+        Authority authority;
+
+        return holder_is_authentic(s, h) && process_read_authority(s->root, h->pid, h->start, &authority) >= 0 && authority >= AUTHORITY_SERVICE;
+}
+
 static int add_watchers(Scan *s, FactSet *f, const Block *b, const char *answer) {
         _cleanup_free_ char *id = block_id(b->device);
+        size_t n;
+        const Holder *holders = process_table_holders(&s->processes, "mapper/control", &n);
 
         if (!id)
                 return -ENOMEM;
-        for (size_t i = 0; i < s->processes.n; i++) {
-                const Holder *h = &s->processes.holders[i];
+        for (size_t i = 0; i < n; i++) {
+                const Holder *h = &holders[i];
                 _cleanup_free_ char *comm = NULL;
 
-                if (!streq(h->device, "mapper/control") || sysroot_read(s->root, AREA_PROC, PATH("%d/comm", h->pid), &comm) < 0)
+                if (!may_watch(s, h) || sysroot_read(s->root, AREA_PROC, PATH("%d/comm", h->pid), &comm) < 0)
                         continue;
                 for (size_t k = 0; k < ELEMENTSOF(watchers); k++) {
                         int r;

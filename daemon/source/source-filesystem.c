@@ -136,8 +136,10 @@ static int add_filesystem(Scan *s, FactSet *f, size_t first, size_t n) {
         if (r < 0)
                 return r;
         s->unwatched |= m->space == SPACE_NONE && !unmounted_has_event(m);
-        if (m->space == SPACE_NONE || unknown) {
-                node.incomplete = strdup(unknown ? "some of its layers are not where its mount options say, as far as can be seen" : UNMOUNTED);
+        if (m->space == SPACE_NONE || unknown || scan_is_deserted(s, m->device)) {
+                node.incomplete = strdup(unknown                           ? "some of its layers are not where its mount options say, as far as can be seen"
+                                         : scan_is_deserted(s, m->device) ? "nobody that can be seen serves it"
+                                                                           : UNMOUNTED);
                 if (!node.incomplete)
                         return -ENOMEM;
         }

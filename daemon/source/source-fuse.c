@@ -5,17 +5,20 @@
  * nothing there. Then a BPF program is asked, and says the same after a moment. Until it has, and where such
  * programs are not to be had, in this order: a holder that systemd started for a .mount unit serves that mount
  * (proven by its cgroup); a holder and a connection that are the only ones left of a user belong together
- * (unique); what is still open is inferred, with a connection's user_id= as a filter, and as alternatives: that
+ * (unique); what is still open is inferred, by the connection's user, and as alternatives: that
  * a holder is below at least one of its user's connections is known where there are no more holders than connections.
- * Whose a connection is that is mounted nowhere is not told: then it must be the only one, and the holder too. */
+ * Where it is not known whose a connection is, it must be the only one, and the holder too. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "common/cgroup-path.h"
 #include "common/file.h"
 #include "common/text.h"
+#include "daemon/source/elimination.h"
 #include "daemon/source/fuse-servers.h"
 #include "daemon/source/scan.h"
 #include "daemon/source/visibility.h"
@@ -23,10 +26,15 @@
 /* An ordinary user may mount a thousand times and have thousands of processes: pairing all of them is not worth it. */
 #define USER_EDGES_MAX 4096U
 
+/* In a capture: whose a connection is, by its number. */
+#define CAPTURED_OWNER "stackd/fuse-owners/%llu"
+
 typedef struct Connection {
         const Mount *mount;
         uint64_t number; /* name of its directory in /sys/fs/fuse/connections */
-        uid_t user;
+        bool foreign;    /* mounted in mount namespaces of other user namespaces only */
+        uid_t user;      /* UID_UNKNOWN: not told */
+        bool abandoned;  /* its user has no server for it; root's may have been handed it */
         bool assigned;
         bool served; /* at least perhaps */
 } Connection;
@@ -39,17 +47,23 @@ typedef struct Server {
 } Server;
 
 typedef struct Match {
-        Connection *connections;
+        Connection *connections; /* sorted by number */
         size_t n_connections, connections_capacity;
-        Server *servers;
+        Connection **by_user;
+        Server *servers; /* sorted by process */
         size_t n_servers, servers_capacity;
+        Owners owners;  /* what is not assigned, by user */
+        bool known;     /* whose all of it is */
+        bool hidden;    /* some server or mount may be there that is not in here */
 } Match;
 
 static void match_done(Match *m) {
         for (size_t i = 0; i < m->n_servers; i++)
                 free(m->servers[i].unit);
         free(m->connections);
+        free(m->by_user);
         free(m->servers);
+        owners_done(&m->owners);
 }
 
 /* The options come from the kernel, with the number of whoever mounted. */
@@ -62,25 +76,61 @@ static uid_t option_user(const char *options) {
         return p ? (uid_t) strtoul(p + strlen(key), NULL, 10) : 0;
 }
 
+/* The directory of a connection is its user's, also of one that is mounted nowhere, or in a user namespace, where user_id= is a number of
+ * that namespace. */
+static uid_t connection_user(const Scan *s, const Connection *c) {
+        _cleanup_close_ int fd = -1;
+        _cleanup_free_ char *text = NULL;
+        uint64_t number;
+        struct stat st;
+
+        if (!sysroot_is_machine(s->root)) {
+                if (sysroot_read(s->root, AREA_RUN, PATH(CAPTURED_OWNER, (unsigned long long) c->number), &text) >= 0 &&
+                    text_to_u64(text, 10, &number) >= 0)
+                        return (uid_t) number;
+        } else {
+                fd = sysroot_open_at(s->root, AREA_SYS, PATH("fs/fuse/connections/%llu", (unsigned long long) c->number), O_PATH);
+                if (fd >= 0 && fstat(fd, &st) >= 0) {
+                        sysroot_record_text(s->root, AREA_RUN, PATH(CAPTURED_OWNER, (unsigned long long) c->number), PATH("%u\n", st.st_uid));
+                        return st.st_uid;
+                }
+        }
+        return c->foreign || c->mount->space == SPACE_NONE ? UID_UNKNOWN : option_user(c->mount->options);
+}
+
+static int compare_connections(const void *a, const void *b) {
+        const Connection *x = a, *y = b;
+
+        return (x->number > y->number) - (x->number < y->number);
+}
+
+static Connection *find_connection(const Match *m, uint64_t number) {
+        const Connection key = { .number = number };
+
+        return m->n_connections > 0 ? bsearch(&key, m->connections, m->n_connections, sizeof(Connection), compare_connections) : NULL;
+}
+
 static int collect_connections(Scan *s, Match *m) {
         const MountTable *t = &s->mounts;
+        size_t n;
         int r;
 
-        for (size_t i = 0; i < t->n; i++) {
+        for (size_t i = 0; i < t->n; i += n) {
                 const Mount *mount = &t->mounts[t->by_device[i]];
-                Connection c = { .mount = mount };
+                Connection c = { .mount = mount, .foreign = mount->foreign };
 
+                for (n = 1; i + n < t->n && t->mounts[t->by_device[i + n]].device == mount->device; n++)
+                        c.foreign = c.foreign && t->mounts[t->by_device[i + n]].foreign;
                 if (!mount_is_fuse(mount))
-                        continue;
-                if (i > 0 && t->mounts[t->by_device[i - 1]].device == mount->device)
                         continue;
                 /* The kernel's own dev_t, whose minor has 20 bits (fs/fuse/inode.c). */
                 c.number = (uint64_t) major(mount->device) << 20 | minor(mount->device);
-                c.user = option_user(mount->options);
                 r = ARRAY_APPEND(m->connections, m->n_connections, m->connections_capacity, c);
                 if (r < 0)
                         return r;
         }
+        if (m->n_connections > 1)
+                qsort(m->connections, m->n_connections, sizeof(Connection), compare_connections);
         return 0;
 }
 
@@ -97,9 +147,18 @@ static int add_source_hint(Scan *s, FactSet *f, const Connection *c, const char 
                      : -ENOMEM;
 }
 
-static void note_assigned(Match *m, pid_t pid) {
-        for (size_t i = 0; i < m->n_servers; i++)
-                m->servers[i].assigned |= m->servers[i].holder->pid == pid;
+static int compare_servers(const void *a, const void *b) {
+        const Server *x = a, *y = b;
+
+        return x->holder->pid - y->holder->pid;
+}
+
+static void note_assigned(Match *m, const Holder *h) {
+        const Server key = { .holder = h };
+        Server *found = m->n_servers > 0 ? bsearch(&key, m->servers, m->n_servers, sizeof(Server), compare_servers) : NULL;
+
+        if (found)
+                found->assigned = true;
 }
 
 static int add_edge(Scan *s, FactSet *f, Connection *c, const Holder *h, Certainty certainty, unsigned alternative, const char *evidence) {
@@ -116,44 +175,99 @@ static int add_edge(Scan *s, FactSet *f, Connection *c, const Holder *h, Certain
         return add_source_hint(s, f, c, process);
 }
 
-/* Descriptors whose connection the kernel tells. Where it tells any, one without is not mounted. */
-static int assign_told(Scan *s, FactSet *f, Match *m) {
-        int r;
+/* A descriptor whose connection the kernel tells. */
+typedef struct Told {
+        const Holder *holder;
+        Connection *connection;
+} Told;
 
-        for (size_t i = 0; i < s->processes.n; i++) {
-                const Holder *h = &s->processes.holders[i];
+static int compare_told(const void *a, const void *b) {
+        const Told *x = a, *y = b;
 
-                if (!streq(h->device, "fuse") || h->fuse_connection < 0)
-                        continue;
-                for (size_t k = 0; k < m->n_connections; k++) {
-                        if (m->connections[k].number != (uint64_t) h->fuse_connection)
-                                continue;
-                        r = add_edge(s, f, &m->connections[k], h, CERTAINTY_PROVEN, 0,
-                                     PATH("/proc/%s/fdinfo/%d: fuse_connection", h->place.path, h->fd));
-                        if (r < 0)
-                                return r;
-                }
+        if (x->connection != y->connection)
+                return x->connection > y->connection ? 1 : -1;
+        return x->holder > y->holder ? 1 : -1;
+}
+
+static int collect_told(Scan *s, Match *m, Told **ret, size_t *ret_n) {
+        _cleanup_free_ Told *told = NULL;
+        size_t n = 0, capacity = 0, n_holders;
+        const Holder *holders = process_table_holders(&s->processes, "fuse", &n_holders);
+
+        for (size_t i = 0; i < n_holders; i++) {
+                Told t = { .holder = &holders[i] };
+                int r;
+
+                t.connection = t.holder->fuse_connection >= 0 ? find_connection(m, (uint64_t) t.holder->fuse_connection) : NULL;
+                r = t.connection ? ARRAY_APPEND(told, n, capacity, t) : 0;
+                if (r < 0)
+                        return r;
+        }
+        if (n > 1)
+                qsort(told, n, sizeof(Told), compare_told);
+        *ret = TAKE_PTR(told);
+        *ret_n = n;
+        return 0;
+}
+
+/* A child that has inherited the descriptor serves nothing by that. Where a process is seen to wait for requests, another one that is
+ * not is a server perhaps: it may be at work. */
+static int add_told(Scan *s, FactSet *f, const Told *told, size_t n) {
+        bool several = told[0].holder->pid != told[n - 1].holder->pid, waits = false;
+
+        for (size_t i = 0; several && !waits && i < n; i++)
+                waits = process_sleeps_in(s->root, told[i].holder->pid, "fuse_dev_") > 0;
+        for (size_t i = 0; i < n; i++) {
+                const Holder *h = told[i].holder;
+                bool perhaps = waits && process_sleeps_in(s->root, h->pid, "fuse_dev_") <= 0;
+                int r;
+
+                r = add_edge(s, f, told[i].connection, h, perhaps ? CERTAINTY_INFERRED : CERTAINTY_PROVEN, 0,
+                             PATH("/proc/%s/fdinfo/%d: fuse_connection%s", h->place.path, h->fd, perhaps ? ", which another process reads" : ""));
+                if (r < 0)
+                        return r;
         }
         return 0;
 }
 
-static int collect_servers(Scan *s, Match *m) {
+static int assign_told(Scan *s, FactSet *f, Match *m) {
+        _cleanup_free_ Told *told = NULL;
+        size_t n, count;
         int r;
 
-        for (size_t i = 0; i < s->processes.n; i++) {
-                const Holder *h = &s->processes.holders[i];
+        r = collect_told(s, m, &told, &n);
+        for (size_t i = 0; r >= 0 && i < n; i += count) {
+                for (count = 1; i + count < n && told[i + count].connection == told[i].connection; count++)
+                        ;
+                r = add_told(s, f, told + i, count);
+        }
+        return r;
+}
+
+/* That there is more in users' namespaces than is read is no reason to know less of others. */
+static int collect_servers(Scan *s, Match *m) {
+        size_t n;
+        const Holder *holders = process_table_holders(&s->processes, "fuse", &n);
+        int r;
+
+        m->hidden = scan_hides_processes(s) || (s->mounts.gaps & GAPS_INCOMPLETE & ~(unsigned) GAP_NAMESPACE_LIMIT);
+        for (size_t i = 0; i < n; i++) {
+                const Holder *h = &holders[i];
                 _cleanup_node_fact_ NodeFact fact = {};
                 Server server = { .holder = h };
+                unsigned gap;
 
                 /* The service manager only keeps descriptors, for services that are started again. */
-                if (!streq(h->device, "fuse") || h->pid == 1)
+                if (h->pid == 1 || !holder_is_authentic(s, h))
                         continue;
                 if (m->n_servers > 0 && m->servers[m->n_servers - 1].holder->pid == h->pid)
                         continue; /* several descriptors of one process: cloned ones */
                 r = process_read_fact(s->root, h->pid, h->start, &fact);
                 if (r == -ENOMEM)
                         return r;
-                s->gaps |= gap_of_error(process_error(s->root, h->pid, r));
+                gap = gap_of_error(process_error(s->root, h->pid, r));
+                s->gaps |= gap;
+                m->hidden = m->hidden || (gap & GAPS_INCOMPLETE);
                 if (r < 0)
                         continue;
                 server.user = fact.uid;
@@ -196,24 +310,24 @@ static int ask_servers(Scan *s, const Match *m) {
 
 /* Returns 1 if every descriptor was told about: then whoever has no edge serves nothing. */
 static int assign_asked(Scan *s, FactSet *f, Match *m) {
+        size_t n;
+        const Holder *holders = process_table_holders(&s->processes, "fuse", &n);
         int complete, r;
 
         complete = s->probes && m->n_servers > 0 ? ask_servers(s, m) : 0;
         if (complete < 0)
                 return complete;
-        for (size_t i = 0; i < s->processes.n; i++) {
-                const Holder *h = &s->processes.holders[i];
-                const FuseServer *told = streq(h->device, "fuse") ? fuse_servers_find(&s->fuse_servers, h->pid, h->start, h->fd) : NULL;
+        for (size_t i = 0; i < n; i++) {
+                const Holder *h = &holders[i];
+                const FuseServer *told = fuse_servers_find(&s->fuse_servers, h->pid, h->start, h->fd);
+                Connection *c = told ? find_connection(m, told->connection) : NULL;
 
-                for (size_t k = 0; told && k < m->n_connections; k++) {
-                        if (m->connections[k].number != told->connection)
-                                continue;
-                        r = add_edge(s, f, &m->connections[k], h, CERTAINTY_PROVEN, 0,
-                                     PATH("BPF task_file iterator: /proc/%s/fd/%d", h->place.path, h->fd));
-                        if (r < 0)
-                                return r;
-                        note_assigned(m, h->pid);
-                }
+                if (!c)
+                        continue;
+                r = add_edge(s, f, c, h, CERTAINTY_PROVEN, 0, PATH("BPF task_file iterator: /proc/%s/fd/%d", h->place.path, h->fd));
+                if (r < 0)
+                        return r;
+                note_assigned(m, h);
         }
         return complete;
 }
@@ -261,64 +375,130 @@ static int assign_by_unit(Scan *s, FactSet *f, Match *m) {
         return 0;
 }
 
-/* What goes by users is no knowledge as long as it is not known whose a connection is. */
-static bool users_tell(const Match *m) {
-        size_t n = 0;
+/* Each user's servers and connections are counted by themselves: anybody may open /dev/fuse and mount as often as he likes, and must
+ * not make it less certain what others serve. */
+static int count_owners(Match *m) {
+        size_t servers = 0, unknown = 0;
+        int r = 0;
 
-        for (size_t i = 0; i < m->n_servers; i++)
-                n += !m->servers[i].assigned;
-        for (size_t k = 0; k < m->n_connections && n > 1; k++)
-                if (!m->connections[k].assigned && m->connections[k].mount->space == SPACE_NONE)
-                        return false;
-        return true;
-}
-
-static size_t count_servers(const Match *m, uid_t user) {
-        size_t n = 0;
-
-        for (size_t i = 0; i < m->n_servers; i++)
-                n += !m->servers[i].assigned && m->servers[i].user == user;
-        return n;
-}
-
-static size_t count_connections(const Match *m, uid_t user) {
-        size_t n = 0;
-
-        for (size_t k = 0; k < m->n_connections; k++)
-                n += !m->connections[k].assigned && m->connections[k].user == user;
-        return n;
+        for (size_t i = 0; r >= 0 && i < m->n_servers; i++)
+                if (!m->servers[i].assigned) {
+                        servers++;
+                        r = owners_add(&m->owners, m->servers[i].user, 1, 0);
+                }
+        for (size_t k = 0; r >= 0 && k < m->n_connections; k++)
+                if (!m->connections[k].assigned) {
+                        unknown += m->connections[k].user == UID_UNKNOWN;
+                        r = owners_add(&m->owners, m->connections[k].user, 0, 1);
+                }
+        /* What goes by users is no knowledge as long as it is not known whose a connection is. */
+        m->known = unknown == 0 || (servers == 1 && m->n_connections == 1);
+        return r;
 }
 
 /* The file descriptor of a user's mount was made by the user (fusermount3 opens it with his ids), and may
- * have been handed to a privileged process, not the other way round. */
-static void settle_users(Match *m) {
-        for (size_t k = 0; k < m->n_connections; k++)
-                if (count_servers(m, m->connections[k].user) == 0)
-                        m->connections[k].user = 0;
-}
+ * have been handed to a privileged process, not the other way round. Of root's own connections the abandoned ones of others take
+ * nothing away. */
+static size_t settle_users(Match *m) {
+        size_t abandoned = 0;
 
-/* What one server may serve. Each user's servers and connections are counted by themselves: anybody may open
- * /dev/fuse as often as he likes, and must not make it less certain what others serve. */
-static int assign_server(Scan *s, FactSet *f, Match *m, size_t number) {
-        const Server *server = &m->servers[number];
-        size_t servers = count_servers(m, server->user), connections = count_connections(m, server->user);
-        bool known = users_tell(m);
-        bool unique = known && servers == 1 && connections == 1 && !scan_is_incomplete(s) && (server->user == 0 || count_servers(m, 0) == 0);
-        const Holder *h = server->holder;
-        int r;
-
-        if (server->user != 0 && servers * connections > USER_EDGES_MAX)
-                return 0;
         for (size_t k = 0; k < m->n_connections; k++) {
                 Connection *c = &m->connections[k];
-                bool own = c->user == server->user;
 
-                if (c->assigned || (!own && (server->user != 0 || servers * m->n_connections > USER_EDGES_MAX)))
+                c->abandoned = !c->assigned && c->user != 0 && owners_find(&m->owners, c->user).candidates == 0;
+                abandoned += c->abandoned;
+        }
+        return abandoned;
+}
+
+/* How a server of root's goes together with a connection: its own ones, those that are abandoned, and at last any other. */
+static Conclusion conclude_for_root(const Match *m, const Connection *c, size_t abandoned, bool complete) {
+        Owner root = owners_find(&m->owners, 0);
+        Conclusion own = elimination_conclude(root.candidates, root.things, complete),
+                   all = elimination_conclude(root.candidates, root.things + abandoned, complete);
+
+        if (c->user == 0)
+                return own.certainty == CERTAINTY_UNIQUE ? own : all;
+        if (!c->abandoned)
+                return (Conclusion) { .certainty = CERTAINTY_INFERRED };
+        /* One that has its own for certain may have another's as well. */
+        return own.certainty == CERTAINTY_UNIQUE ? (Conclusion) { .certainty = CERTAINTY_INFERRED } : all;
+}
+
+static Conclusion conclude(const Match *m, const Server *server, const Connection *c, size_t abandoned) {
+        Owner own = owners_find(&m->owners, server->user);
+        bool complete = m->known && !m->hidden;
+        Conclusion conclusion;
+
+        if (server->user == 0)
+                conclusion = conclude_for_root(m, c, abandoned, complete);
+        else
+                conclusion = elimination_conclude(own.candidates, own.things, complete && owners_find(&m->owners, 0).candidates == 0);
+        conclusion.alternative = conclusion.alternative && m->known;
+        return conclusion;
+}
+
+static int compare_users(const void *a, const void *b) {
+        const Connection *x = *(Connection *const *) a, *y = *(Connection *const *) b;
+
+        return x->user != y->user ? (x->user > y->user) - (x->user < y->user) : (x > y) - (x < y);
+}
+
+static int index_users(Match *m) {
+        m->by_user = calloc(m->n_connections + 1, sizeof(Connection *));
+        if (!m->by_user)
+                return -ENOMEM;
+        for (size_t k = 0; k < m->n_connections; k++)
+                m->by_user[k] = &m->connections[k];
+        if (m->n_connections > 1)
+                qsort(m->by_user, m->n_connections, sizeof(Connection *), compare_users);
+        return 0;
+}
+
+/* Those of the server's user, in by_user: the first of them. */
+static size_t find_own(const Match *m, const Server *server, size_t *ret_n) {
+        size_t low = 0, high = m->n_connections, n = 0;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (m->by_user[middle]->user < server->user)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        while (low + n < m->n_connections && m->by_user[low + n]->user == server->user)
+                n++;
+        *ret_n = n;
+        return low;
+}
+
+/* What one server may serve: what is its user's; and root's, if they are not too many, everything. */
+static int assign_server(Scan *s, FactSet *f, Match *m, size_t number, size_t abandoned) {
+        const Server *server = &m->servers[number];
+        const Holder *h = server->holder;
+        Owner own = owners_find(&m->owners, server->user);
+        bool everything = server->user == 0 && own.candidates * m->n_connections <= USER_EDGES_MAX;
+        size_t n, first = find_own(m, server, &n);
+
+        if (server->user != 0 && own.candidates * own.things > USER_EDGES_MAX) {
+                for (size_t k = 0; k < n && !m->by_user[first + k]->served; k++)
+                        m->by_user[first + k]->served = true; /* perhaps */
+                return 0;
+        }
+        if (everything)
+                n = m->n_connections;
+        for (size_t k = 0; k < n; k++) {
+                Connection *c = everything ? &m->connections[k] : m->by_user[first + k];
+                Conclusion conclusion;
+                int r;
+
+                if (c->assigned)
                         continue;
-                r = add_edge(s, f, c, h, own && unique ? CERTAINTY_UNIQUE : CERTAINTY_INFERRED,
-                             own && known && !unique && servers <= connections ? (unsigned) number + 1 : 0,
+                conclusion = conclude(m, server, c, abandoned);
+                r = add_edge(s, f, c, h, conclusion.certainty, conclusion.alternative ? (unsigned) number + 1 : 0,
                              PATH("/proc/%s/fd/%d -> /dev/fuse%s", h->place.path, h->fd,
-                                  own && unique ? ", the only one left" : ", one of several that are open"));
+                                  conclusion.certainty == CERTAINTY_UNIQUE ? ", the only one left" : ", one of several that are open"));
                 if (r < 0)
                         return r;
         }
@@ -326,13 +506,21 @@ static int assign_server(Scan *s, FactSet *f, Match *m, size_t number) {
 }
 
 static int assign_rest(Scan *s, FactSet *f, Match *m) {
+        size_t abandoned;
         int r;
 
-        settle_users(m);
+        r = count_owners(m);
+        if (r >= 0)
+                r = index_users(m);
+        if (r < 0)
+                return r;
+        abandoned = settle_users(m);
+        /* In a capture that does not say what its kernel does, nothing is concluded. */
+        m->known = m->known && !s->processes.may_tell_connection;
         for (size_t i = 0; i < m->n_servers; i++) {
                 if (m->servers[i].assigned)
                         continue;
-                r = assign_server(s, f, m, i);
+                r = assign_server(s, f, m, i, abandoned);
                 if (r < 0)
                         return r;
         }
@@ -346,6 +534,8 @@ static int assign_untold(Scan *s, FactSet *f, Match *m) {
         r = collect_servers(s, m);
         if (r < 0)
                 return r;
+        for (size_t k = 0; k < m->n_connections; k++)
+                m->connections[k].user = connection_user(s, &m->connections[k]);
         r = assign_asked(s, f, m);
         if (r != 0)
                 return r;
@@ -366,6 +556,9 @@ int source_fuse_scan(Scan *s, FactSet *f) {
         if (r >= 0 && !s->processes.tells_connection)
                 r = assign_untold(s, f, &m);
         for (size_t k = 0; r >= 0 && k < m.n_connections; k++)
-                s->unserved |= !m.connections[k].served;
+                if (!m.connections[k].served) {
+                        s->unserved = true;
+                        r = scan_note_deserted(s, m.connections[k].mount->device);
+                }
         return r < 0 ? r : 0;
 }

@@ -52,7 +52,7 @@ static int add_connection(Scan *s, FactSet *f, const char *id, const char *conne
         for (size_t i = 0; r >= 0 && i < n; i++) {
                 const SocketPair *p = &pairs[i];
 
-                if (local_port > 0 && p->near->local.port != local_port)
+                if ((local_port > 0 && p->near->local.port != local_port) || !socket_is_roots(p->near))
                         continue;
                 socket_table_claim(&s->sockets, p);
                 r = scan_add_socket_owners(s, f, id, p->far, ROLE_BACKING, peer_certainty(p->near, p->far), 0, evidence);

@@ -15,13 +15,15 @@
 #include "daemon/source/scan.h"
 
 static int add_servers(Scan *s, FactSet *f, const char *disk, const char *identity, const Backstore *b, Certainty certainty) {
+        size_t n;
+        const Holder *holders = process_table_holders(&s->processes, b->uio, &n);
         bool found = false;
         int r;
 
-        for (size_t i = 0; i < s->processes.n; i++) {
-                const Holder *h = &s->processes.holders[i];
+        for (size_t i = 0; i < n; i++) {
+                const Holder *h = &holders[i];
 
-                if (!streq(h->device, b->uio))
+                if (!holder_is_authentic(s, h))
                         continue;
                 r = scan_add_server(s, f, disk, h->pid, h->start, ROLE_BACKING, certainty, 0,
                                     PATH("%s is %s in configfs, /sys/class/uio/%s/name, /proc/%s/fd/%d", identity, b->place,

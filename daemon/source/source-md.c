@@ -31,13 +31,13 @@ static int add_container(Scan *s, FactSet *f, const char *id, const Block *b) {
 }
 
 static int add_monitor(Scan *s, FactSet *f, const char *id, const Block *b) {
+        size_t n;
+        const Holder *holders = process_table_holders(&s->processes, b->name, &n);
         int r;
 
-        for (size_t i = 0; i < s->processes.n; i++) {
-                const Holder *h = &s->processes.holders[i];
+        for (size_t i = 0; i < n; i++) {
+                const Holder *h = &holders[i];
 
-                if (!streq(h->device, b->name))
-                        continue;
                 r = scan_add_server(s, f, id, h->pid, h->start, ROLE_BACKING, CERTAINTY_PROVEN, 0,
                                     PATH("/proc/%s/fd/%d -> md/array_state", h->place.path, h->fd));
                 if (r < 0)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/text.h"
+#include "daemon/source/elimination.h"
 #include "daemon/source/scan.h"
 
 #define NFS_PORT 2049
@@ -105,9 +106,9 @@ typedef struct Servers {
         bool kernel, kernel_here; /* in the kernel; in the machine's own network */
 } Servers;
 
-/* Other programs that talk to the same server are no matter of the mount's. */
-static bool is_kernels(const Scan *s, const SocketPair *p) {
-        return !process_table_owner(&s->processes, p->near->inode, NULL);
+/* Other programs that talk to the same server are no matter of the mount's, nor is who talks to a server in the kernel. */
+static bool is_mounts(const Scan *s, const Socket *near) {
+        return socket_is_kernels(s, near) && !socket_table_is_accepted(&s->sockets, near);
 }
 
 static int add_servers(
@@ -126,7 +127,7 @@ static int add_servers(
                 const SocketPair *p = &pairs[i];
                 int r;
 
-                if (!is_kernels(s, p))
+                if (!is_mounts(s, p->near))
                         continue;
                 socket_table_claim(&s->sockets, p);
                 if (!process_table_owner(&s->processes, p->far->inode, NULL)) {
@@ -189,53 +190,69 @@ static size_t count_cifs(const MountTable *t, const char *address) {
         return n;
 }
 
+/* The servers that the kernel is connected to. */
+static int count_servers(Scan *s, const SocketPair *pairs, size_t n, size_t *ret) {
+        _cleanup_free_ const Socket **ends = calloc(n + 1, sizeof(Socket *));
+        _cleanup_free_ size_t *groups = NULL;
+        size_t n_ends = 0;
+
+        if (!ends)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++)
+                if (is_mounts(s, pairs[i].near))
+                        ends[n_ends++] = pairs[i].far;
+        return elimination_group(&s->processes, ends, n_ends, false, &groups, ret);
+}
+
 /* Samba has a process for each connection, the kernel shares one between mounts or not, and does not tell the port: the
- * usual ones first. Where there are several connections and several mounts, each mount has some of them, and
- * each connection at least one of the mounts. */
+ * usual ones first. At another one, a connection need not be of the mount's. */
 static int add_cifs(Scan *s, FactSet *f, const char *id, const char *address) {
         static const uint16_t ports[] = { SMB_PORT, SMB_NETBIOS_PORT, 0 };
         const char *evidence = PATH("/proc/1/mountinfo: addr=%.64s, /proc/net/tcp", address);
-        bool several = count_cifs(&s->mounts, address) > 1;
+        size_t mounts = count_cifs(&s->mounts, address);
         Servers servers = {};
         int r = 0;
 
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(ports) && !servers.processes && !servers.kernel; i++) {
                 _cleanup_free_ SocketPair *pairs = NULL;
-                Certainty certainty = CERTAINTY_PROVEN;
                 SocketAddress server;
-                size_t n, own = 0;
+                size_t n, candidates;
+                Conclusion c;
 
                 if (socket_address_parse(address, ports[i], &server) < 0)
                         return 0;
                 r = socket_table_pairs(&s->sockets, &server, ports[i] == 0, &pairs, &n);
+                if (r >= 0)
+                        r = count_servers(s, pairs, n, &candidates);
                 if (r < 0)
                         return r;
-                for (size_t k = 0; k < n; k++)
-                        own += is_kernels(s, &pairs[k]);
-                if (ports[i] == 0)
-                        certainty = own == 1 ? CERTAINTY_UNIQUE : CERTAINTY_INFERRED;
-                else if (own > 1 && several)
-                        certainty = CERTAINTY_INFERRED;
-                r = add_servers(s, f, id, pairs, n, certainty, certainty == CERTAINTY_INFERRED && ports[i] != 0, evidence, &servers);
+                c = ports[i] != 0 ? elimination_conclude_shared(candidates, mounts) : elimination_conclude(candidates, 1, true);
+                r = add_servers(s, f, id, pairs, n, c.certainty, ports[i] != 0 && c.alternative, evidence, &servers);
         }
         return r;
 }
 
+/* Only root mounts 9p, and anybody may bind a socket to any path in a namespace of his own: it is the mount's if the kernel has the other
+ * end. */
 static int add_unix(Scan *s, FactSet *f, const char *id, const Mount *m) {
-        bool found = false;
-        int r;
+        _cleanup_free_ const Socket **ends = NULL;
+        size_t n = 0, capacity = 0, n_range, first = socket_table_name_range(&s->sockets, m->source, &n_range);
+        int r = 0;
 
-        for (size_t i = 0; i < s->sockets.n; i++) {
-                const Socket *far = &s->sockets.sockets[i];
+        for (size_t i = first; r >= 0 && i < first + n_range; i++) {
+                const Socket *far = &s->sockets.sockets[s->sockets.by_name[i]];
+                const Socket *near = far->family == SOCKET_UNIX && !far->listening ? socket_table_peer(&s->sockets, far) : NULL;
 
-                if (far->family != SOCKET_UNIX || far->listening || !streq_ptr(far->name, m->source))
+                if (!near || !is_mounts(s, near))
                         continue;
-                r = scan_add_socket_owners(s, f, id, far, ROLE_BACKING, CERTAINTY_PROVEN, 0, "/proc/1/mountinfo: source, sock_diag");
-                if (r < 0)
-                        return r;
-                found = true;
+                socket_table_claim(&s->sockets, &(SocketPair) { .near = near, .far = far });
+                r = ARRAY_APPEND(ends, n, capacity, far);
         }
-        return found ? add_9p_tree(s, f, id, m) : 0;
+        if (r >= 0)
+                r = authority_choose(s, ends, &n);
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = scan_add_socket_owners(s, f, id, ends[i], ROLE_BACKING, CERTAINTY_PROVEN, 0, "/proc/1/mountinfo: source, sock_diag");
+        return r >= 0 && n > 0 ? add_9p_tree(s, f, id, m) : r;
 }
 
 static int add_mount(Scan *s, FactSet *f, const Mount *m) {

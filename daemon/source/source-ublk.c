@@ -11,7 +11,9 @@ int source_ublk_scan(Scan *s, FactSet *f) {
                 const Block *b = &s->blocks.blocks[i];
                 const char *number = b->parent ? NULL : startswith(b->name, "ublkb");
                 _cleanup_free_ char *id = NULL;
+                const Holder *holders;
                 bool found = false;
+                size_t n;
                 int r;
 
                 if (!number)
@@ -19,11 +21,11 @@ int source_ublk_scan(Scan *s, FactSet *f) {
                 id = block_id(b->device);
                 if (!id)
                         return -ENOMEM;
-                for (size_t k = 0; k < s->processes.n; k++) {
-                        const Holder *h = &s->processes.holders[k];
-                        const char *held = startswith(h->device, "ublkc");
+                holders = process_table_holders(&s->processes, PATH("ublkc%s", number), &n);
+                for (size_t k = 0; k < n; k++) {
+                        const Holder *h = &holders[k];
 
-                        if (!held || !streq(held, number))
+                        if (!holder_is_authentic(s, h))
                                 continue;
                         r = scan_add_server(s, f, id, h->pid, h->start, ROLE_BACKING, CERTAINTY_PROVEN, 0,
                                             PATH("/proc/%s/fd/%d -> /dev/%s", h->place.path, h->fd, h->device));

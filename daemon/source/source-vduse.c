@@ -8,30 +8,27 @@
 #include "common/text.h"
 #include "daemon/source/scan.h"
 
-static bool serves(const Holder *h, const char *name, size_t n) {
-        const char *held = startswith(h->device, "vduse/");
-
-        return held && strlen(held) == n && memcmp(held, name, n) == 0;
-}
-
 int source_vduse_scan(Scan *s, FactSet *f) {
         for (size_t i = 0; i < s->blocks.n; i++) {
                 const Block *b = &s->blocks.blocks[i];
                 const char *name = b->parent ? NULL : startswith(b->directory, VDUSE_DIRECTORY);
-                size_t n = name ? strcspn(name, "/") : 0;
+                int length = name ? (int) strcspn(name, "/") : 0;
                 _cleanup_free_ char *id = NULL;
+                const Holder *holders;
                 bool found = false;
+                size_t n;
                 int r;
 
-                if (n == 0)
+                if (length == 0)
                         continue;
                 id = block_id(b->device);
                 if (!id)
                         return -ENOMEM;
-                for (size_t k = 0; k < s->processes.n; k++) {
-                        const Holder *h = &s->processes.holders[k];
+                holders = process_table_holders(&s->processes, PATH("vduse/%.*s", length, name), &n);
+                for (size_t k = 0; k < n; k++) {
+                        const Holder *h = &holders[k];
 
-                        if (!serves(h, name, n))
+                        if (!holder_is_authentic(s, h))
                                 continue;
                         r = scan_add_server(s, f, id, h->pid, h->start, ROLE_BACKING, CERTAINTY_PROVEN, 0,
                                             PATH("/proc/%s/fd/%d -> /dev/%s", h->place.path, h->fd, h->device));

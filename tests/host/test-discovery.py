@@ -12,17 +12,20 @@ import os
 import pathlib
 import shutil
 import signal
+import stat
 import struct
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 STACKCTL, STACKD = (os.path.abspath(p) for p in sys.argv[1:3])
 ENVIRONMENT = dict(os.environ, STACKD_BINARY=STACKD, LC_ALL="C.UTF-8")
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNS, MS_PRIVATE, MS_REC, MNT_DETACH = 0x20000, 1 << 18, 1 << 14, 2
 FUSE_INIT, ENOSYS = 26, 38
+PR_SET_PDEATHSIG = 1
 failures = number = 0
 
 
@@ -263,13 +266,111 @@ def unmounted_fuse():
         assert identity not in (layer["id"] for layer in afterwards["layers"])
 
 
+def mount_fuse(device, place):
+    check(LIBC.mount(b"odd", place.encode(), b"fuse", 0, f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()), "mount")
+
+
+def layer_at(document, place):
+    return next(layer for layer in document["layers"] if place in layer["mounts"])
+
+
+def tells_connections():
+    return tuple(int(n) for n in os.uname().release.split("-")[0].split(".")[:2]) >= (6, 16)
+
+
+def holders_without_a_right():
+    """Who has the device open as a path, or a file of that name, is no server, and the server is as certain as before."""
+    require_root()
+    with tempfile.TemporaryDirectory() as place:
+        def serve_it(ready):
+            device = os.open("/dev/fuse", os.O_RDWR)
+            mount_fuse(device, place)
+            ready()
+            serve(device)
+
+        def hold_it(ready):
+            os.setresuid(65534, 65534, 65534)
+            held = [os.open("/dev/fuse", os.O_PATH)]
+            name = f"/dev/shm/stackd-test-{os.getpid()}"
+            os.mkdir(name)
+            try:
+                os.mknod(f"{name}/fuse", stat.S_IFCHR | 0o600, 0)       # a whiteout, which anybody makes
+                held.append(os.open(f"{name}/fuse", os.O_PATH))
+                os.unlink(f"{name}/fuse")
+                held.append(os.open(f"{name}/fuse", os.O_RDWR | os.O_CREAT))
+                os.unlink(f"{name}/fuse")
+            finally:
+                os.rmdir(name)
+            ready()
+            signal.pause()
+
+        with Child(serve_it) as server:
+            with Child(hold_it):
+                layer = layer_at(status(), place)
+            LIBC.umount2(place.encode(), MNT_DETACH)
+        assert [(p["pid"], p["certainty"]) for p in layer["processes"]] == [(server.pid, "proven")], layer
+
+
+def nobody_serves():
+    """A process that merely has /dev/fuse open is not taken for the server of a dead one, and it is said that nobody serves."""
+    require_root()
+    if not tells_connections():
+        raise Skip("this kernel does not tell connections")
+    with tempfile.TemporaryDirectory() as place:
+        def serve_it(ready):
+            device = os.open("/dev/fuse", os.O_RDWR)
+            mount_fuse(device, place)
+            ready()
+            serve(device)
+
+        def hold_it(ready):
+            os.open("/dev/fuse", os.O_RDWR)
+            ready()
+            signal.pause()
+
+        with Child(serve_it):
+            pass
+        with Child(hold_it):
+            layer = layer_at(status(), place)
+        LIBC.umount2(place.encode(), MNT_DETACH)
+        assert layer["processes"] == [] and layer["incomplete"] == "nobody that can be seen serves it", layer
+
+
+def inherited():
+    """Of two processes that have the connection open only the one that reads it is certain."""
+    require_root()
+    if not tells_connections():
+        raise Skip("this kernel does not tell connections")
+    with tempfile.TemporaryDirectory() as place:
+        def serve_it(ready):
+            device = os.open("/dev/fuse", os.O_RDWR)
+            mount_fuse(device, place)
+            if os.fork() == 0:
+                LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+                ready()
+                signal.pause()
+            serve(device)
+
+        with Child(serve_it) as server:
+            deadline = time.monotonic() + 30
+            while "fuse_dev" not in pathlib.Path(f"/proc/{server.pid}/wchan").read_text(encoding="ascii"):
+                if time.monotonic() > deadline:
+                    raise Skip("this kernel does not tell where a process sleeps")
+                os.sched_yield()
+            layer = layer_at(status(), place)
+            LIBC.umount2(place.encode(), MNT_DETACH)
+        assert sorted(p["certainty"] for p in layer["processes"]) == ["inferred", "proven"], layer
+        assert next(p for p in layer["processes"] if p["certainty"] == "proven")["pid"] == server.pid, layer
+
+
 def main():
     alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if len(sys.argv) == 3 and shutil.which("unshare") and subprocess.run([*alone, "true"], capture_output=True, check=False).returncode == 0:
         return subprocess.run([*alone, sys.executable, *sys.argv, "inside"], check=False).returncode
     if len(sys.argv) > 3:
         subprocess.run(["mount", "-t", "fusectl", "fusectl", "/sys/fs/fuse/connections"], capture_output=True, check=False)
-    cases = [exited_main_thread, changed_root, unmounted_ext4, unmounted_xfs, unmounted_btrfs, unmounted_fuse]
+    cases = [exited_main_thread, changed_root, unmounted_ext4, unmounted_xfs, unmounted_btrfs, unmounted_fuse, holders_without_a_right,
+             nobody_serves, inherited]
     print(f"1..{len(cases)}")
     for f in cases:
         case(f)

@@ -24,6 +24,7 @@ static FakeRoot machine(const char *mounts) {
         FakeRoot f = fake_root_make();
 
         fake_file(&f, "proc/1/mountinfo", mounts);
+        fake_file(&f, "proc/sys/kernel/osrelease", "6.1.0-40-amd64\n");
         fake_link(&f, "proc/1/ns/mnt", "mnt:[1]");
         fake_file(&f, "proc/1/fd/.none", "");
         return f;

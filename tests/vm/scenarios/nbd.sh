@@ -103,6 +103,22 @@ stackd_settled
 stopwatch "is_unmarked $server" >/dev/null
 qemu-nbd --disconnect /dev/nbd2
 
+step "several connections to one server, beside a user who has one that looks alike"
+systemd-run --quiet --unit=intruder --property=User=65534 python3 /usr/lib/stackd-vm/lib/intruder.py
+wait_for 20 '[[ -e /dev/shm/intruder-ready ]]'
+truncate --size=256M "$LOWER/d.img"
+in_unit nbdkit-d nbdkit --unix /run/nbd-d.sock --pidfile /run/nbdkit-d.pid file "$LOWER/d.img"
+wait_for 20 '[[ -s /run/nbdkit-d.pid ]]'
+nbd-client -C 2 -unix /run/nbd-d.sock /dev/nbd5
+wait_for 20 '[[ $(cat /sys/block/nbd5/size) != 0 ]]'
+(($(ss -Hxn src /run/nbd-d.sock | grep -c ESTAB) == 2)) || fail "there are not two connections"
+served_by /dev/nbd5 nbdkit unique
+nbd-client -d /dev/nbd5
+pkill -x nbdkit || :
+wait_for 20 '! pgrep -x nbdkit'
+systemctl stop intruder
+rm /dev/shm/intruder-ready
+
 step "two netlink devices: either server may serve either, both are below"
 for i in 3 4; do
         truncate --size=256M "$LOWER/n$i.img"

@@ -100,6 +100,11 @@ wait_for 30 '[[ -b /dev/mapper/mpatha ]] && (($(ls -d /sys/class/block/$(basenam
 format_and_mount /dev/mapper/mpatha /mnt/mpath
 paths=(/sys/class/block/"$(basename "$(realpath /dev/mapper/mpatha)")"/slaves/*)
 
+step "a user who holds, binds and sends what looks like it"
+systemd-run --quiet --unit=zoo-intruder --property=User=65534 python3 /usr/lib/stackd-vm/lib/intruder.py \
+        ${HAVE_UBLK:+/dev/ublkc0} ${HAVE_VDUSE:+/dev/vduse/vd0} /dev/mapper/control /dev/fuse --path /run/diod.sock
+wait_for 20 '[[ -e /dev/shm/intruder-ready ]]'
+
 step "all of it, by hand and by tools"
 {
         cat <<TABLE
@@ -154,6 +159,8 @@ wait_for 20 "is_marked $(pgrep -ox diod) && is_marked $(pgrep -ox mdmon)"
 assert_unmarked "$(pgrep -ox multipathd)"
 
 step "down"
+systemctl stop zoo-intruder
+rm /dev/shm/intruder-ready
 umount /mnt/{p9unix,p9tcp,outside,md,mpath}
 if [[ -v HAVE_UBLK ]]; then
         umount /mnt/ublk
