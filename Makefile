@@ -11,7 +11,7 @@ all: build/build.ninja
 help:
 	@echo 'make            build in build/'
 	@echo 'make run        build a nested storage stack here, and watch stackd protect it (root)'
-	@echo 'make test       every test: gcc, clang with sanitizers, aarch64, guests (root, or the guests fail)'
+	@echo 'make test       every test: gcc, clang with sanitizers, aarch64, 32 bits, guests (root, or the guests fail)'
 	@echo 'make check      what needs no guest, with gcc and fewer rounds: under two minutes'
 	@echo 'make vm-test    the scenarios in guests; SCENARIO=name for one of them, SUITE=bookworm|trixie|sid (root)'
 	@echo 'make proof      stacks that hang without stackd, and complete with it; RUNS=10, PROOF=name, SUITE=name (root, hours)'
@@ -79,7 +79,7 @@ install: all
 	@meson install -C build --no-rebuild --quiet
 
 clean:
-	rm -rf build build-clang build-aarch64 build-fuzz build-vm build-analyze build-mutation build-coverage
+	rm -rf build build-clang build-aarch64 build-i386 build-armhf build-fuzz build-vm build-analyze build-mutation build-coverage
 
 build/build.ninja:
 	@command -v meson >/dev/null || { echo 'There is no meson here. What building takes is installed by: sudo tools/install-deps build' >&2; exit 1; }

@@ -119,9 +119,12 @@ static int clone_without_devices(int root_fd) {
 
 static bool is_plain(int fd) {
         struct statfs st;
+        uint32_t type;
 
-        return fd >= 0 && fstatfs(fd, &st) >= 0 &&
-                (st.f_type == TMPFS_MAGIC || st.f_type == EXT4_SUPER_MAGIC || st.f_type == XFS_SUPER_MAGIC || st.f_type == BTRFS_SUPER_MAGIC);
+        if (fd < 0 || fstatfs(fd, &st) < 0)
+                return false;
+        type = (uint32_t) st.f_type; /* on some machines a signed number of 32 bits */
+        return type == TMPFS_MAGIC || type == EXT4_SUPER_MAGIC || type == XFS_SUPER_MAGIC || type == BTRFS_SUPER_MAGIC;
 }
 
 Sysroot *sysroot_free(Sysroot *s) {

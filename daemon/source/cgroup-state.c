@@ -308,9 +308,22 @@ static int count_children(const Sysroot *s, CgroupUses *u, Use *use) {
         return r;
 }
 
-/* The product may be larger than a number; the result is not, since b <= c. */
+/* a * b / c, with b <= c, a bit of a at a time: the product may be larger than any number of a 32-bit machine. */
 static uint64_t share(uint64_t a, uint64_t b, uint64_t c) {
-        return (uint64_t) ((unsigned __int128) a * b / c);
+        uint64_t result = 0, rest = 0; /* rest < c */
+
+        for (int bit = 63; bit >= 0; bit--) {
+                bool more = rest >= c - rest;
+
+                result = result << 1 | more;
+                rest = more ? rest - (c - rest) : rest << 1;
+                if (!(a >> bit & 1))
+                        continue;
+                more = rest >= c - b;
+                result += more;
+                rest = more ? rest - (c - b) : rest + b;
+        }
+        return result;
 }
 
 /* mm/page_counter.c, effective_protection(), in bytes. */

@@ -98,7 +98,7 @@ static int add_file(Scan *s, FactSet *f, const Served *served, bool entitled, co
                 return 0;
         if (!data && (is_system_place(file->path) || streq(file->path, "/") || streq(m->type, "tmpfs")))
                 return 0;
-        if (file->flags & (O_DIRECTORY | O_PATH) || file - files->files >= FILES_MAX) {
+        if (file->flags & (O_DIRECTORY | O_PATH) || (size_t) (file - files->files) >= FILES_MAX) {
                 lower = mount_filesystem_id(m);
                 if (!lower)
                         return -ENOMEM;

@@ -56,6 +56,7 @@ static void test_protocol(void) {
         CHECK(!mark_result_to_string(_MARK_RESULT_MAX) && !mark_state_to_string(-1));
 }
 
+#ifndef NO_ARCH
 static void test_filter(void) {
         const struct sock_filter program[] = {
                 BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -78,6 +79,7 @@ static void test_filter(void) {
         CHECK(filter_run(endless, 1, &data, &action) == -EINVAL);
         CHECK(filter_run(outside, 1, &data, &action) == -EINVAL);
 }
+#endif
 
 /* A directory like that of a process, with one thread and this status. */
 static bool status_has_shadow_stack(const char *text) {
@@ -109,6 +111,7 @@ static void test_shadow_stack(void) {
         CHECK(!status_has_shadow_stack(STATUS));
 }
 
+#ifndef NO_ARCH
 static void test_call_care(void) {
         static const struct {
                 long nr;
@@ -240,3 +243,10 @@ static void test_frame_size(void) {
 TEST_MAIN(TEST(test_protocol), TEST(test_filter), TEST(test_shadow_stack), TEST(test_call_care), TEST(test_call_cut),
           TEST(test_call_continued), TEST(test_frame),
           TEST(test_frame_size))
+#else
+static void test_unsupported(void) {
+        CHECK(arch_init() == -EOPNOTSUPP);
+}
+
+TEST_MAIN(TEST(test_protocol), TEST(test_shadow_stack), TEST(test_unsupported))
+#endif

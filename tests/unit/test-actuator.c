@@ -27,12 +27,12 @@ static const char *run(const Sysroot *s, Action *a) {
         return text;
 }
 
-static uint64_t own_start(void) {
-        _cleanup_fclose_ FILE *f = fopen("/proc/self/stat", "re");
+/* Below /proc: an emulator has a file of its own at the whole path. */
+static uint64_t own_start(const Sysroot *s) {
+        _cleanup_free_ char *line = NULL;
         unsigned long long start = 0;
-        char line[1024];
 
-        CHECK(f && fgets(line, sizeof(line), f));
+        CHECK(sysroot_read(s, AREA_PROC, "self/stat", &line) == 0);
         CHECK(sscanf(strrchr(line, ')') + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &start) == 1);
         return start;
 }
@@ -40,10 +40,11 @@ static uint64_t own_start(void) {
 /* Raising is allowed to everyone, and back to where it was. */
 static void oom_score(void) {
         _cleanup_(sysroot_freep) Sysroot *s = NULL;
-        Action a = { .kind = ACTION_OOM_SCORE, .target = (char *) "process", .key = (char *) "", .pid = getpid(), .start = own_start() };
+        Action a = { .kind = ACTION_OOM_SCORE, .target = (char *) "process", .key = (char *) "", .pid = getpid() };
         _cleanup_free_ char *before = NULL;
 
         CHECK(sysroot_open(NULL, &s, NULL) == 0);
+        a.start = own_start(s);
         CHECK(sysroot_read(s, AREA_PROC, "self/oom_score_adj", &before) == 0);
         a.from = before;
         a.to = (char *) "777";

@@ -138,6 +138,11 @@ static void in_effect(void) {
         /* two neighbours, a level higher: of 100 MiB in all 100 of 300 */
         uses(&f, "/s/u", 200, 300);
         CHECK(effective(&f, "/s/t/a", true) == 33 * MIB + MIB / 3);
+        /* terabytes: the product is larger than 64 bits */
+        uses(&f, "/h", 3U << 20, 8U << 20);
+        uses(&f, "/h/a", 2U << 20, 3U << 20);
+        uses(&f, "/h/b", 3U << 20, 4U << 20);
+        CHECK(effective(&f, "/h/a", true) == (6ULL << 40) / 5);
         /* no limit, all the way; and where only it has none it gets what is there */
         fake_file(&f, "sys/fs/cgroup/x/memory.min", "max\n");
         fake_file(&f, "sys/fs/cgroup/x/a/memory.min", "max\n");

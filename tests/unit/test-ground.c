@@ -12,7 +12,7 @@
 static void of_oneself(void) {
         _cleanup_(sysroot_freep) Sysroot *s = NULL;
         _cleanup_free_ char *answer = NULL, *exe = NULL;
-        bool program = false, directory = false;
+        bool program = false, directory = false, emulated;
         uint64_t start = 0;
         char *rest;
         Ground g;
@@ -22,9 +22,10 @@ static void of_oneself(void) {
         CHECK(ground_ask(getpid(), start + 1, &answer) == -ESRCH && !answer);
         CHECK(ground_ask(getpid(), start, &answer) == 0);
         CHECK(answer && !strchr(answer, '\n'));
+        emulated = strstr(exe, "/qemu-") != NULL; /* which maps the program before itself, from the same file system */
         rest = answer;
         while (rest && ground_next(&rest, &g)) {
-                program |= g.mount_id < 0 && g.device != 0 && streq(g.what, exe);
+                program |= g.mount_id < 0 && g.device != 0 && (emulated || streq(g.what, exe));
                 directory |= g.mount_id > 0 && streq(g.what, "its working directory");
         }
         CHECK(program && directory);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Edges that no mount source, slave or holder names: journals, images, names that udev made, daemons that watch. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -345,7 +346,6 @@ static void vduse(void) {
 
 /* A server's files on mounts that are in no table: one question for each, and what it is on. */
 static void unmounted_below_process(void) {
-        static const char *const fdinfo = "pos:\t0\nflags:\t0%o\nmnt_id:\t%d\nino:\t%d\n";
         _cleanup_fixture_ Fixture x;
 
         fixture_init(&x);
@@ -364,7 +364,8 @@ static void unmounted_below_process(void) {
                 static const int mounts[] = { 70, 70, 71, 72, 73, 74 };
 
                 fake_link(&x.fake, PATH("proc/30/fd/%d", 10 + i), PATH("/f%d", i));
-                fake_file(&x.fake, PATH("proc/30/fdinfo/%d", 10 + i), PATH(fdinfo, i == 1 ? 0200000 : 0100002, mounts[i], 100 + i));
+                fake_file(&x.fake, PATH("proc/30/fdinfo/%d", 10 + i),
+                          PATH("pos:\t0\nflags:\t0%o\nmnt_id:\t%d\nino:\t%d\n", i == 1 ? O_DIRECTORY : O_RDWR, mounts[i], 100 + i));
         }
         CHECK(probe_cache_load(&x.probes, "descriptor 70 7 30/fd/10=8:0\ndescriptor 71 7 30/fd/12=0:90 " UUID_B "\n"
                                           "descriptor 72 7 30/fd/13=8:16\ndescriptor 73 7 30/fd/14=0:1\n") == 0);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "common/array.h"
 #include "common/file.h"
@@ -14,6 +15,13 @@
 
 /* The initial user namespace has a fixed inode number, PROC_USER_INIT_INO. */
 #define USER_NS_INITIAL "user:[4026531837]"
+
+uint64_t now_ns(void) {
+        struct timespec ts;
+
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t) ts.tv_sec * 1000000000U + (uint64_t) ts.tv_nsec;
+}
 
 int target_read(const Target *t, const char *path, size_t max, char **ret) {
         _cleanup_close_ int fd = openat(t->proc_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);

@@ -53,6 +53,9 @@ typedef struct ThreadWait {
         char file[32];  /* the beginning of what descriptor args[0] is, for calls that read from one; else empty */
 } ThreadWait;
 
+/* CLOCK_MONOTONIC in nanoseconds. */
+uint64_t now_ns(void);
+
 /* Opens and checks the identity: 0, or -ESRCH where the process is not, or no longer, the one meant. */
 int target_open(pid_t pid, uint64_t start, int pidfd, Target *ret);
 void target_done(Target *t);

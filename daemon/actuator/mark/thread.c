@@ -56,13 +56,6 @@
 #define RETURN_WAIT_MS 5
 #define FOREIGN_STOPS_MAX 3U
 
-uint64_t now_ns(void) {
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * 1000000000U + (uint64_t) ts.tv_nsec;
-}
-
 Next report_as(Visit *v, MarkResult result, bool again) {
         v->report->result = result;
         v->report->again = again;

@@ -35,6 +35,3 @@ typedef struct MarkJob {
 
 /* 0, or 1 when the thread is still attached and only our exit lets it go. 'previous' is the report of the last try, or NULL. */
 int thread_mark(const MarkJob *job, pid_t tid, const ThreadReport *previous, ThreadReport *ret);
-
-/* CLOCK_MONOTONIC in nanoseconds. */
-uint64_t now_ns(void);

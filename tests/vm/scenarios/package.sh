@@ -3,7 +3,7 @@
 #
 # The Debian package, on a machine that has never seen stackd: installed, it starts by itself when there is something to
 # protect; upgraded, removed and installed again under a stack that is in use, it takes no protection off and knows what it
-# had done; purged, it leaves no trace.
+# had done; purged, it leaves no trace. What others wrote stays, and keeps it from nothing; nor does it miss bus or systemd.
 #
 # timeout: 300
 # disks: 2
@@ -13,6 +13,7 @@
 . /usr/lib/stackd-vm/lib/fuse.sh
 . /usr/lib/stackd-vm/lib/stackd.sh
 require jq bindfs dpkg-deb
+UNITS=/etc/systemd/system
 package=/usr/lib/stackd-vm/extra/stackd.deb
 [[ -e $package ]] || skip "no stackd.deb in the payload: run.py --extra"
 
@@ -37,6 +38,35 @@ protected() {
 install() {
         dpkg --install "$1" >/run/dpkg 2>&1 || fail "dpkg: $(cat /run/dpkg)"
         cat /run/dpkg
+}
+
+# drop_in UNIT NAME: from the standard input
+drop_in() {
+        mkdir -p "$UNITS/$1.d"
+        cat >"$UNITS/$1.d/$2"
+}
+
+# others: an administrator's own files under both of our names, and what is left of two of ours after a power failure.
+others_up() {
+        printf '[X-Stackd]\nIOFlusher=no\n' | drop_in mine.service 50-stackd.conf
+        printf '[X-Stackd]\nIOFlusher=no\n' | drop_in mine.service zz-stackd.conf
+        printf "# Written by 'stack" | drop_in cut.service zz-stackd.conf
+        head -c 100 /dev/zero | drop_in zeros.service 50-stackd.conf
+        printf "# Written by 'stackctl adopt'; 'stackctl release' removes it.\n\n[Unit]\nAfter=x.service\n" | drop_in mnt.mount 50-stackd-x.service.conf
+}
+
+others_stay() {
+        grep -q "mine.service.d/50-stackd.conf was not written by stackctl, and stays" /run/dpkg
+        grep -q "mine.service.d/zz-stackd.conf was not written by stackctl, and stays" /run/dpkg
+        assert_eq "$(cd $UNITS && find . -name '*stackd*' | sort | tr '\n' ' ')" "./mine.service.d/50-stackd.conf ./mine.service.d/zz-stackd.conf "
+        [[ ! -e $UNITS/cut.service.d && ! -e $UNITS/zeros.service.d && ! -e $UNITS/mnt.mount.d ]]
+}
+
+# alone COMMAND...: on a machine that has neither bus nor systemd, as far as the command can see
+alone() {
+        unshare --mount bash -c 'mount -t tmpfs none /run && exec "$@"' bash "$@" >/tmp/dpkg 2>&1 || fail "$*: $(cat /tmp/dpkg)"
+        cat /tmp/dpkg
+        mv /tmp/dpkg /run/dpkg
 }
 
 step "a machine without stackd"
@@ -85,8 +115,12 @@ printf '[Service]\nExecStart=sleep infinity\n' >/etc/systemd/system/adopted.serv
 systemctl daemon-reload
 stackctl adopt adopted.service
 systemctl start adopted.service
-assert_marked "$(main_pid adopted.service)"
-dpkg --remove stackd 2>&1
+wait_for 10 'is_marked "$(main_pid adopted.service)"'  # it is begun by then, not yet made one
+others_up
+dpkg --remove stackd >/run/dpkg 2>&1 || fail "dpkg: $(cat /run/dpkg)"
+cat /run/dpkg
+others_stay
+assert_eq "$(systemctl show --property=NeedDaemonReload --value adopted.service)" no "systemd has yet to be told"
 protected
 [[ ! -e /usr/bin/stackctl ]] || fail "stackctl is there"
 for unit in stackd.service stackd-mark.service stackd-mark.socket; do
@@ -105,6 +139,7 @@ wait_for 30 'systemctl --quiet is-active stackd.service'
 stackd_settled
 protected
 refute journalctl --quiet --unit=stackd.service --grep='changed by someone else' --lines=1
+rm -r "$UNITS/mine.service.d"
 fuse_inner_down single
 fuse_down single
 rmdir "$(fuse_inner single)" "$(fuse_mount single)"
@@ -117,5 +152,19 @@ units >/run/after.units
 diff /run/before.files /run/after.files
 diff /run/before.units /run/after.units
 refute busctl status org.stackd1
+
+step "without bus and systemd: installed, upgraded, removed, installed again, purged"
+alone dpkg --install "$package"
+alone dpkg --install /var/tmp/stackd.deb
+printf "# Written by 'stackctl adopt'; 'stackctl release' removes it.\n\n[Service]\nExecStart=\nExecStart=stackctl run sleep infinity\n" |
+        drop_in adopted.service zz-stackd.conf
+others_up
+alone dpkg --remove stackd
+others_stay
+alone dpkg --install "$package"
+alone dpkg --purge stackd
+rm -r "$UNITS/mine.service.d"
+files >/run/after.files
+diff /run/before.files /run/after.files
 fuse_lower_down
 assert_no_stack

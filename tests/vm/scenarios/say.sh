@@ -96,7 +96,16 @@ assert_eq "$(tail -n 1 /run/say.prom)" "# EOF"
 assert_eq "$(stat -c %a /run/say.prom)" 644
 systemctl stop stackd-metrics.timer
 systemctl stop stackd.service
-! systemctl start stackd-metrics.service 2>/dev/null || fail "the metrics started stackd"
+cursor=$(journalctl --quiet --lines=1 --show-cursor | sed -n 's/^-- cursor: //p')
+rm /run/say.prom
+systemctl start stackd-metrics.timer
+wait_for 15 '[[ $(systemctl show --property=Result --value stackd-metrics.service) == exec-condition ]]'
+systemctl start stackd-metrics.service
+assert_eq "$(systemctl is-active stackd.service || :)" inactive "stackd, which the metrics do not start"
+[[ ! -e /run/say.prom ]] || fail "metrics of a stackd that does not run"
+journalctl --sync
+assert_eq "$(journalctl --quiet --after-cursor="$cursor" --unit=stackd-metrics.service)" "" "what the journal says of it"
+systemctl stop stackd-metrics.timer
 systemctl start stackd.service
 
 step "taken down: the monitor ends when it is told to"
@@ -108,6 +117,6 @@ wait_for 15 "jq -e 'select(.event == \"layer-gone\")' $EVENTS >/dev/null"
 systemctl stop say-monitor.service
 assert_eq "$(systemctl show --property=Result --value say-monitor.service)" success
 fuse_lower_down
-rm -r /run/systemd/system/stackd-metrics.service.d "$EVENTS" /run/say.prom
+rm -r /run/systemd/system/stackd-metrics.service.d "$EVENTS"
 systemctl daemon-reload
 assert_no_stack
