@@ -341,11 +341,11 @@ static int run(int argc, char **argv) {
 int main(int argc, char **argv) {
         int r;
 
-        setlocale(LC_ALL, "");
         /* A command inherits signals and descriptors: it gets them as they came. */
         if (argc > 1 && streq(argv[1], "run"))
                 r = verb_run(argc - 1, argv + 1);
         else {
+                setlocale(LC_ALL, "");
                 signal(SIGPIPE, SIG_IGN);
                 r = run(argc, argv);
         }
