@@ -235,10 +235,10 @@ static char *describe_status(const ServiceUnit *u, int code, int status) {
                 return text_format("it cannot be executed within %s=%s. Give the service BindReadOnlyPaths=" STACKD_RUN_PATH,
                                    *u->root_image ? "RootImage" : "RootDirectory", *u->root_image ? u->root_image : u->root_directory);
         if (status == 203)
-                return text_format("it cannot be executed (203/EXEC): is it hidden or forbidden by InaccessiblePaths=, TemporaryFileSystem= or "
-                                   "NoExecPaths=, or is stackd not installed?");
+                return text_format("it cannot be executed (203/EXEC), because a setting such as InaccessiblePaths=, TemporaryFileSystem= or NoExecPaths= "
+                                   "hides or forbids it, or because it is not installed");
         if (status == 226)
-                return text_format("systemd cannot make the service's view of the file system now (226/NAMESPACE): is a path of its settings missing?");
+                return text_format("systemd cannot set up the service's mount namespace now (226/NAMESPACE); a path of its settings may be missing");
         return text_format("exit status %d", status);
 }
 

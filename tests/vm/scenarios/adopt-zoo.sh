@@ -74,7 +74,7 @@ begin() {
 }
 
 names=()
-declare -A unit_of=() ready_of=() called=() said=() exposed=()
+declare -A unit_of=() ready_of=() called=()
 
 # zoo NAME UNIT READY [WHAT]: one to be looked at; load_NAME reads and writes. WHAT is how it is called, if not UNIT.
 zoo() {
@@ -84,9 +84,9 @@ zoo() {
         called[$1]=${4:-$2}
 }
 
-# same NAME: it has what it had at first.
+# same UNIT TRAITS: it has what it had at first.
 same() {
-        diff <(echo "${said[$1]}") <(traits "${unit_of[$1]}") || fail "$1 has something else than before"
+        diff <(echo "$2") <(traits "$1") || fail "$1 has something else than before"
 }
 
 # refused UNIT WORDS: it cannot be adopted, for that reason, and is left alone.
@@ -147,7 +147,7 @@ unit armored AppArmorProfile=zoo "ExecStart=/bin/sleep 1000"
 mkdir -p "$ZOO/bare"/{bin,proc,sys,dev,run,tmp}
 unit bare "RootDirectory=$ZOO/bare" "ExecStart=/bin/sleep 1000"
 unit hidden "InaccessiblePaths=/usr/libexec" "ExecStart=/bin/sleep 1000"
-unit missing "BindPaths=/does/not/exist:/mnt" "ExecStart=/bin/sleep 1000"
+unit missing "ReadWritePaths=/does/not/exist" "ExecStart=/bin/sleep 1000"
 unit silent User=user "SystemCallFilter=~prctl" "SystemCallFilter=~getuid geteuid getgid getegid mmap" "ExecStart=/bin/sleep 1000"
 systemctl daemon-reload
 refused foreign PrivateUsers=
@@ -193,11 +193,6 @@ refute grep -rq "stackctl adopt" /etc/systemd/system
 [[ -e /etc/systemd/system/foreign.service.d/zz-stackd.conf ]]
 refute stackctl release foreign
 
-printf '[zoo]\nexportname=%s/nbd.img\n' "$ZOO" >/etc/nbd-server/conf.d/zoo.conf
-image nbd nbd
-load_nbd() { through_nbd -N zoo 127.0.0.1; }
-zoo nbd nbd-server.service 'ss -Hltn sport = :10809 | grep -q .'
-
 image nbdkit user
 unit hardened User=user 'SystemCallFilter=@system-service' 'SystemCallFilter=~@privileged @resources' RuntimeDirectory=zoo "${HARDENED[@]}" \
         "ExecStartPre=/bin/sh -c 'grep ^Cap /proc/self/status >/run/zoo/pre'" "ExecStartPost=/bin/sh -c 'grep ^Cap /proc/self/status >/run/zoo/post'" \
@@ -211,6 +206,16 @@ load_nbdkit() {
 }
 zoo nbdkit hardened.service '[[ -S /run/zoo/sock && -s /run/zoo/post ]]'
 
+image root
+mkdir -p "$ZOO/root"/{usr,lib,lib64,etc,run,proc,sys,dev,tmp,srv}
+for name in bin lib lib64 sbin; do
+        [[ ! -L /$name ]] || { rmdir "$ZOO/root/$name" 2>/dev/null || :; cp -a "/$name" "$ZOO/root/$name"; }
+done
+unit rooted "RootDirectory=$ZOO/root" "BindReadOnlyPaths=/usr /etc" "BindPaths=/run $ZOO:/srv" MountAPIVFS=yes CapabilityBoundingSet=CAP_KILL \
+        "ExecStart=/usr/bin/nbdkit --foreground --unix /run/zoo-rooted file /srv/root.img" "ExecStopPost=/bin/rm -f /run/zoo-rooted"
+load_rooted() { through_nbd -N any -unix /run/zoo-rooted; }
+zoo rooted rooted.service '[[ -S /run/zoo-rooted ]]'
+
 image qemu user
 unit errno User=user CapabilityBoundingSet= 'SystemCallFilter=@system-service' 'SystemCallFilter=~@privileged' SystemCallErrorNumber=EPERM \
         RuntimeDirectory=zoo-qemu "${HARDENED[@]}" "ExecStart=/usr/bin/qemu-nbd --persistent --format=raw --export-name=zoo --socket=/run/zoo-qemu/sock $ZOO/qemu.img"
@@ -221,16 +226,6 @@ unit dynamic DynamicUser=yes StateDirectory=zoo-qsd RuntimeDirectory=zoo-qsd "Ex
         "ExecStart=/usr/bin/qemu-storage-daemon --blockdev driver=file,node-name=disk,filename=%S/zoo-qsd/disk.img --nbd-server addr.type=unix,addr.path=%t/zoo-qsd/sock --export type=nbd,id=zoo,node-name=disk,name=zoo,writable=on"
 load_qsd() { through_nbd -N zoo -unix /run/zoo-qsd/sock; }
 zoo qsd dynamic.service '[[ -S /run/zoo-qsd/sock ]]'
-
-image root
-mkdir -p "$ZOO/root"/{usr,lib,lib64,etc,run,proc,sys,dev,tmp,srv}
-for name in bin lib lib64 sbin; do
-        [[ ! -L /$name ]] || { rmdir "$ZOO/root/$name" 2>/dev/null || :; cp -a "/$name" "$ZOO/root/$name"; }
-done
-unit rooted "RootDirectory=$ZOO/root" "BindReadOnlyPaths=/usr /etc" "BindPaths=/run $ZOO:/srv" MountAPIVFS=yes CapabilityBoundingSet=CAP_KILL \
-        "ExecStart=/usr/bin/nbdkit --foreground --unix /run/zoo-rooted file /srv/root.img" "ExecStopPost=/bin/rm -f /run/zoo-rooted"
-load_rooted() { through_nbd -N any -unix /run/zoo-rooted; }
-zoo rooted rooted.service '[[ -S /run/zoo-rooted ]]'
 
 mkdir -p "$ZOO/diod"
 unit listed NoExecPaths=/ "ExecPaths=/usr/sbin/diod /usr/lib -/usr/lib64" "${HARDENED[@]}" "ExecStart=/usr/sbin/diod --foreground --no-auth --listen=127.0.0.1:5640 --export=$ZOO/diod"
@@ -260,6 +255,11 @@ install -d -o user /mnt/zoo-user
 unit users User=user "ExecStart=/usr/bin/fuse2fs -f -o allow_other,fakeroot $ZOO/fuse2fs.img /mnt/zoo-user" "ExecStop=/usr/bin/fusermount3 -u /mnt/zoo-user"
 load_fuse2fs() { verify_io /mnt/zoo-user 2; }
 zoo fuse2fs users.service 'mountpoint --quiet /mnt/zoo-user'
+
+printf '[zoo]\nexportname=%s/nbd.img\n' "$ZOO" >/etc/nbd-server/conf.d/zoo.conf
+image nbd nbd
+load_nbd() { through_nbd -N zoo 127.0.0.1; }
+zoo nbd nbd-server.service 'ss -Hltn sport = :10809 | grep -q .'
 
 image tgt
 mkdir -p /etc/tgt/conf.d
@@ -321,42 +321,40 @@ zoo ganesha nfs-ganesha.service 'ss -Hltn sport = :2049 | grep -q .'
 systemctl daemon-reload
 systemctl start iscsid.service
 for name in "${names[@]}"; do
-        step "$name, as it is"
+        unit=${unit_of[$name]}
+        file=/etc/systemd/system/$unit.d/zz-stackd.conf
+        step "$name"
         begin restart "$name"
-        said[$name]=$(traits "${unit_of[$name]}")
-        exposed[$name]=$(exposure "${unit_of[$name]}")
-        assert_unmarked "$(main_pid "${unit_of[$name]}")"
-done
-verified=$(systemd-analyze verify "${unit_of[@]}" 2>&1 || :)
-
-for name in "${names[@]}"; do
-        step "$name, adopted"
+        said=$(traits "$unit")
+        exposed=$(exposure "$unit")
+        assert_unmarked "$(main_pid "$unit")"
         stackctl --no-pager adopt "${called[$name]}"
-        file=/etc/systemd/system/${unit_of[$name]}.d/zz-stackd.conf
-        [[ -s $file ]] || fail "nothing was written to $file"
         sed 's/^/    /' "$file"
-        diff <(echo "${exposed[$name]}") <(exposure "${unit_of[$name]}") | sed -n 's/^[<>]/    exposure &/p' || :
-done
-assert_eq "$(systemd-analyze verify "${unit_of[@]}" 2>&1 || :)" "$verified" "what systemd-analyze verify says"
-for name in "${names[@]}"; do
-        step "$name, restarted"
+        diff <(echo "$exposed") <(exposure "$unit") | sed -n 's/^[<>]/    exposure &/p' || :
         begin restart "$name"
-        all_marked "${unit_of[$name]}"
-        same "$name"
+        all_marked "$unit"
+        same "$unit" "$said"
         "load_$name"
-        all_marked "${unit_of[$name]}"
-        systemctl stop "${unit_of[$name]}"
+        all_marked "$unit"
+        systemctl stop "$unit"
         begin start "$name"
-        all_marked "${unit_of[$name]}"
-done
-for name in "${names[@]}"; do
-        step "$name, released"
+        all_marked "$unit"
         stackctl release "${called[$name]}"
-        [[ ! -e /etc/systemd/system/${unit_of[$name]}.d/zz-stackd.conf ]] || fail "the drop-in of $name is still there"
+        [[ ! -e $file ]] || fail "$file is still there"
         begin restart "$name"
-        assert_unmarked "$(main_pid "${unit_of[$name]}")"
-        same "$name"
+        assert_unmarked "$(main_pid "$unit")"
+        same "$unit" "$said"
 done
+
+step "systemd-analyze verify has nothing more to say"
+some=(hardened.service rooted.service listed.service tgt.service smbd.service)
+verified=$(systemd-analyze verify "${some[@]}" 2>&1 || :)
+for unit in "${some[@]}"; do
+        stackctl adopt "$unit" >/dev/null
+done
+assert_eq "$(systemd-analyze verify "${some[@]}" 2>&1 || :)" "$verified" "what systemd-analyze verify says"
+stackctl release --all
+
 refused 'bind@' 'bind@zoo\x'
 systemctl stop iscsid.service "${unit_of[@]}"
 systemctl disable --quiet smbd.service
