@@ -54,6 +54,38 @@ static bool is_copied(const char *name) {
         return false;
 }
 
+/* To set an empty list is to reset it, and others with it: an empty BindReadOnlyPaths= resets BindPaths=. */
+static int is_empty_list(sd_bus *bus, const ServiceUnit *u, const char *name, const char *type) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        int r;
+
+        if (*type != 'a')
+                return 0;
+        r = sd_bus_get_property(bus, SYSTEMD, u->path, SYSTEMD_SERVICE, name, NULL, &reply, type);
+        if (r >= 0)
+                r = sd_bus_message_enter_container(reply, 'a', type + 1);
+        return r < 0 ? r : sd_bus_message_at_end(reply, false);
+}
+
+static int copy_setting(sd_bus *bus, const ServiceUnit *u, const char *name, sd_bus_message *from, sd_bus_message *m) {
+        const char *type = NULL;
+        int r;
+
+        r = is_copied(name) ? sd_bus_message_peek_type(from, NULL, &type) : 0;
+        if (r > 0)
+                r = is_empty_list(bus, u, name, type);
+        if (r < 0)
+                return r;
+        if (!type || r > 0)
+                return sd_bus_message_skip(from, "v");
+        r = sd_bus_message_open_container(m, 'r', "sv");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "s", name);
+        if (r >= 0)
+                r = sd_bus_message_copy(m, from, false);
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
 static int copy_settings(sd_bus *bus, const ServiceUnit *u, sd_bus_message *m) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         const char *name;
@@ -64,17 +96,8 @@ static int copy_settings(sd_bus *bus, const ServiceUnit *u, sd_bus_message *m) {
                 r = sd_bus_message_enter_container(reply, 'a', "{sv}");
         while (r >= 0 && (r = sd_bus_message_enter_container(reply, 'e', "sv")) > 0) {
                 r = sd_bus_message_read(reply, "s", &name);
-                if (r >= 0 && !is_copied(name))
-                        r = sd_bus_message_skip(reply, "v");
-                else if (r >= 0) {
-                        r = sd_bus_message_open_container(m, 'r', "sv");
-                        if (r >= 0)
-                                r = sd_bus_message_append(m, "s", name);
-                        if (r >= 0)
-                                r = sd_bus_message_copy(m, reply, false);
-                        if (r >= 0)
-                                r = sd_bus_message_close_container(m);
-                }
+                if (r >= 0)
+                        r = copy_setting(bus, u, name, reply, m);
                 if (r >= 0)
                         r = sd_bus_message_exit_container(reply);
         }

@@ -262,6 +262,7 @@ def tried_first():
     for line in (f"{program} --drop=CAP_SYS_RESOURCE -- {program} --self-test", f"{program} --unmarked --drop=CAP_SYS_RESOURCE -- {program} --self-test",
                  "User=u", "RootDirectory=/srv/root", "AmbientCapabilities=1000000", "Type=oneshot"):
         assert line in trial, (line, trial)
+    assert "NoExecPaths" not in trial, "an empty list was set, which resets others"
     assert trial.count("SystemCallFilter") == 2 and "PIDFile" not in str(trial) and "StateDirectory" not in str(trial), trial
     assert log().index("trial Type=oneshot") < log().index("reload")
     stackctl("release", "try")

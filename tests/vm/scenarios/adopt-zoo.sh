@@ -147,7 +147,8 @@ unit armored AppArmorProfile=zoo "ExecStart=/bin/sleep 1000"
 mkdir -p "$ZOO/bare"/{bin,proc,sys,dev,run,tmp}
 unit bare "RootDirectory=$ZOO/bare" "ExecStart=/bin/sleep 1000"
 unit hidden "InaccessiblePaths=/usr/libexec" "ExecStart=/bin/sleep 1000"
-unit missing "ReadWritePaths=/does/not/exist" "ExecStart=/bin/sleep 1000"
+# An empty BindReadOnlyPaths= in the trial would hide this.
+unit missing "BindPaths=/does/not/exist:/mnt" "ExecStart=/bin/sleep 1000"
 unit silent User=user "SystemCallFilter=~prctl" "SystemCallFilter=~getuid geteuid getgid getegid mmap" "ExecStart=/bin/sleep 1000"
 systemctl daemon-reload
 refused foreign PrivateUsers=
