@@ -176,7 +176,17 @@ static int lower_ambient(uint64_t set) {
         return 0;
 }
 
-static int clear_sets(uint64_t set) {
+static uint64_t ambient_set(void) {
+        uint64_t set = 0;
+
+        for (int c = 0; c < 64; c++)
+                if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, c, 0, 0) == 1)
+                        set |= CAPABILITY(c);
+        return set;
+}
+
+/* 'inheritable' is what may stay so. */
+static int clear_sets(uint64_t set, uint64_t inheritable) {
         struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
         struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
 
@@ -185,7 +195,7 @@ static int clear_sets(uint64_t set) {
         for (size_t i = 0; i < ELEMENTSOF(data); i++) {
                 data[i].effective &= ~(uint32_t) (set >> (32 * i));
                 data[i].permitted &= ~(uint32_t) (set >> (32 * i));
-                data[i].inheritable &= ~(uint32_t) (set >> (32 * i));
+                data[i].inheritable &= ~(uint32_t) (set >> (32 * i)) & (uint32_t) (inheritable >> (32 * i));
         }
         return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
 }
@@ -201,7 +211,9 @@ static int drop_capabilities(const char *usage, const RunOptions *o) {
                 r = lower_ambient(o->drop);
         if (r < 0)
                 return say(usage, "Cannot drop CAP_SYS_RESOURCE: %s.", strerror(-r));
-        r = o->drop ? clear_sets(o->drop) : 0;
+        /* In a service, what is inheritable is what is ambient; with an ambient set, systemd leaves there what it needed itself
+         * to set a filter (CAP_SYS_ADMIN, CAP_SETPCAP; seen with version 257). */
+        r = o->drop ? clear_sets(o->drop, o->own_word ? ambient_set() : UINT64_MAX) : 0;
         if (r >= 0)
                 return 0;
         say(usage, "Cannot drop CAP_SYS_RESOURCE from this process: %s.", strerror(-r));
