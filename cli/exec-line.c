@@ -48,6 +48,16 @@ static const char *check_program(const char *s, const char *end) {
         return NULL;
 }
 
+static const char *trim_end(const char *s, const char *end) {
+        while (end > s && strchr(BLANKS, end[-1]))
+                end--;
+        return end;
+}
+
+static bool has_prefix(const char *s, char prefix) {
+        return memchr(s, prefix, strspn(s, PREFIXES)) != NULL;
+}
+
 /* 'prefixes' stay, but for '@': who sets argv[0] is then the wrapper. */
 static int wrap_command(const char *s, const char *end, const char *wrapper, char **ret, const char **ret_wrong) {
         char prefixes[16], *o = prefixes;
@@ -72,15 +82,20 @@ static int wrap_command(const char *s, const char *end, const char *wrapper, cha
         *ret_wrong = program_end ? check_program(s, program_end) : "a quote is not closed";
         if (*ret_wrong)
                 return -EINVAL;
-        while (end > s && strchr(BLANKS, end[-1]))
-                end--;
+        end = trim_end(s, end);
         *ret = text_format("%s%s%s -- %.*s", prefixes, wrapper, argv0 ? " --argv0" : "", (int) (end - s), s);
         return *ret ? 0 : -ENOMEM;
 }
 
-int exec_line_wrap(const char *value, const char *wrapper, char ***lines, size_t *n, const char **ret_wrong) {
+static int copy_command(const char *s, const char *end, char **ret) {
+        *ret = text_format("%.*s", (int) (trim_end(s, end) - s), s);
+        return *ret ? 0 : -ENOMEM;
+}
+
+int exec_line_wrap(const char *value, const Wrapper *w, char ***lines, size_t *n, const char **ret_wrong) {
         for (const char *s = value + strspn(value, BLANKS); *s; s += strspn(s, BLANKS ";")) {
                 const char *end = command_end(s);
+                const char *wrapper = has_prefix(s, '+') ? w->privileged : w->ordinary;
                 _cleanup_free_ char *line = NULL;
                 int r;
 
@@ -88,7 +103,7 @@ int exec_line_wrap(const char *value, const char *wrapper, char ***lines, size_t
                         *ret_wrong = "a quote is not closed";
                         return -EINVAL;
                 }
-                r = wrap_command(s, end, wrapper, &line, ret_wrong);
+                r = wrapper ? wrap_command(s, end, wrapper, &line, ret_wrong) : copy_command(s, end, &line);
                 if (r >= 0)
                         r = strv_append(lines, n, line);
                 if (r < 0)

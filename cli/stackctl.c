@@ -30,7 +30,7 @@ static const Verb verbs[] = {
         { "apply", 0, -1, verb_apply, "[WHAT...]", "Protect what needs it" },
         { "revert", 0, -1, verb_revert, "[WHAT...]", "Take protection off again" },
         { "adopt", 1, 1, verb_adopt, "UNIT", "Have a service start already protected (a drop-in)" },
-        { "release", 1, 1, verb_release, "UNIT", "Undo 'adopt'" },
+        { "release", 0, 1, verb_release, "[UNIT]", "Undo 'adopt'; with --all for every unit" },
         { "cat-config", 0, 0, verb_cat_config, "", "The configuration that holds, with the files it is from" },
         { "reload", 0, 0, verb_reload, "", "Have stackd read its configuration again" },
         { "graph", 0, 1, verb_graph, "[WHAT]", "A picture of the stacks, for Graphviz or drawn by it" },
@@ -64,7 +64,7 @@ static const Option options[] = {
         { OPTION_NO_LEGEND, "no-legend", NULL, NULL, "Leave out headers and explanations" },
         { OPTION_DIRECT, "direct", NULL, NULL, "Do not ask the running daemon: start a private one" },
         { OPTION_ROOT, "root", "DIR", NULL, "Look at the captured machine in DIR, not at this one" },
-        { 'a', "all", NULL, " status graph ", "status, graph: show what is not nested too" },
+        { 'a', "all", NULL, " status graph release ", "status, graph: show what is not nested too" },
         { 'o', "output", "FILE", " graph metrics list ", "graph, metrics: write to FILE, whole or not at all" },
         { 'O', "output-all", NULL, " list ", "list: all columns" },
         { OPTION_FORMAT, "format", "FORMAT", " graph ", "graph: dot, svg, png or pdf; else as FILE ends, or dot" },
@@ -82,6 +82,8 @@ static void print_options(Output *o) {
                         snprintf(letter, sizeof(letter), "-%c", p->value);
                 snprintf(name, sizeof(name), "%s%s%s", p->name, p->argument ? "=" : "", p->argument ?: "");
                 output_raw(o, "  %s --%-17s %s\n", letter, name, p->help);
+                if (p->value == 'a')
+                        output_raw(o, "%25s%s\n", "", "release: every adopted unit");
                 if (p->value == 'o')
                         output_raw(o, "%25s%s\n", "", "list: columns, such as id,where; +path adds one");
         }
@@ -341,11 +343,11 @@ static int run(int argc, char **argv) {
 int main(int argc, char **argv) {
         int r;
 
-        setlocale(LC_ALL, "");
         /* A command inherits signals and descriptors: it gets them as they came. */
         if (argc > 1 && streq(argv[1], "run"))
                 r = verb_run(argc - 1, argv + 1);
         else {
+                setlocale(LC_ALL, "");
                 signal(SIGPIPE, SIG_IGN);
                 r = run(argc, argv);
         }

@@ -3,28 +3,22 @@
 /* adopt and release: a drop-in with which a service starts as an IO_FLUSHER, and what is mounted on it goes first. Only
  * ordering, no requirement, is added between units: nothing is started or stopped that would not have been. */
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/capability.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
+#include "cli/adopt-files.h"
+#include "cli/adopt-plan.h"
+#include "cli/adopt-trial.h"
 #include "cli/complain.h"
-#include "cli/exec-line.h"
 #include "cli/fetch.h"
 #include "cli/model.h"
 #include "cli/output.h"
 #include "cli/service-unit.h"
 #include "cli/verb.h"
-#include "common/file.h"
 #include "common/text-stream.h"
 #include "common/text.h"
 #include "common/unit-name.h"
-
-#define UNITS "/etc/systemd/system"
-#define MARKER "# Written by 'stackctl adopt'; 'stackctl release' removes it."
-#define CAPABILITY(c) (UINT64_C(1) << (c))
 
 /* ---- what is above and below ---- */
 
@@ -110,126 +104,7 @@ static int stack_read(const Invocation *invocation, const char *unit, Stack *ret
         return 0;
 }
 
-/* ---- files ---- */
-
-static char *drop_in_path(const char *unit, const char *file) {
-        return text_format(UNITS "/%s.d/%s", unit, file);
-}
-
-/* Whether it is ours: 1; 0 not there; complains about one that is somebody else's. */
-static int check_own(const char *path) {
-        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
-        _cleanup_free_ char *text = NULL;
-        int r;
-
-        if (fd < 0 && errno == ENOENT)
-                return 0;
-        r = fd < 0 ? -errno : file_read_fd(fd, 1024 * 1024, &text, NULL);
-        if (r < 0)
-                return complain("Cannot read %s: %s.", path, strerror(-r));
-        return startswith(text, MARKER) ? 1 : complain("%s was not written by stackctl, and is left as it is.", path);
-}
-
-static int write_drop_in(const char *path, const char *text) {
-        _cleanup_free_ char *directory = strndup(path, (size_t) (strrchr(path, '/') - path));
-        int r;
-
-        if (!directory)
-                return -ENOMEM;
-        r = check_own(path);
-        if (r < 0)
-                return r;
-        r = mkdir(directory, 0755) < 0 && errno != EEXIST ? -errno : file_write_atomic(AT_FDCWD, path, text);
-        if (r >= 0 && chmod(path, 0644) < 0)
-                r = -errno;
-        return r < 0 ? complain("Cannot write %s: %s.", path, strerror(-r)) : 0;
-}
-
-/* 1 if it was there. */
-static int remove_drop_in(const char *path) {
-        _cleanup_free_ char *directory = strndup(path, (size_t) (strrchr(path, '/') - path));
-        int r;
-
-        if (!directory)
-                return -ENOMEM;
-        r = check_own(path);
-        if (r <= 0)
-                return r;
-        if (unlink(path) < 0)
-                return complain("Cannot remove %s: %s.", path, strerror(errno));
-        (void) rmdir(directory); /* unless somebody else uses it */
-        return 1;
-}
-
-/* All that was written for the unit: 1 if there was something. */
-static int remove_all(const char *unit) {
-        _cleanup_free_ char *own = drop_in_path(unit, "50-stackd.conf"), *file = text_format("50-stackd-%s.conf", unit);
-        _cleanup_closedir_ DIR *d = opendir(UNITS);
-        struct dirent *de;
-        int found, r;
-
-        if (!own || !file)
-                return -ENOMEM;
-        found = r = remove_drop_in(own);
-        while (r >= 0 && d && (de = readdir(d))) {
-                _cleanup_free_ char *path = NULL;
-
-                if (!endswith(de->d_name, ".mount.d") && !endswith(de->d_name, ".swap.d"))
-                        continue;
-                path = text_format(UNITS "/%s/%s", de->d_name, file);
-                if (!path)
-                        return -ENOMEM;
-                r = remove_drop_in(path);
-                found |= r > 0;
-        }
-        return r < 0 ? r : found;
-}
-
 /* ---- making them ---- */
-
-static bool runs_as_root(const ServiceUnit *u) {
-        return !u->dynamic_user && (!*u->user || streq(u->user, "root") || streq(u->user, "0"));
-}
-
-/* What of the capability the command gets is what it got before. */
-static int choose_capability(const ServiceUnit *u, bool *ret_keep, const char **ret_lines) {
-        bool bounded = !(u->bounding & CAPABILITY(CAP_SYS_RESOURCE));
-
-        *ret_lines = "";
-        if (u->private_users)
-                return complain("'%s' has PrivateUsers=: the kernel asks for a capability in the initial user namespace, and so no "
-                                "process in another can be marked.", u->name);
-        *ret_keep = !bounded && (runs_as_root(u) || u->ambient & CAPABILITY(CAP_SYS_RESOURCE));
-        if (*ret_keep)
-                return 0;
-        if (runs_as_root(u) && !(u->bounding & CAPABILITY(CAP_SETPCAP)))
-                return complain("'%s' runs as root without CAP_SYS_RESOURCE and CAP_SETPCAP (CapabilityBoundingSet=): with the former "
-                                "added for the start it could not be taken from it again. Add one of them.", u->name);
-        *ret_lines = !bounded ? "AmbientCapabilities=CAP_SYS_RESOURCE\n"
-                : runs_as_root(u) ? "CapabilityBoundingSet=CAP_SYS_RESOURCE\n"
-                                  : "CapabilityBoundingSet=CAP_SYS_RESOURCE\nAmbientCapabilities=CAP_SYS_RESOURCE\n";
-        return 0;
-}
-
-static int print_commands(FILE *f, const ServiceUnit *u, bool keep) {
-        const char *wrapper = keep ? STACKCTL_PATH " run --try --keep-capability" : STACKCTL_PATH " run --try";
-        _cleanup_strv_free_ char **lines = NULL;
-        const char *wrong = NULL;
-        size_t n = 0;
-        int r;
-
-        for (char **command = u->commands; *command; command++) {
-                r = exec_line_wrap(*command, wrapper, &lines, &n, &wrong);
-                if (r == -EINVAL)
-                        return complain("ExecStart=%s of '%s' cannot be rewritten: %s.", *command, u->name, wrong);
-                if (r < 0)
-                        return r;
-        }
-        fputs("ExecStart=\n", f);
-        for (size_t i = 0; i < n; i++)
-                fprintf(f, "ExecStart=%s\n", lines[i]);
-        return 0;
-}
 
 /* A '%' in a name is a specifier to systemd. */
 static void print_unit_name(FILE *f, const char *key, const char *name) {
@@ -239,31 +114,24 @@ static void print_unit_name(FILE *f, const char *key, const char *name) {
         fputc('\n', f);
 }
 
-static int compose_service(const ServiceUnit *u, const Stack *s, char **ret) {
+static int compose_service(const ServiceUnit *u, const AdoptPlan *p, const Stack *s, char **ret) {
         _cleanup_free_ char *text = NULL;
         size_t size;
-        _cleanup_fclose_ FILE *f = NULL;
-        const char *capability;
-        bool keep;
+        _cleanup_fclose_ FILE *f = text_stream_open(&text, &size);
         int r;
 
-        r = choose_capability(u, &keep, &capability);
-        if (r < 0)
-                return r;
-        f = text_stream_open(&text, &size);
         if (!f)
                 return -ENOMEM;
-        fputs(MARKER "\n", f);
+        fputs(ADOPT_MARKER "\n", f);
         if (s->n_below > 0)
                 fputs("\n[Unit]\n# Its data: stopped before these are unmounted.\n", f);
         for (char **name = s->below; name && *name; name++)
                 if (!streq(*name, "-.mount") && endswith(*name, ".mount"))
                         print_unit_name(f, "After", *name);
         fputs("\n[Service]\n", f);
-        r = print_commands(f, u, keep);
+        r = adopt_plan_print(p, u, f);
         if (r < 0)
                 return r;
-        fputs(capability, f);
         if (u->memory_min > 0 && u->memory_min != UINT64_MAX)
                 fprintf(f, "# What it had reserved when it was adopted.\nMemoryMin=%lluM\n", (unsigned long long) (u->memory_min + 0xfffff) >> 20);
         if (u->oom_score_adjust == 0)
@@ -292,7 +160,7 @@ static char *compose_upper(sd_bus *bus, const char *mount, const char *unit) {
                          "option 'nofail' or '_netdev'.", mount, fragment, unit);
         if (early && *fragment)
                 return NULL;
-        return text_format(MARKER "\n\n[Unit]\n# Gone before that is stopped.\nAfter=%s\n%s", unit,
+        return text_format(ADOPT_MARKER "\n\n[Unit]\n# Gone before that is stopped.\nAfter=%s\n%s", unit,
                            early ? "DefaultDependencies=no\nConflicts=umount.target\nBefore=umount.target\n" : "");
 }
 
@@ -303,65 +171,92 @@ static void report(Output *o, const char *what, const char *path) {
 }
 
 static int write_uppers(sd_bus *bus, const Stack *s, const char *unit, Output *o) {
-        _cleanup_free_ char *file = text_format("50-stackd-%s.conf", unit);
-
-        for (char **mount = s->above; file && mount && *mount; mount++) {
-                _cleanup_free_ char *path = drop_in_path(*mount, file), *text = NULL;
+        for (char **mount = s->above; mount && *mount; mount++) {
+                _cleanup_free_ char *path = adopt_upper_path(*mount, unit), *text = NULL;
                 int r;
 
                 if (!path)
                         return -ENOMEM;
                 text = compose_upper(bus, *mount, unit);
-                r = text ? write_drop_in(path, text) : 0;
+                r = text ? adopt_file_write(path, text) : 0;
                 if (r < 0)
                         return r;
                 if (text)
                         report(o, "Wrote", path);
         }
-        return file ? 0 : -ENOMEM;
+        return 0;
 }
 
-/* ---- the verbs ---- */
+/* ---- adopt ---- */
 
-static int begin(const Invocation *invocation, const char *verb, const char *what, char **ret_name, sd_bus **ret_bus) {
-        int r;
-
+static int begin(const Invocation *invocation, const char *verb) {
         if (invocation->root || invocation->direct)
                 return complain("'%s' is about this machine's systemd: without --root= and --direct.", verb);
-        if (geteuid() != 0)
-                return complain("Only root may change units. Run it as root.");
-        r = service_unit_name(what, ret_name);
-        if (r < 0)
-                return r;
-        r = sd_bus_open_system(ret_bus);
-        return r < 0 ? complain("Cannot ask systemd: %s.", strerror(-r)) : 0;
+        return geteuid() != 0 ? complain("Only root may change units. Run it as root.") : 0;
 }
 
-/* What systemd cannot use must not stay. */
-static int verify(sd_bus *bus, const char *name) {
-        _cleanup_free_ char *state = NULL;
+/* The settings of a template depend on the instance, and so do the mounts on it. */
+static int complain_of_template(sd_bus *bus, const char *name) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_free_ char *pattern = text_format("%.*s*.service", (int) (strlen(name) - strlen(".service")), name), *list = NULL;
+        const char *instance;
         int r;
 
-        r = unit_get_text(bus, name, "LoadState", &state);
-        if (r >= 0 && streq(state, "loaded"))
-                return 0;
-        (void) remove_all(name);
-        (void) service_units_reload(bus);
-        return complain("systemd did not take the drop-in (%s), and so it was removed again.", state ?: strerror(-r));
+        if (!pattern)
+                return -ENOMEM;
+        r = sd_bus_call_method(bus, SYSTEMD, SYSTEMD_PATH, SYSTEMD_MANAGER, "ListUnitsByPatterns", NULL, &reply, "asas", 0, 1, pattern);
+        if (r >= 0)
+                r = sd_bus_message_enter_container(reply, 'a', "(ssssssouso)");
+        while (r >= 0 && (r = sd_bus_message_enter_container(reply, 'r', "ssssssouso")) > 0) {
+                _cleanup_free_ char *before = list;
+
+                r = sd_bus_message_read(reply, "s", &instance);
+                list = r >= 0 ? text_format("%s%s%s", before ?: "", before ? ", " : "", instance) : NULL;
+                if (r >= 0)
+                        r = sd_bus_message_skip(reply, "sssssouso");
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(reply);
+        }
+        return complain("'%s' is a template. Adopt its instances, each by its name: %s.", name, list ?: "none is loaded now");
 }
 
-/* Without what an earlier adoption brought: else that would be taken for the unit's own. */
-static int load_anew(sd_bus *bus, const char *name, const char *own, bool *ret_before, ServiceUnit *ret) {
-        int found, r = 0;
+/* The name that systemd uses: a drop-in of an alias would be found too, but nothing else knows the unit by that name. */
+static int resolve(sd_bus *bus, const char *what, char **ret) {
+        _cleanup_free_ char *name = NULL, *canonical = NULL;
+        int r;
 
-        found = remove_all(name);
-        if (found > 0)
-                r = service_units_reload(bus);
-        *ret_before = found > 0;
-        return found < 0 ? found : r < 0 ? r : service_unit_load(bus, name, own, ret);
+        r = service_unit_name(what, &name);
+        if (r >= 0 && strstr(name, "@."))
+                return complain_of_template(bus, name);
+        if (r >= 0)
+                r = service_unit_canonical(bus, name, &canonical);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(canonical);
+        return 0;
 }
 
-static int compose(const Invocation *invocation, const ServiceUnit *unit, Stack *stack, char **ret) {
+static int describe_name(Output *o, const char *what, const char *name) {
+        _cleanup_free_ char *given = NULL;
+        const char *at = strchr(name, '@');
+        int r = service_unit_name(what, &given);
+
+        if (r < 0)
+                return r;
+        if (!streq(given, name)) {
+                output_text(o, given);
+                output_raw(o, " is an alias of ");
+                output_text(o, name);
+                output_raw(o, ", which is adopted.\n");
+        }
+        if (at) {
+                output_text(o, name);
+                output_raw(o, " is adopted; other instances of its template are not.\n");
+        }
+        return 0;
+}
+
+static int compose(const Invocation *invocation, const ServiceUnit *unit, const AdoptPlan *plan, Stack *stack, char **ret) {
         int r;
 
         r = stack_read(invocation, unit->name, stack);
@@ -370,47 +265,93 @@ static int compose(const Invocation *invocation, const ServiceUnit *unit, Stack 
         if (strv_contains(stack->above, "-.mount") || strv_contains(stack->above, "usr.mount"))
                 return complain("'%s' serves the root file system or /usr: it must be started in the initrd, and outlive everything, "
                                 "which a drop-in cannot bring about.", unit->name);
-        return compose_service(unit, stack, ret);
+        return compose_service(unit, plan, stack, ret);
 }
 
-static int write_all(sd_bus *bus, const char *name, const char *own, const char *text, const Stack *stack, Output *o) {
-        int k, r;
+/* Has systemd read them, and looks what it made of them. */
+static int check_written(sd_bus *bus, const ServiceUnit *unit, const AdoptPlan *plan, const char *own) {
+        _cleanup_(service_unit_done) ServiceUnit now = {};
+        int r;
 
-        r = write_drop_in(own, text);
+        r = service_units_reload(bus);
+        if (r >= 0)
+                r = service_unit_load(bus, unit->name, own, &now);
+        return r < 0 ? r : adopt_plan_verify(plan, unit, &now, own);
+}
+
+static int write_all(sd_bus *bus, const ServiceUnit *unit, const AdoptPlan *plan, const char *own, const char *text, const Stack *stack, Output *o) {
+        int r;
+
+        r = adopt_file_write(own, text);
         if (r < 0)
                 return r;
         report(o, "Wrote", own);
-        r = write_uppers(bus, stack, name, o);
-        if (r < 0)
-                (void) remove_all(name);
-        k = service_units_reload(bus);
-        return r < 0 ? r : k < 0 ? k : verify(bus, name);
+        r = write_uppers(bus, stack, unit->name, o);
+        return r < 0 ? r : check_written(bus, unit, plan, own);
+}
+
+/* All but the first is undone by whoever calls it. */
+static int adopt(const Invocation *invocation, sd_bus *bus, const char *name, Output *o) {
+        _cleanup_free_ char *own = adopt_service_path(name), *text = NULL;
+        _cleanup_(service_unit_done) ServiceUnit unit = {};
+        _cleanup_(adopt_plan_done) AdoptPlan plan = {};
+        _cleanup_(stack_done) Stack stack = {};
+        int r;
+
+        if (!own)
+                return -ENOMEM;
+        r = service_unit_load(bus, name, own, &unit);
+        if (r >= 0)
+                r = adopt_plan_make(&unit, &plan);
+        if (r >= 0)
+                r = compose(invocation, &unit, &plan, &stack, &text);
+        if (r >= 0)
+                r = adopt_trial(bus, &unit, &plan);
+        return r < 0 ? r : write_all(bus, &unit, &plan, own, text, &stack, o);
+}
+
+/* What an earlier adoption brought is removed first: else it would be taken for the unit's own. It comes back if this one fails. */
+static int adopt_anew(const Invocation *invocation, sd_bus *bus, const char *name, Output *o) {
+        _cleanup_(adopt_files_done) AdoptFiles before = {}, written = {};
+        int r;
+
+        r = adopt_files_remove(name, &before);
+        if (r >= 0 && before.n_paths > 0)
+                r = service_units_reload(bus);
+        if (r >= 0)
+                r = adopt(invocation, bus, name, o);
+        if (r >= 0)
+                return 0;
+        (void) adopt_files_remove(name, &written);
+        (void) adopt_files_restore(&before);
+        if (written.n_paths + before.n_paths > 0)
+                (void) service_units_reload(bus);
+        if (written.n_paths > 0)
+                complain("The files that were written for it were removed again.");
+        if (before.n_paths > 0)
+                complain("'%s' stays adopted as it was before.", name);
+        return r;
 }
 
 int verb_adopt(const Invocation *invocation, char **arguments) {
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
-        _cleanup_free_ char *name = NULL, *own = NULL, *text = NULL;
-        _cleanup_(service_unit_done) ServiceUnit unit = {};
-        _cleanup_(stack_done) Stack stack = {};
+        _cleanup_free_ char *name = NULL;
         _cleanup_(output_freep) Output *o = NULL;
-        bool before = false;
         int r;
 
         r = output_new(&o);
         if (r >= 0)
-                r = begin(invocation, "adopt", arguments[0], &name, &bus);
+                r = begin(invocation, "adopt");
         if (r < 0)
                 return r;
-        own = drop_in_path(name, "50-stackd.conf");
-        if (!own)
-                return -ENOMEM;
-        r = load_anew(bus, name, own, &before, &unit);
+        r = sd_bus_open_system(&bus);
+        if (r < 0)
+                return complain("Cannot ask systemd: %s.", strerror(-r));
+        r = resolve(bus, arguments[0], &name);
         if (r >= 0)
-                r = compose(invocation, &unit, &stack, &text);
+                r = describe_name(o, arguments[0], name);
         if (r >= 0)
-                r = write_all(bus, name, own, text, &stack, o);
-        if (r < 0 && before)
-                complain("'%s' had been adopted before, and is not any more.", name);
+                r = adopt_anew(invocation, bus, name, o);
         if (r < 0)
                 return r;
         output_raw(o, "From its next start on it begins as an IO_FLUSHER: 'systemctl restart' when it suits.\n");
@@ -418,21 +359,62 @@ int verb_adopt(const Invocation *invocation, char **arguments) {
         return r < 0 ? r : EXIT_FINE;
 }
 
+/* ---- release ---- */
+
+static int remove_of(const char *what, sd_bus *bus, AdoptFiles *f) {
+        _cleanup_free_ char *name = NULL, *canonical = NULL;
+        int r;
+
+        r = service_unit_name(what, &name);
+        if (r >= 0)
+                r = adopt_files_remove(name, f);
+        if (r >= 0 && bus)
+                r = service_unit_canonical(bus, name, &canonical);
+        if (r >= 0 && canonical && !streq(canonical, name))
+                r = adopt_files_remove(canonical, f);
+        return r;
+}
+
+static int complain_not_adopted(const char *what, const AdoptFiles *f) {
+        complain("'%s' was not adopted by stackctl; nothing to release.", what);
+        for (char **path = f->foreign; path && *path; path++)
+                complain("%s was not written by stackctl, and stays.", *path);
+        return EXIT_NO;
+}
+
+/* Without systemd there is nothing to reload: in a chroot, while an image is built, in a rescue system. */
+static int reload_if_there(sd_bus *bus) {
+        if (!bus || sd_bus_get_name_creds(bus, SYSTEMD, 0, NULL) < 0) {
+                complain("systemd cannot be reached, and was not reloaded. It reads the units when it starts the next time.");
+                return 0;
+        }
+        return service_units_reload(bus);
+}
+
 int verb_release(const Invocation *invocation, char **arguments) {
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
-        _cleanup_free_ char *name = NULL;
-        int found, r;
+        _cleanup_(adopt_files_done) AdoptFiles files = {};
+        _cleanup_(output_freep) Output *o = NULL;
+        int k = 0, r;
 
-        r = begin(invocation, "release", arguments[0], &name, &bus);
+        r = output_new(&o);
+        if (r >= 0)
+                r = begin(invocation, "release");
         if (r < 0)
                 return r;
-        found = remove_all(name);
-        if (found < 0)
-                return found;
-        if (found == 0) {
-                complain("'%s' was not adopted: there is no " UNITS "/%s.d/50-stackd.conf.", name, name);
-                return EXIT_NO;
-        }
-        r = service_units_reload(bus);
+        if (invocation->all == (arguments[0] != NULL))
+                return complain("'release' needs either a unit or --all: stackctl release UNIT");
+        if (sd_bus_open_system(&bus) < 0)
+                bus = NULL;
+        r = invocation->all ? adopt_files_remove(NULL, &files) : remove_of(arguments[0], bus, &files);
+        for (char **path = files.paths; path && *path; path++)
+                report(o, "Removed", *path);
+        if (files.n_paths > 0)
+                k = reload_if_there(bus);
+        if (r < 0 || k < 0)
+                return r < 0 ? r : k;
+        if (files.n_paths == 0 && !invocation->all)
+                return complain_not_adopted(arguments[0], &files);
+        r = output_flush(o, false);
         return r < 0 ? r : EXIT_FINE;
 }

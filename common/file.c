@@ -4,6 +4,7 @@
 #include <linux/openat2.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "common/array.h"
@@ -100,7 +101,7 @@ int file_write_all(int fd, const char *data, size_t size) {
         return 0;
 }
 
-int file_write_atomic(int dir_fd, const char *path, const char *content) {
+static int write_new(int dir_fd, const char *path, const char *content, mode_t mode, bool durable) {
         _cleanup_free_ char *temporary = text_format("%s.new", path);
         _cleanup_close_ int fd = -1;
         int r;
@@ -111,11 +112,36 @@ int file_write_atomic(int dir_fd, const char *path, const char *content) {
         if (fd < 0)
                 return -errno;
         r = file_write_all(fd, content, strlen(content));
+        if (r >= 0 && mode != 0600 && fchmod(fd, mode) < 0)
+                r = -errno;
+        if (r >= 0 && durable && fsync(fd) < 0)
+                r = -errno;
         if (r >= 0 && renameat(dir_fd, temporary, dir_fd, path) < 0)
                 r = -errno;
         if (r < 0)
                 unlinkat(dir_fd, temporary, 0);
         return r;
+}
+
+int file_write_atomic(int dir_fd, const char *path, const char *content) {
+        return write_new(dir_fd, path, content, 0600, false);
+}
+
+int file_write_durable(const char *path, const char *content, mode_t mode) {
+        int r = write_new(AT_FDCWD, path, content, mode, true);
+
+        return r < 0 ? r : file_sync_parent(path);
+}
+
+int file_sync_parent(const char *path) {
+        const char *slash = strrchr(path, '/');
+        _cleanup_free_ char *directory = !slash ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t) (slash - path));
+        _cleanup_close_ int fd = -1;
+
+        if (!directory)
+                return -ENOMEM;
+        fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
 char *file_chomp(char *s) {

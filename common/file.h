@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "common/cleanup.h"
 
@@ -27,6 +28,10 @@ int file_readlink(int dir_fd, const char *path, char **ret);
 
 /* Writes a whole new file beside 'path' and renames it over: readers see the old or the new content. */
 int file_write_atomic(int dir_fd, const char *path, const char *content);
+/* The same for files that must survive a power cut: it waits until file and directory are on the disk. */
+int file_write_durable(const char *path, const char *content, mode_t mode);
+/* Waits until the directory that the path is in is on the disk, with what was created and removed there. */
+int file_sync_parent(const char *path);
 
 /* Writes all of it, retrying short writes. */
 int file_write_all(int fd, const char *data, size_t size);

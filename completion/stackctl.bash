@@ -72,7 +72,7 @@ __stackctl_list() {
 _stackctl() {
         local -A options=(
                 [status]='--all' [list]='--output= --output-all' [graph]='--all --output= --format=' [metrics]='--output='
-                [capture]='--no-scrub'
+                [capture]='--no-scrub' [release]='--all'
         )
         local verbs='status list show explain check plan apply revert adopt release cat-config reload graph monitor metrics capture run'
         local common='--json= --no-pager --no-legend --direct --root= --help --version'

@@ -103,7 +103,7 @@ _stackctl() {
         '--no-legend[leave out headers and explanations]' \
         '--direct[do not ask the running daemon]' \
         '--root=[look at a captured machine]:directory:_files -/' \
-        '(-a --all)'{-a,--all}'[show what is not nested too]' \
+        '(-a --all)'{-a,--all}'[show what is not nested too, or release every unit]' \
         '(-o --output)'{-o+,--output=}'[file, or columns]:output:_stackctl_output' \
         '(-O --output-all)'{-O,--output-all}'[all columns]' \
         '--format=[format of the picture]:format:(dot svg png pdf)' \

@@ -12,7 +12,7 @@ static void becomes(const char *value, const char *wanted) {
         const char *wrong = NULL;
         size_t n = 0;
 
-        CHECK(exec_line_wrap(value, "W", &lines, &n, &wrong) == 0);
+        CHECK(exec_line_wrap(value, &(Wrapper) { "W", "P" }, &lines, &n, &wrong) == 0);
         for (size_t i = 0; i < n; i++) {
                 _cleanup_free_ char *before = all;
 
@@ -29,7 +29,7 @@ static void fails(const char *value) {
         const char *wrong = NULL;
         size_t n = 0;
 
-        CHECK(exec_line_wrap(value, "W", &lines, &n, &wrong) == -EINVAL && wrong);
+        CHECK(exec_line_wrap(value, &(Wrapper) { "W", "P" }, &lines, &n, &wrong) == -EINVAL && wrong);
 }
 
 static void prefixes(void) {
@@ -39,9 +39,9 @@ static void prefixes(void) {
         becomes("@/bin/x zero a", "W --argv0 -- /bin/x zero a");
         becomes("-@:/bin/x zero a", "-:W --argv0 -- /bin/x zero a");
         becomes("!!/bin/x", "!!W -- /bin/x");
-        becomes("+-/bin/x", "+-W -- /bin/x");
+        becomes("+-/bin/x", "+-P -- /bin/x");
         fails("|/bin/x");
-        becomes("--------------+/bin/x", "--------------+W -- /bin/x");
+        becomes("--------------+/bin/x", "--------------+P -- /bin/x");
         fails("---------------+/bin/x");
 }
 
@@ -59,6 +59,17 @@ static void several_commands(void) {
         becomes("/bin/a x;y ;z", "W -- /bin/a x;y ;z");
         becomes("/bin/a ;", "W -- /bin/a");
         becomes("", "");
+}
+
+static void without_a_wrapper(void) {
+        _cleanup_strv_free_ char **lines = NULL;
+        const char *wrong = NULL;
+        size_t n = 0;
+
+        CHECK(exec_line_wrap("+@/bin/a  $X ; |/bin/b ; $C", &(Wrapper) {}, &lines, &n, &wrong) == 0 && n == 3);
+        CHECK(streq(lines[0], "+@/bin/a  $X") && streq(lines[1], "|/bin/b") && streq(lines[2], "$C"));
+        CHECK(exec_line_wrap("/bin/a \"b", &(Wrapper) {}, &lines, &n, &wrong) == -EINVAL);
+        CHECK(exec_line_wrap("-+$C", &(Wrapper) { .ordinary = "W" }, &lines, &n, &wrong) == 0 && n == 4 && streq(lines[3], "-+$C"));
 }
 
 static void what_cannot_be_wrapped(void) {
@@ -86,4 +97,4 @@ static void mount_units(void) {
         }
 }
 
-TEST_MAIN(TEST(mount_units), TEST(prefixes), TEST(what_is_quoted_stays_so), TEST(several_commands), TEST(what_cannot_be_wrapped))
+TEST_MAIN(TEST(mount_units), TEST(prefixes), TEST(what_is_quoted_stays_so), TEST(several_commands), TEST(without_a_wrapper), TEST(what_cannot_be_wrapped))

@@ -120,7 +120,7 @@ def fake_dot(what):
 def troubles():
     trouble("unknown verb", "foo", says="stackctl: Unknown command 'foo'. See 'stackctl --help'.")
     trouble("close verb", "staus", says="Did you mean 'status'?")
-    trouble("option of another verb", "check", "--all", says="'check' takes no option '--all', which is for: status graph.")
+    trouble("option of another verb", "check", "--all", says="'check' takes no option '--all', which is for: status graph release.")
     trouble("short option of another verb", "plan", "-o", "x", says="'plan' takes no option '--output'")
     trouble("unknown column", "list", "hazards", "-o", "pid,nothing", says="Unknown column 'nothing'. 'list hazards' has: SEVERITY, HAZARD")
     trouble("column of another list", "list", "layers", "-o", "unit", says="Unknown column 'unit'.")

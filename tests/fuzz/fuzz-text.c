@@ -129,7 +129,7 @@ static void make_names(const char *text) {
         int r;
 
         MUST(unit && endswith(unit, ".mount") && strspn(unit, UNIT_NAME_CHARACTERS) == strlen(unit));
-        r = exec_line_wrap(text, "/usr/bin/stackctl run --", &lines, &n, &wrong);
+        r = exec_line_wrap(text, &(Wrapper) { "/usr/bin/stackctl run --", "/usr/bin/stackctl run --" }, &lines, &n, &wrong);
         MUST(r >= 0 || (r == -EINVAL && wrong));
         for (size_t i = 0; i < n; i++)
                 MUST(strstr(lines[i], "/usr/bin/stackctl run --"));

@@ -68,6 +68,7 @@ OPENS = {
     "daemon/source/fuse-iterator.c": "the namespaces of its own process: whether the kernel's numbers are ours",
     "daemon/source/probe.c": "a device node, in a child that is given up when it hangs",
     "daemon/actuator/mark/target.c": "a program of its own, which acts on the running machine only",
+    "cli/adopt-plan.c": "whether SELinux is on, on the running machine only",
     "cli/client.c": "names of devices that the caller wrote; never with --root",
 }
 # Who may spell them, as text that is shown or taken apart.

@@ -64,8 +64,13 @@ tcmu_backstore_up() {
         printf 0 >"$_tcmu_backstore/attrib/cmd_time_out"
 }
 
-tcmu_backstore_down() {
+# tcmu_backstore_remove: it alone, with its server left running.
+tcmu_backstore_remove() {
         rmdir "$_tcmu_backstore" "${_tcmu_backstore%/*}"
+}
+
+tcmu_backstore_down() {
+        tcmu_backstore_remove
         systemctl stop "$TCMU_UNIT"
 }
 

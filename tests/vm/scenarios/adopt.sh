@@ -62,7 +62,7 @@ unit foreign "PrivateUsers=yes" "ExecStart=$server foreign"
 unit dropped "ExecStart=/bin/false"
 mkdir -p /etc/systemd/system/dropped.service.d
 printf '[Service]\nExecStart=\nExecStart=%s drop-in %%p $BAR\n' "$server" >/etc/systemd/system/dropped.service.d/20-other.conf
-names=(simple argv0 notify user bounded rootless dropped)
+names=(simple argv0 notify user bounded rootless stuck dropped)
 systemctl daemon-reload
 systemctl stop stackd.service
 systemctl start "${names[@]/%/.service}" many.service
@@ -79,7 +79,7 @@ cp /run/adopt/many.out /run/many.before
 rm -r /run/adopt/*
 for name in "${names[@]}" many; do
         stackctl --no-pager adopt "$name"
-        cat "/etc/systemd/system/$name.service.d/50-stackd.conf"
+        cat "/etc/systemd/system/$name.service.d/zz-stackd.conf"
 done
 systemctl stop stackd.service
 systemctl restart "${names[@]/%/.service}" many.service
@@ -89,21 +89,21 @@ for name in "${names[@]}"; do
         assert_marked "$pid"
         assert_eq "$(cat "/run/adopt/$name")" "${said[$name]}" "arguments of $name"
         assert_eq "$(capabilities_of "$pid" Eff)" "${effective[$name]}" "CapEff of $name"
+        assert_eq "$(capabilities_of "$pid" Bnd)" "${bounding[$name]}" "CapBnd of $name"
 done
 assert_eq "$(cat /run/adopt/many.out)" "$(cat /run/many.before)" "what several commands did"
-assert_eq "$(capabilities_of "$(main_pid rootless.service)" Bnd)" "${bounding[rootless]}" "bounding set of a root without the capability"
 systemctl is-active notify.service
 assert_eq "$(systemctl show --property=OOMScoreAdjust --value simple.service)" -900 "OOM score"
 
 step "adopted twice is adopted once"
 for name in simple dropped many; do
-        sum=$(cat "/etc/systemd/system/$name.service.d/50-stackd.conf")
+        sum=$(cat "/etc/systemd/system/$name.service.d/zz-stackd.conf")
         stackctl adopt "$name.service" >/dev/null
-        assert_eq "$(cat "/etc/systemd/system/$name.service.d/50-stackd.conf")" "$sum" "the drop-in"
+        assert_eq "$(cat "/etc/systemd/system/$name.service.d/zz-stackd.conf")" "$sum" "the drop-in"
 done
 
 step "what cannot be adopted is refused, and left alone"
-for name in stuck foreign nosuch 'x@' '../x' ''; do
+for name in foreign nosuch 'x@' '../x' ''; do
         status=0
         stackctl adopt "$name" 2>/run/stderr || status=$?
         cat /run/stderr
@@ -113,16 +113,20 @@ done
 status=0
 runuser -u user -- stackctl adopt simple || status=$?
 assert_eq "$status" 2 "status for an ordinary user"
-mkdir -p /etc/systemd/system/stuck.service.d
-echo '# mine' >/etc/systemd/system/stuck.service.d/50-stackd.conf
-refute stackctl release stuck
-grep -qx '# mine' /etc/systemd/system/stuck.service.d/50-stackd.conf
-rm -r /etc/systemd/system/stuck.service.d
+mkdir -p /etc/systemd/system/foreign.service.d
+for file in zz-stackd.conf 50-stackd.conf; do
+        echo '# mine' >"/etc/systemd/system/foreign.service.d/$file"
+        status=0
+        stackctl release foreign || status=$?
+        assert_eq "$status" 1 "status of releasing what is somebody else's"
+        grep -qx '# mine' "/etc/systemd/system/foreign.service.d/$file"
+done
+rm -r /etc/systemd/system/foreign.service.d
 
 step "released: as it was"
 for name in "${names[@]}" many; do
         stackctl release "$name"
-        [[ ! -e /etc/systemd/system/$name.service.d/50-stackd.conf ]] || fail "the drop-in of $name is still there"
+        [[ ! -e /etc/systemd/system/$name.service.d/zz-stackd.conf ]] || fail "the drop-in of $name is still there"
 done
 [[ -e /etc/systemd/system/dropped.service.d/20-other.conf && ! -e /etc/systemd/system/user.service.d ]]
 status=0
@@ -153,9 +157,9 @@ swapon "$swap"
 wait_for 20 '(($(cat /sys/fs/cgroup/system.slice/tower.service/memory.min) > 0))'
 stackd_settled
 stackctl adopt tower
-cat /etc/systemd/system/tower.service.d/50-stackd.conf /etc/systemd/system/mnt-fuse*.{mount,swap}.d/50-stackd-tower.service.conf
+cat /etc/systemd/system/tower.service.d/zz-stackd.conf /etc/systemd/system/mnt-fuse*.{mount,swap}.d/50-stackd-tower.service.conf
 reserved=$(systemctl show --property=MemoryMin --value tower.service)
-assert_eq "$(sed -n 's/^MemoryMin=//p' /etc/systemd/system/tower.service.d/50-stackd.conf)" "$((reserved >> 20))M" "its reservation"
+assert_eq "$(sed -n 's/^MemoryMin=//p' /etc/systemd/system/tower.service.d/zz-stackd.conf)" "$((reserved >> 20))M" "its reservation"
 inner=$(systemd-escape --path --suffix=mount "$(fuse_inner single)")
 outer=$(systemd-escape --path --suffix=mount "$(fuse_mount single)")
 swapping=$(systemd-escape --path --suffix=swap "$swap")
