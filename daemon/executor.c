@@ -361,7 +361,7 @@ static void mark_finish(Job *j, int status, const MarkOutcome *o) {
         /* Nothing is left to be undone. A failed attempt may have changed some threads. */
         if (gone || (a->undo && status == 0))
                 (void) ledger_remove(x->ledger, a->kind, a->target, a->key);
-        job_finish(j, gone ? DEED_GONE : a->refused ? DEED_REFUSED : DEED_DONE);
+        job_finish(j, gone ? DEED_GONE : a->refused && o->final ? DEED_REFUSED : DEED_DONE);
 }
 
 static void on_marker_done(int status, const char *output, void *userdata) {

@@ -10,8 +10,14 @@ static bool result_is_settled(MarkResult result) {
                 result == MARK_UNSUPPORTED;
 }
 
+static bool result_is_from_stop(MarkResult result) {
+        return result == MARK_FOREIGN_STACK || result == MARK_UNSUPPORTED || result == MARK_SECCOMP;
+}
+
 static void note_obstacle(MarkOutcome *o, const MarkLine *line) {
         o->settled = (o->settled || !o->obstructed) && result_is_settled(line->result);
+        o->stopped = o->stopped || result_is_from_stop(line->result);
+        o->final = o->settled && o->stopped;
         if (o->obstructed)
                 return;
         o->obstacle = line->result;

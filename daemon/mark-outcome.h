@@ -12,7 +12,9 @@ typedef struct MarkOutcome {
         pid_t tid;
         unsigned cut; /* system calls that the stops have ended early */
         bool reported, obstructed;
-        bool settled; /* obstructed by nothing that another try would find changed */
+        bool settled; /* obstructed only by what the threads are */
+        bool stopped; /* some thread had to be stopped to learn that */
+        bool final;   /* settled, and another try would stop such threads again, in vain */
 } MarkOutcome;
 
 void mark_outcome_parse(const char *output, MarkOutcome *ret);

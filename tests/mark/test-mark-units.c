@@ -147,6 +147,12 @@ static void test_call_care(void) {
                 { SYS_splice, { 3 }, { "sock_alloc_send_pskb", "pipe:[5]" }, CALL_NEVER },
                 { SYS_restart_syscall, {}, {}, CALL_NEVER },
                 { SYS_restart_syscall, {}, { "futex_wait_queue" }, CALL_PLAIN },
+                { SYS_recvmmsg, { 3, 0, 4, 0 }, {}, CALL_NEVER },
+                { SYS_recvmmsg, { 3, 0, 4, 0x10000 }, {}, CALL_PLAIN },
+                { SYS_recvmmsg, { 3, 0, 1, 0 }, {}, CALL_PLAIN },
+                { SYS_io_getevents, { 0, 2, 2 }, {}, CALL_NEVER },
+                { SYS_io_getevents, { 0, 1, 2 }, {}, CALL_PLAIN },
+                { SYS_io_uring_enter, { 3, 0, 2, 1 }, {}, CALL_NEVER },
                 { SYS_epoll_pwait, { 3, 0, 1, 60000 }, {}, CALL_PLAIN },
                 { SYS_semtimedop, { 3, 0, 1, 4096 }, {}, CALL_PLAIN },
                 { SYS_io_uring_enter, { 3, 8, 1, 1 }, {}, CALL_PLAIN },
@@ -187,6 +193,8 @@ static void test_call_continued(void) {
 #endif
                 { 0x7f0000000000, "hrtimer_nanosleep", SYS_nanosleep },
                 { 1, "do_syscall_64", SYS_clock_nanosleep },
+                { 1, "__arm64_sys_restart_syscall", SYS_clock_nanosleep },
+                { 0x7f0000000000, "invoke_syscall.constprop.0", SYS_nanosleep },
                 { (uint64_t) -6, "alarmtimer_do_nsleep", SYS_clock_nanosleep }, /* a process's clock */
                 { 0x7f0000000000, "something_else", -1 },
                 { 0x7f0000000000, "", -1 },

@@ -122,8 +122,12 @@ int arch_init(void) {
         return 0;
 }
 
+size_t arch_frame_need(void) {
+        return sizeof(SignalFrame) + 16;
+}
+
 size_t arch_stack_need(void) {
-        return sizeof(SignalFrame) + 16 + HANDLER_ROOM;
+        return arch_frame_need() + HANDLER_ROOM;
 }
 
 int arch_gadgets_find(const MemoryMap *map, pid_t tid, ArchGadgets *ret) {

@@ -143,9 +143,12 @@ int arch_init(void) {
         return 0;
 }
 
+size_t arch_frame_need(void) {
+        return RED_ZONE + sizeof(SignalFrame) + xstate_size(features_largest) + 256;
+}
+
 size_t arch_stack_need(void) {
-        /* once for the frame, once for a handler's on top of it */
-        return RED_ZONE + sizeof(SignalFrame) + 2 * xstate_size(features_largest) + 256 + HANDLER_ROOM;
+        return arch_frame_need() + xstate_size(features_largest) + HANDLER_ROOM;
 }
 
 int arch_gadgets_find(const MemoryMap *map, pid_t tid, ArchGadgets *ret) {
@@ -260,12 +263,13 @@ int arch_state_read(pid_t tid, const ThreadCall *seen, ArchState *ret) {
         k = registers_read(tid, r);
         if (k < 0)
                 return k;
-        if (r->cs != USER_CS || r->ss != USER_SS || r->rsp >> 32 == 0 || r->rip >> 63 ||
-            ((long) r->orig_rax >= 0 && (r->orig_rax & X32_BIT)))
+        if (r->cs != USER_CS || r->ss != USER_SS || r->rip >> 63 || ((long) r->orig_rax >= 0 && (r->orig_rax & X32_BIT)))
                 return -EOPNOTSUPP;
         k = state_repeat(tid, r);
         if (k < 0)
                 return k;
+        if (r->rsp >> 32 == 0) /* perhaps an x32 thread, outside of a call */
+                return -EOPNOTSUPP;
         if (r->eflags & FLAG_TRAP) /* steps through itself */
                 return -EAGAIN;
         k = continued_settle(seen, ret);

@@ -55,7 +55,8 @@ typedef enum ArchPosition {
 /* 0, or -EOPNOTSUPP where this machine or this kernel is not supported. */
 int arch_init(void);
 int arch_gadgets_find(const MemoryMap *map, pid_t tid, ArchGadgets *ret);
-/* The most that a path needs below the stack pointer, with what a signal handler on top of it would need. */
+/* The most that a frame needs below the stack pointer, and the same with what a signal handler on top of it would need. */
+size_t arch_frame_need(void);
 size_t arch_stack_need(void);
 
 /* Reads everything and settles what the interrupted call is to do: -EOPNOTSUPP for another instruction set or

@@ -18,7 +18,8 @@
 
 #define URING_GETEVENTS 1U
 #define IOCTL_DM_DEV_WAIT 0xc138fd08U
-#define WAIT_FOR_ALL 0x100U /* MSG_WAITALL */
+#define WAIT_FOR_ALL 0x100U   /* MSG_WAITALL */
+#define WAIT_FOR_ONE 0x10000U /* MSG_WAITFORONE */
 #define POINTER_MIN 65536U  /* no lower address is ever mapped (vm.mmap_min_addr) */
 
 /* fs/pipe.c, fs/splice.c: sleeps for the first byte, and has transferred none. */
@@ -69,12 +70,14 @@ static bool call_only_waits(long nr) {
         case SYS_msgsnd:
         case SYS_mq_timedreceive:
         case SYS_mq_timedsend:
-        case SYS_io_getevents:
-        case SYS_io_pgetevents:
-        case SYS_io_uring_enter:
                 return true;
         }
         return false;
+}
+
+/* Calls that wait for several things may have some of them already, and would return these. */
+static CallCare several_care(uint64_t wanted) {
+        return wanted <= 1 ? CALL_PLAIN : CALL_NEVER;
 }
 
 CallCare call_care(const ThreadCall *call, const ThreadWait *wait) {
@@ -90,8 +93,14 @@ CallCare call_care(const ThreadCall *call, const ThreadWait *wait) {
         case SYS_readv:
                 return is_stream(wait) ? CALL_PLAIN : CALL_NEVER;
         case SYS_recvfrom:
-        case SYS_recvmmsg:
                 return receive_care(call->args[3]);
+        case SYS_recvmmsg: /* net/socket.c, do_recvmmsg(): it would also keep the error for the next call */
+                return call->args[3] & WAIT_FOR_ONE || call->args[2] <= 1 ? receive_care(call->args[3]) : CALL_NEVER;
+        case SYS_io_getevents:
+        case SYS_io_pgetevents: /* fs/aio.c, aio_read_events() */
+                return several_care(call->args[1]);
+        case SYS_io_uring_enter: /* io_cqring_wait() returns 0 if there are some completions */
+                return several_care((uint32_t) call->args[2]);
         case SYS_recvmsg:
                 return receive_care(call->args[2]);
         case SYS_splice: /* out of a socket it sleeps for the first byte only; a request of a FUSE file system is taken whole */
@@ -104,6 +113,23 @@ CallCare call_care(const ThreadCall *call, const ThreadWait *wait) {
                 return (uint32_t) call->args[1] == IOCTL_DM_DEV_WAIT ? CALL_PLAIN : CALL_NEVER;
         }
         return CALL_NEVER;
+}
+
+bool call_changes_mask(const ThreadCall *call) {
+        switch (call->nr) {
+        case SYS_rt_sigtimedwait:
+        case SYS_rt_sigsuspend:
+        case SYS_io_pgetevents:
+        case SYS_pselect6:
+                return true;
+        case SYS_ppoll:
+                return call->args[3] != 0;
+        case SYS_epoll_pwait:
+        case SYS_epoll_pwait2:
+        case SYS_io_uring_enter:
+                return call->args[4] != 0;
+        }
+        return false;
 }
 
 bool call_can_repeat(long nr) {
@@ -122,6 +148,7 @@ bool call_can_repeat(long nr) {
         /* on a socket with SO_RCVTIMEO or SO_SNDTIMEO (include/net/sock.h, sock_intr_errno()) */
         case SYS_read:
         case SYS_readv:
+        case SYS_splice:
         case SYS_recvfrom:
         case SYS_recvmsg:
         case SYS_recvmmsg:
@@ -133,6 +160,12 @@ bool call_can_repeat(long nr) {
         case SYS_sendmsg:
         case SYS_sendmmsg:
         case SYS_connect: /* goes on waiting for the connection that it has begun */
+        /* with a timeout in memory that cannot be written (fs/select.c, poll_select_finish()) */
+        case SYS_ppoll:
+        case SYS_pselect6:
+#ifdef SYS_select
+        case SYS_select:
+#endif
                 return true;
         }
         return false;
@@ -181,8 +214,8 @@ long call_continued(const ThreadCall *call, const ThreadWait *wait) {
 #endif
         /* its own function is left for the sleep (a tail call), so that its caller may be named */
         if (strstr(wait->where, "nanosleep") || startswith(wait->where, "alarmtimer") ||
-            startswith(wait->where, "do_syscall_64") || startswith(wait->where, "__do_sys_restart_syscall") ||
-            startswith(wait->where, "__x64_sys_restart_syscall"))
+            startswith(wait->where, "do_syscall_64") || startswith(wait->where, "x64_sys_call") ||
+            startswith(wait->where, "invoke_syscall") || startswith(wait->where, "el0_svc") || strstr(wait->where, "sys_restart_syscall"))
                 return call->args[0] < POINTER_MIN || (int64_t) call->args[0] < 0 ? SYS_clock_nanosleep : SYS_nanosleep;
         return -1;
 }

@@ -8,12 +8,15 @@
 
 typedef enum CallCare {
         CALL_PLAIN, /* continues or begins again, and its caller sees no difference */
-        CALL_LONG,  /* may have transferred a part; has transferred nothing if it has slept for long */
+        CALL_LONG,  /* may have transferred a part; if it has slept for long, probably nothing */
         CALL_NEVER, /* would return early: a part of a transfer, EINTR, an NBD device that goes down */
 } CallCare;
 
 /* A call that is not known to be plain is CALL_NEVER. */
 CallCare call_care(const ThreadCall *call, const ThreadWait *wait);
+
+/* Whether the thread may have another signal mask while it sleeps in this call. */
+bool call_changes_mask(const ThreadCall *call);
 
 /* Calls that a stop ends with -EINTR only if they have done nothing yet. The caller makes them begin again. That is
  * exact, except that a relative timeout begins again too. */

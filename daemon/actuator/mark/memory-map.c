@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #define PAGE 4096U /* or a multiple of it */
 #define PAGEMAP_GUARD (UINT64_C(1) << 58)
 #define PAGEMAP_PRESENT (UINT64_C(1) << 63) /* Documentation/admin-guide/mm/pagemap.rst */
+#define PAGEMAP_EXCLUSIVE (UINT64_C(1) << 56)
 #define FRAME_PAGES_MAX 16U
 
 static int mapping_parse(char *line, Mapping *ret) {
@@ -159,6 +161,26 @@ int memory_touch(pid_t tid, uint64_t start, uint64_t end) {
         return 0;
 }
 
+/* The kernel takes the other process's page for writing before it reads ours, which cannot be read. */
+int memory_touch_for_writing(pid_t tid, uint64_t start, uint64_t end) {
+        static void *unreadable;
+
+        if (!unreadable) {
+                void *p = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+                if (p == MAP_FAILED)
+                        return -errno;
+                unreadable = p;
+        }
+        for (uint64_t a = start & ~(uint64_t) (PAGE - 1); a < end; a += PAGE) {
+                struct iovec local = { unreadable, 1 }, remote = { (void *) a, 1 };
+
+                if (process_vm_writev(tid, &local, 1, &remote, 1, 0) < 0 && errno != EFAULT)
+                        return -errno;
+        }
+        return 0;
+}
+
 static int pagemap_open(const Target *t, pid_t tid) {
         char path[64];
         int fd = openat(t->proc_fd, thread_path(tid, "pagemap", path), O_RDONLY | O_CLOEXEC);
@@ -181,7 +203,7 @@ int memory_is_resident(const Target *t, pid_t tid, uint64_t start, uint64_t end)
         if (pread(fd, entries, n * sizeof(entries[0]), (off_t) (page * sizeof(entries[0]))) != (ssize_t) (n * sizeof(entries[0])))
                 return -ESRCH;
         for (size_t i = 0; i < n; i++)
-                if (!(entries[i] & PAGEMAP_PRESENT))
+                if ((entries[i] & (PAGEMAP_PRESENT | PAGEMAP_EXCLUSIVE)) != (PAGEMAP_PRESENT | PAGEMAP_EXCLUSIVE))
                         return 0;
         return 1;
 }

@@ -41,10 +41,14 @@ int memory_pin_write(const MemoryPin *p, uint64_t address, const void *buffer, s
 int memory_read(pid_t tid, uint64_t address, void *buffer, size_t size);
 /* Of a tracee in a ptrace stop: slow, and never another task that has come by its number. */
 int memory_write_tracee(pid_t tid, uint64_t address, const void *buffer, size_t size);
-/* Whether every page of [start, end) is in memory now: 1, or 0. It brings none in. */
+/* Whether every page of [start, end) is in memory now, and this process's alone, so that writing takes no other page: 1, or 0.
+ * It brings none in. */
 int memory_is_resident(const Target *t, pid_t tid, uint64_t start, uint64_t end);
 /* Makes [start, end) resident by reading a byte of each page. */
 int memory_touch(pid_t tid, uint64_t start, uint64_t end);
+
+/* Makes [start, end) resident as pages of this process alone, as writing would, and writes nothing. */
+int memory_touch_for_writing(pid_t tid, uint64_t start, uint64_t end);
 
 typedef struct MemoryPattern {
         const unsigned char *bytes;

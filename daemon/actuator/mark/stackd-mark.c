@@ -208,7 +208,7 @@ static int line_print(const MarkLine *line) {
         return n < 0 ? n : fputs(buffer, stdout) < 0 ? -EIO : 0;
 }
 
-static int run_print(const Run *run, MarkState state) {
+static int run_print(Run *run, MarkState state) {
         MarkLine last = {
                 .final = true,
                 .state = state,
@@ -220,7 +220,11 @@ static int run_print(const Run *run, MarkState state) {
         int r;
 
         for (size_t i = 0; i < run->n; i++) {
-                const ThreadReport *report = &run->reports[i];
+                ThreadReport *report = &run->reports[i];
+                ThreadStat stat;
+
+                if (report->result != MARK_DONE && thread_stat_read(&run->target, report->tid, &stat) == -ESRCH)
+                        report->result = MARK_GONE; /* since it was tried */
                 const MarkLine line = {
                         .tid = report->tid,
                         .result = report->result,

@@ -199,6 +199,7 @@ int thread_status_read(const Target *t, pid_t tid, ThreadStatus *ret) {
         s.capabilities = strtoull(capabilities, NULL, 16);
         s.seccomp = (unsigned) status_number(text, "Seccomp:", 10);
         s.blocked = status_number(text, "SigBlk:", 16);
+        s.ignored = status_number(text, "SigIgn:", 16);
         s.caught = status_number(text, "SigCgt:", 16);
         s.switches = status_number(text, "voluntary_ctxt_switches:", 10) + status_number(text, "nonvoluntary_ctxt_switches:", 10);
         features = status_find(text, "x86_Thread_features:");

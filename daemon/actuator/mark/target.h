@@ -33,7 +33,7 @@ typedef struct ThreadStatus {
         pid_t tracer;
         unsigned seccomp;
         uint64_t capabilities; /* effective */
-        uint64_t blocked, caught; /* signals: bit 0 is signal 1 */
+        uint64_t blocked, ignored, caught; /* signals: bit 0 is signal 1 */
         uint64_t switches;        /* how often it has left the processor: unchanged while it sleeps */
         bool shadow_stack;
 } ThreadStatus;

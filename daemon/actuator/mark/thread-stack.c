@@ -58,6 +58,8 @@ int stack_look(Visit *v, uint64_t sp) {
         if (r < 0)
                 return r;
         r = memory_touch(v->tid, s.low, sp + 1);
+        if (r >= 0)
+                r = memory_touch_for_writing(v->tid, MAX(s.low, sp - MIN(sp, arch_frame_need())), sp);
         if (r >= 0 && list > sp && list < s.high)
                 r = memory_touch(v->tid, MAX(sp, list - CONTROL_BLOCK_MAX), list + 1);
         if (r < 0)

@@ -8,7 +8,9 @@
  *   thread that has been idle does not go on within those microseconds. After the stop its call tells whether it did.
  * - It runs code of its own. A thread that works is stopped there, by a trap (user-trap.c).
  *
- * Any other thread is left to go on: one that waits inside a write, or for a FUSE server's answer. */
+ * Any other thread is left to go on: one that waits inside a write, or for a FUSE server's answer. Nobody attaches to it
+ * meanwhile, for to a traced thread the kernel delivers also signals that it ignores, and these end its call (kernel/signal.c,
+ * sig_ignored()). */
 
 #include <errno.h>
 #include <signal.h>
@@ -26,9 +28,12 @@
 #define LOOK_USEC 300U                   /* between two looks at a thread that works */
 #define QUIET_NS UINT64_C(500000)        /* asleep in one place for so long, a thread is idle */
 #define QUIET_LONG_NS UINT64_C(1000000000) /* and here it has transferred nothing: see CALL_LONG */
-#define PATIENCE_HELD_NS UINT64_C(16000000)
+#define ATTACHED_NS UINT64_C(20000000)   /* so long a thread that works is waited for while it is traced */
+#define NAP_USEC 100U
 #define STOP_LIMIT_USEC 250000
 #define SIGNAL_CALL_STOP (SIGTRAP | 0x80)
+#define MASK_LOOKS 2U     /* so many looks at a running thread, and its signal mask is known */
+#define MOVES_OF_WORK 3U  /* a thread that sleeps in so many different moments works */
 
 /* Waits for SIGCHLD, which is blocked; it is pending once however many stops it stands for. */
 int tracee_wait(pid_t tid, unsigned timeout_usec, int *ret_status) {
@@ -78,7 +83,8 @@ void stop_watch(bool on) {
 void thread_detach(Visit *v, int sig) {
         uint64_t stopped;
 
-        ptrace(PTRACE_DETACH, v->tid, NULL, (void *) (long) sig);
+        if (ptrace(PTRACE_DETACH, v->tid, NULL, (void *) (long) sig) < 0)
+                (void) waitpid(v->tid, NULL, __WALL | WNOHANG); /* killed: another thread's exec() may wait for our having seen it */
         stopped = now_ns() - v->stop_began;
         step_reached(STEP_DETACHED);
         stop_watch(false);
@@ -120,6 +126,26 @@ static Place place_of(const Visit *v, const ThreadCall *call, const ThreadWait *
         return PLACE_HELD;
 }
 
+/* What a look says of the signals that the thread blocks. A call may have put another mask in the place of its own. */
+static void mask_note(Visit *v, const ThreadStatus *status, bool certain) {
+        v->blocked |= status->blocked;
+        v->mask_looks += certain ? MASK_LOOKS : 1;
+}
+
+static int running_read(Visit *v) {
+        ThreadStatus status;
+        ThreadCall call;
+        int r;
+
+        v->report->sleep.since_ns = 0;
+        r = thread_status_read(v->job->target, v->tid, &status);
+        if (r >= 0)
+                r = thread_call_read(v->job->target, v->tid, &call);
+        if (r >= 0 && call.running)
+                mask_note(v, &status, false);
+        return r;
+}
+
 /* Reads where the thread is; the report keeps since when it has slept there. */
 static int place_read(Visit *v, Place *ret) {
         const Target *t = v->job->target;
@@ -134,17 +160,20 @@ static int place_read(Visit *v, Place *ret) {
         if (r < 0)
                 return r;
         if (call.running) {
-                sleep->since_ns = 0;
                 *ret = PLACE_RUNNING;
-                return 0;
+                return running_read(v);
         }
         r = thread_status_read(t, v->tid, &status);
         if (r >= 0)
                 r = thread_wait_read(t, v->tid, &call, &wait);
         if (r < 0)
                 return r;
-        if (sleep->since_ns == 0 || sleep->switches != status.switches || !call_equals(&sleep->call, &call))
+        if (!call_changes_mask(&call))
+                mask_note(v, &status, true);
+        if (sleep->since_ns == 0 || sleep->switches != status.switches || !call_equals(&sleep->call, &call)) {
                 sleep->since_ns = now;
+                v->moves++;
+        }
         sleep->switches = status.switches;
         sleep->call = call;
         sleep->call.continued = call_continued(&call, &wait);
@@ -152,13 +181,37 @@ static int place_read(Visit *v, Place *ret) {
         return 0;
 }
 
+/* Not attached: waits until the thread is idle, or works and may be met outside of its calls. */
+static Next place_await(Visit *v, Place *ret) {
+        const uint64_t until = now_ns() + v->job->patience_ns;
+        const struct timespec nap = { 0, NAP_USEC * 1000 };
+
+        for (;;) {
+                Place place;
+                int r = place_read(v, &place);
+
+                if (r < 0)
+                        return report_error(v, r);
+                if (place == PLACE_IDLE || (place == PLACE_RUNNING && v->mask_looks >= MASK_LOOKS) ||
+                    (place == PLACE_SETTLING && v->moves >= MOVES_OF_WORK)) {
+                        *ret = place;
+                        return NEXT_GO_ON;
+                }
+                if (now_ns() >= until)
+                        return report_as(v, MARK_BUSY, true);
+                (void) nanosleep(&nap, NULL);
+        }
+}
+
 /* ---- the stop ---- */
 
 /* Still asleep in the call that was looked at? Then it is asked to stop, with nothing in between. */
 static Next interrupt_idle(Visit *v, bool *ret_moved) {
+        ThreadStat stat;
         ThreadCall call;
 
-        *ret_moved = thread_call_read(v->job->target, v->tid, &call) < 0 || !call_equals(&call, &v->report->sleep.call);
+        *ret_moved = thread_stat_read(v->job->target, v->tid, &stat) < 0 || stat.state != 'S' ||
+                thread_call_read(v->job->target, v->tid, &call) < 0 || !call_equals(&call, &v->report->sleep.call);
         if (*ret_moved)
                 return NEXT_GO_ON;
         v->stop_began = now_ns();
@@ -169,51 +222,79 @@ static Next interrupt_idle(Visit *v, bool *ret_moved) {
         return NEXT_GO_ON;
 }
 
+/* Where the signals that it blocks are not known, there is none. */
+static int trap_renew(Visit *v, UserTrap *trap) {
+        user_trap_disarm(trap);
+        return v->mask_looks < MASK_LOOKS ? -EOPNOTSUPP : user_trap_arm(v->tid, v->blocked | v->status.caught, trap);
+}
+
+/* One that an untraced thread would not have got. */
+static bool signal_is_ignored(const Visit *v, int sig) {
+        const uint64_t bit = UINT64_C(1) << (sig - 1);
+
+        if ((v->status.ignored | v->status.caught) & bit)
+                return v->status.ignored & bit;
+        return sig == SIGCHLD || sig == SIGURG || sig == SIGWINCH || sig == SIGCONT;
+}
+
 static Next stop_await(Visit *v) {
         int status, sig, r;
 
-        r = tracee_wait(v->tid, STOP_WAIT_USEC, &status);
-        if (r == -ETIMEDOUT) {
-                (void) report_as(v, MARK_BUSY, true);
-                return NEXT_ABANDON;
-        }
-        if (r < 0)
-                return report_error(v, r);
-        stop_watch(true);
-        step_reached(STEP_STOPPED);
-        switch (stop_kind(status, &sig)) {
-        case STOP_OURS:
-                return NEXT_GO_ON;
-        case STOP_GONE:
-                return report_as(v, MARK_GONE, false);
-        case STOP_GROUP:
-                thread_detach(v, 0);
-                return report_as(v, MARK_BUSY, false);
-        default:
-                thread_detach(v, sig);
-                return report_as(v, MARK_BUSY, true);
+        for (;;) {
+                /* To give up does not take the interruption back; and see filter_look(). */
+                r = tracee_wait(v->tid, STOP_WAIT_USEC, &status);
+                if (r == -ETIMEDOUT) {
+                        (void) report_as(v, MARK_BUSY, true);
+                        return NEXT_ABANDON;
+                }
+                if (r < 0)
+                        return report_error(v, r);
+                stop_watch(true);
+                step_reached(STEP_STOPPED);
+                switch (stop_kind(status, &sig)) {
+                case STOP_OURS:
+                        return NEXT_GO_ON;
+                case STOP_GONE:
+                        return report_as(v, MARK_GONE, false);
+                case STOP_GROUP:
+                        thread_detach(v, 0);
+                        return report_as(v, MARK_BUSY, false);
+                default:
+                        break;
+                }
+                if (!signal_is_ignored(v, sig)) {
+                        thread_detach(v, sig);
+                        return report_as(v, MARK_BUSY, true);
+                }
+                /* ours comes next, before the thread leaves the kernel */
+                if (ptrace(PTRACE_CONT, v->tid, NULL, NULL) < 0)
+                        return report_error(v, -errno);
         }
 }
 
-/* A stop that came while we waited for the trap. Whatever else it is for, the thread goes on: NEXT_RETURN. */
-static Next trap_judge(Visit *v, const UserTrap *trap, int status) {
+/* A stop that came while we waited for the trap. A signal that the thread ignores would not have woken it: it is dropped, and its
+ * stop is as good as ours. With any other one the thread goes on: NEXT_RETURN. */
+static Next trap_judge(Visit *v, UserTrap *trap, int status) {
         int sig;
         StopKind kind = stop_kind(status, &sig);
 
         if (kind == STOP_GONE)
                 return report_as(v, MARK_GONE, false);
         v->stop_began = now_ns();
-        if (kind == STOP_SIGNAL && user_trap_is_reason(trap, v->tid, sig)) {
+        if (kind == STOP_SIGNAL && (user_trap_is_reason(trap, v->tid, sig) || signal_is_ignored(v, sig))) {
                 stop_watch(true);
                 step_reached(STEP_STOPPED);
-                v->seen = (ThreadCall) { .running = true };
+                v->seen = v->report->sleep.since_ns != 0 ? v->report->sleep.call : (ThreadCall) { .running = true };
                 return NEXT_GO_ON;
         }
         if (kind == STOP_GROUP) {
                 thread_detach(v, 0);
                 return report_as(v, MARK_BUSY, false);
         }
-        return ptrace(PTRACE_CONT, v->tid, NULL, (void *) (long) sig) < 0 ? report_error(v, -errno) : NEXT_RETURN;
+        if (ptrace(PTRACE_CONT, v->tid, NULL, (void *) (long) sig) < 0)
+                return report_error(v, -errno);
+        (void) trap_renew(v, trap); /* it may have come at once with that one */
+        return NEXT_RETURN;
 }
 
 /* Asks it to stop if it is idle by now, NEXT_RETURN if not. Without a trap, at its first harmless sleep. */
@@ -236,16 +317,16 @@ static Next idle_stop(Visit *v, UserTrap *trap) {
                 return next;
         if (!moved)
                 return stop_await(v);
-        (void) user_trap_arm(v->tid, &v->status, trap);
+        (void) trap_renew(v, trap);
         return NEXT_RETURN;
 }
 
 /* Attached to a thread that works: waits until it runs code of its own, or is idle. */
 static Next working_stop(Visit *v) {
-        const uint64_t until = now_ns() + v->job->patience_ns;
+        const uint64_t until = now_ns() + ATTACHED_NS;
         _cleanup_(user_trap_disarm) UserTrap trap = USER_TRAP_NONE;
 
-        if (user_trap_arm(v->tid, &v->status, &trap) == -ESRCH)
+        if (trap_renew(v, &trap) == -ESRCH)
                 return report_as(v, MARK_GONE, false);
         step_reached(STEP_REQUESTED);
         do {
@@ -287,24 +368,16 @@ static Next visit_attach(Visit *v) {
 }
 
 Next visit_stop(Visit *v) {
-        const struct timespec quiet = { 0, QUIET_NS + QUIET_NS / 8 };
+        Place place = PLACE_HELD;
         bool moved = true;
-        Place place;
         Next next;
-        int r;
 
-        r = place_read(v, &place);
-        if (r >= 0 && place == PLACE_SETTLING) {
-                (void) nanosleep(&quiet, NULL);
-                r = place_read(v, &place);
-        }
-        if (r < 0)
-                return report_error(v, r);
-        /* First those that are easy to stop: to give a thread up costs us our life. */
-        if (place == PLACE_HELD && v->job->patience_ns < PATIENCE_HELD_NS)
-                return report_as(v, MARK_BUSY, true);
-        if (place == PLACE_IDLE || place == PLACE_SETTLING) {
-                r = stack_look(v, v->report->sleep.call.sp);
+        next = place_await(v, &place);
+        if (next != NEXT_GO_ON)
+                return next;
+        if (place != PLACE_RUNNING) {
+                int r = stack_look(v, v->report->sleep.call.sp);
+
                 if (r < 0)
                         return report_stack(v, r);
         }

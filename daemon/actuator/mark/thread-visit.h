@@ -25,6 +25,8 @@ typedef struct Visit {
         ArchFrame frame;
         ThreadReport *report;
         uint64_t stop_began;
+        uint64_t blocked;             /* signals, in any look */
+        unsigned mask_looks, moves;   /* looks that told its own mask; different sleeps that were seen */
 } Visit;
 
 /* How a part of the visit ended. */

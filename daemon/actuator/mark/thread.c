@@ -75,12 +75,14 @@ Next report_error(Visit *v, int error) {
         return report_as(v, MARK_FAILED, false);
 }
 
-/* A thread of the C library may leave this stack soon: a coroutine, or a handler on an alternate stack. A thread of another
+/* A thread of the C library leaves such a stack some time: a coroutine's, or a handler's alternate one. A thread of another
  * runtime (Go) never has one that is its own. */
 Next report_stack(Visit *v, int error) {
         if (error != -EOPNOTSUPP)
                 return report_error(v, error);
-        return report_as(v, MARK_FOREIGN_STACK, thread_has_library(v) && v->report->foreign_stops < FOREIGN_STOPS_MAX);
+        if (!thread_has_library(v))
+                return report_as(v, MARK_FOREIGN_STACK, false);
+        return report_as(v, MARK_BUSY, v->report->foreign_stops < FOREIGN_STOPS_MAX);
 }
 
 /* Everything that can be known without touching the thread. */

@@ -14,11 +14,9 @@
 #define PERIOD_NS 20000U
 
 /* Ignored by default (signal(7)), and no cause for anything else in the kernel, as SIGCONT would be. */
-static const int signals_harmless[] = { SIGURG, SIGWINCH, SIGCHLD };
+static const int signals_harmless[] = { SIGURG, SIGWINCH };
 
-static int signal_choose(const ThreadStatus *status) {
-        const uint64_t used = status->blocked | status->caught;
-
+static int signal_choose(uint64_t used) {
         for (size_t i = 0; i < ELEMENTSOF(signals_harmless); i++)
                 if (!(used & (UINT64_C(1) << (signals_harmless[i] - 1))))
                         return signals_harmless[i];
@@ -43,12 +41,12 @@ static int clock_open(pid_t tid) {
         return (int) fd;
 }
 
-int user_trap_arm(pid_t tid, const ThreadStatus *status, UserTrap *ret) {
+int user_trap_arm(pid_t tid, uint64_t used, UserTrap *ret) {
         const struct f_owner_ex owner = { F_OWNER_TID, tid };
         _cleanup_close_ int fd = -1;
         int signal;
 
-        signal = signal_choose(status);
+        signal = signal_choose(used);
         if (signal < 0)
                 return signal;
         fd = clock_open(tid);

@@ -17,9 +17,9 @@ typedef struct UserTrap {
 
 #define USER_TRAP_NONE ((UserTrap) { .fd = -1 })
 
-/* Arms it for a thread that is attached: 0, -EOPNOTSUPP where the thread handles or blocks each signal that would do, or where
- * the kernel has no such clock for us. */
-int user_trap_arm(pid_t tid, const ThreadStatus *status, UserTrap *ret);
+/* Arms it for a thread that is attached. 'used' are the signals that it handles or blocks: 0, or -EOPNOTSUPP where each that would
+ * do is among them, or where the kernel has no such clock for us. */
+int user_trap_arm(pid_t tid, uint64_t used, UserTrap *ret);
 /* In a stop for 'signal': whether it is the trap's own and not one that was sent to the thread. */
 bool user_trap_is_reason(const UserTrap *t, pid_t tid, int signal);
 void user_trap_disarm(UserTrap *t);

@@ -142,7 +142,7 @@ static int report_receive(int fd, uint64_t deadline_ns, ThreadReport *ret) {
         }
 }
 
-/* Our own child; one that hangs in the kernel is not waited for. Returns whether it took too long over a stop. */
+/* Our own child; one that hangs in the kernel is not waited for. Returns whether its own limits have ended it. */
 static bool worker_end(pid_t pid, bool ended) {
         int status = 0;
         pid_t p;
@@ -151,7 +151,7 @@ static bool worker_end(pid_t pid, bool ended) {
                 kill(pid, SIGKILL);
         while ((p = waitpid(pid, &status, ended ? 0 : WNOHANG)) < 0 && errno == EINTR)
                 ;
-        return p == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM;
+        return ended && p == pid && WIFSIGNALED(status) && (WTERMSIG(status) == SIGALRM || WTERMSIG(status) == SIGKILL);
 }
 
 /* One worker's reports; moves *i past what was reported. */
