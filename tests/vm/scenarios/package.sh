@@ -5,7 +5,7 @@
 # protect; upgraded, removed and installed again under a stack that is in use, it takes no protection off and knows what it
 # had done; purged, it leaves no trace. What others wrote stays, and keeps it from nothing; nor does it miss bus or systemd.
 #
-# timeout: 300
+# timeout: 600
 # disks: 2
 # needs: stackd
 
