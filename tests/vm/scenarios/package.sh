@@ -5,7 +5,7 @@
 # protect; upgraded, removed and installed again under a stack that is in use, it takes no protection off and knows what it
 # had done; purged, it leaves no trace. What others wrote stays, and keeps it from nothing; nor does it miss bus or systemd.
 #
-# timeout: 300
+# timeout: 600
 # disks: 2
 # needs: stackd
 
@@ -58,7 +58,7 @@ others_up() {
 others_stay() {
         grep -q "mine.service.d/50-stackd.conf was not written by stackctl, and stays" /run/dpkg
         grep -q "mine.service.d/zz-stackd.conf was not written by stackctl, and stays" /run/dpkg
-        assert_eq "$(cd $UNITS && find . -name '*stackd*' | sort | tr '\n' ' ')" "./mine.service.d/50-stackd.conf ./mine.service.d/zz-stackd.conf "
+        assert_eq "$(cd $UNITS && find . -path '*.d/*stackd*' | sort | tr '\n' ' ')" "./mine.service.d/50-stackd.conf ./mine.service.d/zz-stackd.conf "
         [[ ! -e $UNITS/cut.service.d && ! -e $UNITS/zeros.service.d && ! -e $UNITS/mnt.mount.d ]]
 }
 
