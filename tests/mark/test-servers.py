@@ -30,12 +30,12 @@ calls = importlib.import_module("test-mark-calls")
 check, Marker, load, untraced = calls.check, calls.Marker, calls.load, calls.untraced
 
 PATIENCE = 60  # seconds, after which a test has failed
-UNMARKED = 10  # seconds of a server without a mark, with --marks 0: what it does by itself
 SIZE = 64 << 20  # of an image
 DEADLINE = 5000  # ms of a mark, as stackd gives it
 TROUBLE = re.compile(r"error|fail|interrupt|short|reconnect|EINTR|broken|timed? ?out|reset|abort|refused|corrupt|mismatch|panic|crit", re.I)
 JAVA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "NbdServer.java")
 
+# Without serialize_overlap it verifies a block that it is still writing (https://github.com/axboe/fio/issues/792).
 FIO_COMMON = """[global]
 thread
 time_based
@@ -44,6 +44,8 @@ rw=randrw
 rwmixwrite=70
 verify=crc32c
 verify_fatal=1
+verify_dump=1
+serialize_overlap=1
 verify_backlog=32
 """
 FIO_FILE = 4 << 20
@@ -436,11 +438,11 @@ class Tally:
 
 def marks_apply(o, marker, find, running, tallies):
     """Each of the processes that 'find' finds in turn; all of them have so many marks."""
-    pids = find()
+    pids = [p for p in find() if not o.processes or name_of(p) in o.processes]
     names = {pid: name_of(pid) for pid in pids}
     end = time.monotonic() + o.seconds
     if o.marks == 0:
-        time.sleep(UNMARKED)
+        time.sleep(o.unmarked)
     for i in range(2 * o.marks):
         if i % 2 == 0 and time.monotonic() > end:
             break
@@ -516,10 +518,12 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("helper")
     parser.add_argument("--marks", type=int, default=500, help="of each process in each phase, and as many unmarks")
+    parser.add_argument("--processes", type=lambda s: s.split(","), help="only those of this name are marked")
     parser.add_argument("--seconds", type=int, default=86400, help="of a phase, after which it has to do with fewer")
     parser.add_argument("--only", type=lambda s: s.split(","), default=list(SERVERS))
     parser.add_argument("--phases", type=lambda s: s.split(","), default=["idle", "busy"])
     parser.add_argument("--keep", type=os.path.abspath, help="where logs and files are left")
+    parser.add_argument("--unmarked", type=int, default=10, help="seconds without a mark, with --marks 0: what servers do by themselves")
     parser.add_argument("--deadline", type=int, default=DEADLINE, help="ms that a mark may take")
     parser.add_argument("--running", type=lambda s: [int(p) for p in s.split(",")], metavar="PID,...", help="these, which serve what is in")
     parser.add_argument("--directory")

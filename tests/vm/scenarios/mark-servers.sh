@@ -29,7 +29,7 @@ quiet_kernel() {
         [[ -z $trouble ]] || fail "the kernel says:" "$trouble"
 }
 
-# marked_often PROCESS-NAME: it serves what is mounted at /mnt/marked. stackd rests meanwhile, and has it marked in the end.
+# marked_often PROCESS-NAME: it serves what is mounted at /mnt/marked. stackd rests meanwhile.
 marked_often() {
         local pids
         stackd_settled
@@ -44,10 +44,14 @@ marked_often() {
         assert_eq "$(pgrep -x "$1" | paste -sd,)" "$pids"
         systemctl start stackd.service
         verify_io /mnt/marked 4
+        quiet_kernel
+}
+
+# protected: stackd has marked it in the end.
+protected() {
         stackd_settled
         wait_for 60 '! stackctl --no-pager status /mnt/marked | grep -qE "(NOT|PARTLY) protected"'
         stackctl --no-pager status /mnt/marked
-        quiet_kernel
 }
 
 # disk_of_session: of iSCSI, where there is one.
@@ -78,6 +82,7 @@ mkfs.xfs -qfK "$(disk_of_loop)"
 mount "$(disk_of_loop)" /mnt/marked
 systemctl start stackd.service
 marked_often tcmu-runner
+protected
 umount /mnt/marked
 rm "$fabric/tpgt_1/lun/lun_0/x"
 rmdir "$fabric/tpgt_1/lun/lun_0" "$target/core/user_0/disk" "$fabric/tpgt_1" "$fabric" "$target/core/user_0"
@@ -94,6 +99,7 @@ wait_for 20 '[[ $(cat /sys/block/nbd0/size) != 0 ]]'
 mkfs.ext4 -qF -E nodiscard /dev/nbd0
 mount /dev/nbd0 /mnt/marked
 marked_often nbd-server
+protected
 umount /mnt/marked
 nbd-client -d /dev/nbd0
 systemctl stop nbd-server-b.service || :
@@ -113,12 +119,13 @@ udevadm settle
 mkfs.xfs -qfK "$(disk_of_session)"
 mount "$(disk_of_session)" /mnt/marked
 marked_often tgtd
+protected
 umount /mnt/marked
 iscsiadm -m node -T iqn.2026-01.test:tgt --logout >/dev/null
 iscsiadm -m node -T iqn.2026-01.test:tgt -o delete
 systemctl stop tgt.service
 
-step "ganesha by NFS 4.1"
+step "ganesha by NFS 4.1: it marks itself, and has no capability any more with which that could be done again"
 mkdir -p /run/ganesha /var/lib/nfs/ganesha "$LOWER/export"
 cat >/run/ganesha.conf <<CONF
 NFS_Core_Param { Protocols = 4; Enable_NLM = false; Enable_RQUOTA = false; }
