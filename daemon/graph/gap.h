@@ -16,6 +16,7 @@ typedef enum Gap { /* bits of a set */
         GAP_NAMESPACE_LIMIT = 1 << 5,  /* ordinary users have made more than is read */
         GAP_NO_NAMESPACES = 1 << 6,    /* mounts and sockets of other namespaces: which process is in which is not known */
         GAP_READ_ERROR = 1 << 7,       /* any other reason for which something that is there could not be read */
+        GAP_PENDING = 1 << 8,          /* a device has been asked and has a moment left to answer: not shown to anybody */
 } Gap;
 
 /* What is seen in a container is all that there is of it; in any other gap there may be more. */

@@ -271,6 +271,10 @@ bool scan_hides_processes(const Scan *s) {
         return (s->processes.gaps & GAPS_INCOMPLETE) || (s->gaps & (GAP_NO_PRIVILEGE | GAP_HIDDEN_PROCESSES | GAP_PROC_SUBSET));
 }
 
+unsigned scan_gap_of_silence(const Scan *s) {
+        return sysroot_is_machine(s->root) ? GAP_PENDING : GAP_READ_ERROR;
+}
+
 /* It may be newer than the table, also than one that was read a moment ago: what the next one has not either, none will have. */
 int scan_miss_mount(Scan *s, int mount_id) {
         StrangeMount strange = { .id = mount_id, .seen = true };

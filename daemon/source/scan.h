@@ -93,6 +93,8 @@ int scan_refresh(Scan *s, unsigned tables);
 bool scan_is_incomplete(const Scan *s);
 /* There may be processes whose descriptors were not looked at. Nothing that ordinary users do makes it so. */
 bool scan_hides_processes(const Scan *s);
+/* What it means that a device has no answer: it will have one, but in a capture. */
+unsigned scan_gap_of_silence(const Scan *s);
 
 /* For sources. */
 /* An open file of a process that matters lies on a mount that the table does not have. 0 or -ENOMEM. */

@@ -78,7 +78,7 @@ static int add_disk(Scan *s, FactSet *f, const Block *b) {
         answer = probe_cache_get(s->probes, PATH(LIO_KIND " %u:%u %llu %s", major(b->device), minor(b->device),
                                                  (unsigned long long) block_sequence(s->root, b), identity), NULL);
         if (!answer || answer[0] == '!') {
-                s->gaps |= GAP_READ_ERROR;
+                s->gaps |= answer ? GAP_READ_ERROR : scan_gap_of_silence(s);
                 return 0;
         }
         id = block_id(b->device);

@@ -39,7 +39,7 @@ static int add_disk(Scan *s, FactSet *f, const Block *b) {
         answer = probe_cache_get(s->probes, PATH(NVMET_KIND " %u:%u %llu %s", major(b->device), minor(b->device),
                                                  (unsigned long long) block_sequence(s->root, b), identity), NULL);
         if (!answer) {
-                s->gaps |= GAP_READ_ERROR;
+                s->gaps |= scan_gap_of_silence(s);
                 return 0;
         }
         if (answer[0] == '!')

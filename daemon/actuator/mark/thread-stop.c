@@ -222,10 +222,11 @@ static Next interrupt_idle(Visit *v, bool *ret_moved) {
         return NEXT_GO_ON;
 }
 
-/* Where the signals that it blocks are not known, there is none. */
+/* There is none where the signals that the thread blocks are not known, nor for one that was met on a coroutine's stack before:
+ * its own stack is the one on which it sleeps. */
 static int trap_renew(Visit *v, UserTrap *trap) {
         user_trap_disarm(trap);
-        return v->mask_looks < MASK_LOOKS ? -EOPNOTSUPP : user_trap_arm(v->tid, v->blocked | v->status.caught, trap);
+        return v->mask_looks < MASK_LOOKS || v->report->foreign_stops > 0 ? -EOPNOTSUPP : user_trap_arm(v->tid, v->blocked | v->status.caught, trap);
 }
 
 /* One that an untraced thread would not have got. */
@@ -310,6 +311,8 @@ static Next idle_stop(Visit *v, UserTrap *trap) {
                 return NEXT_ABANDON;
         }
         if (place != PLACE_IDLE && (place != PLACE_SETTLING || trap->fd >= 0))
+                return NEXT_RETURN;
+        if (stack_look(v, v->report->sleep.call.sp) < 0)
                 return NEXT_RETURN;
         user_trap_disarm(trap);
         next = interrupt_idle(v, &moved);

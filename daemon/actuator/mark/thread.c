@@ -80,9 +80,7 @@ Next report_error(Visit *v, int error) {
 Next report_stack(Visit *v, int error) {
         if (error != -EOPNOTSUPP)
                 return report_error(v, error);
-        if (!thread_has_library(v))
-                return report_as(v, MARK_FOREIGN_STACK, false);
-        return report_as(v, MARK_BUSY, v->report->foreign_stops < FOREIGN_STOPS_MAX);
+        return report_as(v, MARK_FOREIGN_STACK, thread_has_library(v) && v->report->foreign_stops < FOREIGN_STOPS_MAX);
 }
 
 /* Everything that can be known without touching the thread. */
