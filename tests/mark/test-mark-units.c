@@ -129,6 +129,9 @@ static void test_call_care(void) {
                 { SYS_read, {}, {}, CALL_NEVER },
                 { SYS_pread64, {}, { "", "" }, CALL_NEVER },
                 { SYS_openat, {}, { "request_wait_answer", "" }, CALL_NEVER },
+                { SYS_openat, {}, { "wait_for_partner", "" }, CALL_PLAIN },
+                { SYS_flock, {}, { "locks_lock_inode_wait", "" }, CALL_PLAIN },
+                { SYS_flock, {}, { "request_wait_answer", "" }, CALL_NEVER },
                 { SYS_fsync, {}, {}, CALL_NEVER },
                 { SYS_fcntl, {}, {}, CALL_NEVER }, /* a lock of a file may be a server's */
                 { SYS_nanosleep, {}, {}, CALL_PLAIN },

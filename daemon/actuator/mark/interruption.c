@@ -29,6 +29,15 @@ static bool waits_for_pipe(const ThreadWait *w) {
                 startswith(w->where, "ipipe_prep");
 }
 
+/* fs/pipe.c: a FIFO that nobody has open at its other end. fs/locks.c: a lock that the kernel itself keeps, and not a server.
+ * Both begin again. */
+static bool waits_to_begin(const ThreadWait *w) {
+        return startswith(w->where, "wait_for_partner") || startswith(w->where, "fifo_open") ||
+                startswith(w->where, "locks_lock_inode_wait") || startswith(w->where, "flock_lock_inode_wait") ||
+                startswith(w->where, "posix_lock_inode_wait") || startswith(w->where, "do_lock_file_wait") ||
+                startswith(w->where, "fcntl_setlk");
+}
+
 /* Sockets, pipes, eventfd and the like, and devices: reading begins again, as nothing was transferred. A file that has a path
  * is read in uninterruptible sleep, unless a server answers for it. */
 static bool is_stream(const ThreadWait *w) {
@@ -106,6 +115,13 @@ CallCare call_care(const ThreadCall *call, const ThreadWait *wait) {
         case SYS_splice: /* out of a socket it sleeps for the first byte only; a request of a FUSE file system is taken whole */
                 return waits_for_pipe(wait) || startswith(wait->file, "socket:") || streq(wait->file, "/dev/fuse") ? CALL_PLAIN
                                                                                                                   : CALL_NEVER;
+        case SYS_openat:
+#ifdef SYS_open
+        case SYS_open:
+#endif
+        case SYS_flock:
+        case SYS_fcntl:
+                return waits_to_begin(wait) ? CALL_PLAIN : CALL_NEVER;
         case SYS_tee:
         case SYS_sendfile:
                 return waits_for_pipe(wait) ? CALL_PLAIN : CALL_NEVER;
