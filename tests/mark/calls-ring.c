@@ -73,27 +73,33 @@ static long ring_enter(Ring *r, unsigned submit, unsigned wait, unsigned flags, 
         return result_of(syscall(SYS_io_uring_enter, r->fd, submit, wait, flags, argument, size));
 }
 
-/* Waits for one completion, with the time-out of the kind if it has one. */
-static long ring_wait(Case *c, unsigned submit) {
+/* Waits for so many completions, with the time-out of the kind if it has one. */
+static long ring_wait(Case *c, unsigned submit, unsigned wanted) {
         struct __kernel_timespec ts = { c->kind->ms / 1000, c->kind->ms % 1000 * 1000000 };
         const struct io_uring_getevents_arg argument = { .ts = (uintptr_t) &ts };
 
         if (c->kind->ms == 0)
-                return ring_enter(c->memory, submit, 1, IORING_ENTER_GETEVENTS, NULL, SIGSET_SIZE);
-        return ring_enter(c->memory, submit, 1, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &argument, sizeof(argument));
+                return ring_enter(c->memory, submit, wanted, IORING_ENTER_GETEVENTS, NULL, SIGSET_SIZE);
+        return ring_enter(c->memory, submit, wanted, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &argument, sizeof(argument));
 }
 
 static bool setup_ring(Case *c) {
         return pair_unix(c) && (c->memory = ring_new(0)) != NULL;
 }
+static bool setup_ring_two(Case *c) {
+        return pair_and_pipe(c) && (c->memory = ring_new(0)) != NULL;
+}
 static bool setup_polled(Case *c) {
         return pair_unix(c) && (c->memory = ring_new(IORING_SETUP_SQPOLL)) != NULL;
 }
 
-static void read_add(Case *c, unsigned char flags) {
+static void read_add_from(Case *c, int fd, unsigned char flags) {
         Ring *r = c->memory;
 
-        ring_add(r, &(struct io_uring_sqe) { .opcode = IORING_OP_READ, .flags = flags, .fd = c->fd[0], .addr = (uintptr_t) r->byte, .len = 1 });
+        ring_add(r, &(struct io_uring_sqe) { .opcode = IORING_OP_READ, .flags = flags, .fd = fd, .addr = (uintptr_t) r->byte, .len = 1 });
+}
+static void read_add(Case *c, unsigned char flags) {
+        read_add_from(c, c->fd[0], flags);
 }
 
 /* As often as it takes: an effect is counted, and not repeated for want of a completion. */
@@ -101,7 +107,7 @@ static void completion_wait(Case *c) {
         int result = 0;
 
         while (!ring_take(c->memory, &result))
-                if (!expect(c, "io_uring_enter", ring_wait(c, 0), 0))
+                if (!expect(c, "io_uring_enter", ring_wait(c, 0, 1), 0))
                         nap_us(1000);
         expect(c, "completion", result, 1);
 }
@@ -114,12 +120,27 @@ static void round_wait(Case *c) {
 static void round_expire(Case *c) {
         const uint64_t began = now_ms();
 
-        expect_timed(c, ring_wait(c, 0), 0, -ETIME, began);
+        expect_timed(c, ring_wait(c, 0, 1), 0, -ETIME, began);
 }
 static void round_submit(Case *c) {
         read_add(c, 0);
-        expect(c, "submission with a wait", ring_wait(c, 1), 1);
+        expect(c, "submission with a wait", ring_wait(c, 1, 1), 1);
         completion_wait(c);
+}
+/* Two completions, of which one may be there: after the wait both are. */
+static void round_two(Case *c) {
+        unsigned found = 0;
+        int result = 0;
+
+        read_add_from(c, c->fd[0], 0);
+        read_add_from(c, c->fd[2], 0);
+        expect(c, "submission", ring_enter(c->memory, 2, 0, 0, NULL, 0), 2);
+        expect(c, "wait for two", ring_wait(c, 0, 2), 0);
+        while (ring_take(c->memory, &result))
+                found++;
+        expect(c, "completions", found, 2);
+        for (; found < 2; found++)
+                completion_wait(c);
 }
 static void round_polled(Case *c) {
         Ring *r = c->memory;
@@ -142,6 +163,8 @@ const Kind ring_kinds[] = {
         { "ring-expires", setup_ring, NULL, round_expire, .ms = SHORT_MS, .need = NEED_ROUNDS | MAY_EINTR },
         { "ring-submit", setup_ring, partner_byte, round_submit, .need = NEED_ROUNDS | MAY_EINTR },
         { "ring-submit-timed", setup_ring, partner_byte, round_submit, .ms = LONG_MS, .need = NEED_ROUNDS | MAY_EINTR },
+        { "ring-two", setup_ring_two, partner_two, round_two, .need = NEED_ROUNDS | MAY_EINTR },
+        { "ring-two-timed", setup_ring_two, partner_two, round_two, .ms = LONG_MS, .need = NEED_ROUNDS | MAY_EINTR },
         { "ring-polled", setup_polled, partner_byte, round_polled, .ms = LONG_MS, .need = NEED_ROUNDS | MAY_EINTR },
         { "ring-worker", setup_ring, partner_byte, round_worker, .ms = LONG_MS, .need = NEED_ROUNDS | MAY_EINTR },
         {},

@@ -4,6 +4,7 @@
  * and those of which a part may be lost. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +18,9 @@
 
 #define WHOLE 65536
 #define PIECE 4096
+#define SEVERAL 4
 
-enum { CALL_READ, CALL_READV, CALL_RECV, CALL_RECVMSG, CALL_RECVMMSG, CALL_WRITE, CALL_SEND, CALL_SENDMSG, CALL_SENDMMSG };
+enum { CALL_READ, CALL_READV, CALL_RECV, CALL_RECVMSG, CALL_RECVMMSG, CALL_SPLICE, CALL_WRITE, CALL_SEND, CALL_SENDMSG, CALL_SENDMMSG };
 
 static bool timeout_set(int fd, int option, long ms) {
         struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
@@ -31,6 +33,9 @@ static bool timed_pair(Case *c) {
 static bool timed_pair_tcp(Case *c) {
         return pair_tcp(c) && timeout_set(c->fd[0], SO_RCVTIMEO, c->kind->ms) && timeout_set(c->fd[0], SO_SNDTIMEO, c->kind->ms);
 }
+static bool timed_pair_and_pipe(Case *c) {
+        return timed_pair(c) && pipe(c->fd + 2) == 0;
+}
 static bool full_pair(Case *c) {
         if (!timed_pair(c))
                 return false;
@@ -39,6 +44,12 @@ static bool full_pair(Case *c) {
         return true;
 }
 
+/* Through a pipe. */
+static long receive_spliced(Case *c, size_t size) {
+        const long r = result_of(splice(c->fd[0], NULL, c->fd[3], NULL, size, 0));
+
+        return r <= 0 ? r : result_of(read(c->fd[2], transfer_buffer, (size_t) r));
+}
 static long transfer(Case *c, size_t size, int flags) {
         struct iovec v = { transfer_buffer, size };
         struct mmsghdr m = { .msg_hdr = { .msg_iov = &v, .msg_iovlen = 1 } };
@@ -49,6 +60,7 @@ static long transfer(Case *c, size_t size, int flags) {
         case CALL_RECV: return result_of(recv(c->fd[0], transfer_buffer, size, flags));
         case CALL_RECVMSG: return result_of(recvmsg(c->fd[0], &m.msg_hdr, flags));
         case CALL_RECVMMSG: return result_of(recvmmsg(c->fd[0], &m, 1, flags, NULL));
+        case CALL_SPLICE: return receive_spliced(c, size);
         case CALL_WRITE: return result_of(write(c->fd[0], transfer_buffer, size));
         case CALL_SEND: return result_of(send(c->fd[0], transfer_buffer, size, flags));
         case CALL_SENDMSG: return result_of(sendmsg(c->fd[0], &m.msg_hdr, flags));
@@ -80,6 +92,23 @@ static void round_waitall(Case *c) {
 }
 static void round_waitall_idle(Case *c) {
         effect(c, "recv of all, of nothing", transfer(c, 48, MSG_WAITALL), 0);
+}
+
+/* ---- several datagrams, of which some may be there ---- */
+
+static bool pair_datagrams(Case *c) {
+        return socketpair(AF_UNIX, SOCK_DGRAM, 0, c->fd) == 0;
+}
+static void round_several(Case *c) {
+        char bytes[SEVERAL];
+        struct iovec v[SEVERAL];
+        struct mmsghdr m[SEVERAL] = {};
+
+        for (size_t i = 0; i < SEVERAL; i++) {
+                v[i] = (struct iovec) { &bytes[i], 1 };
+                m[i].msg_hdr = (struct msghdr) { .msg_iov = &v[i], .msg_iovlen = 1 };
+        }
+        expect(c, "recvmmsg of several", result_of(recvmmsg(c->fd[0], m, SEVERAL, 0, NULL)), SEVERAL);
 }
 
 /* ---- connections ---- */
@@ -169,12 +198,14 @@ const Kind socket_kinds[] = {
         RECEIVE("recvmmsg-timed", timed_pair_tcp, CALL_RECVMMSG),
         { "accept-timed", listen_wide, partner_connect, round_accept, .ms = LONG_MS, .need = NEED_ROUNDS | MAY_EINTR },
         { "accept4-timed", listen_wide, partner_connect, round_accept4, .ms = LONG_MS, .need = NEED_ROUNDS | MAY_EINTR },
+        RECEIVE("splice-timed", timed_pair_and_pipe, CALL_SPLICE),
         EXPIRE("read-expires", timed_pair, CALL_READ),
         EXPIRE("read-expires-tcp", timed_pair_tcp, CALL_READ),
         EXPIRE("recv-expires", timed_pair, CALL_RECV),
         EXPIRE("recvmsg-expires", timed_pair, CALL_RECVMSG),
         EXPIRE("recvmmsg-expires", timed_pair_tcp, CALL_RECVMMSG),
         { "accept-expires", listen_wide, NULL, round_accept_short, .ms = SHORT_MS, .need = NEED_ROUNDS | MAY_EINTR },
+        EXPIRE("splice-expires", timed_pair_and_pipe, CALL_SPLICE),
         EXPIRE("send-expires", full_pair, CALL_SEND),
         EXPIRE("write-expires", full_pair, CALL_WRITE),
         SEND("write-timed", timed_pair, CALL_WRITE),
@@ -185,6 +216,7 @@ const Kind socket_kinds[] = {
         { "connect-timed", listen_narrow, partner_accept, round_connect, .ms = LONG_MS, .need = NEED_ROUNDS },
         { "connect-tcp", listen_tcp, partner_accept, round_connect },
         { "connect-timed-tcp", listen_tcp, partner_accept, round_connect, .ms = LONG_MS },
+        { "recvmmsg-several", pair_datagrams, partner_byte, round_several, .need = NEED_ROUNDS },
         { "waitall-unix", pair_unix, partner_pieces, round_waitall, .choice = CALL_RECV, .need = NEED_ROUNDS },
         { "waitall-tcp", pair_tcp, partner_pieces, round_waitall, .choice = CALL_RECV, .need = NEED_ROUNDS },
         { "waitall-recvmsg", pair_tcp, partner_pieces, round_waitall, .choice = CALL_RECVMSG, .need = NEED_ROUNDS },

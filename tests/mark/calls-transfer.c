@@ -97,9 +97,6 @@ static void round_fallocate(Case *c) {
 
 /* ---- with pipes: what fits is moved, but there is always something ---- */
 
-static bool setup_pipe_socket(Case *c) {
-        return pair_unix(c) && pipe(c->fd + 2) == 0;
-}
 static void round_splice_socket(Case *c) {
         long spliced = 0;
 
@@ -158,7 +155,7 @@ const Kind transfer_kinds[] = {
         { "sendfile-file", setup_files, NULL, round_sendfile_file, .need = NEED_ROUNDS },
         { "copy-file-range", setup_files, NULL, round_copy_file_range, .need = NEED_ROUNDS },
         { "fallocate", setup_files, NULL, round_fallocate, .need = NEED_ROUNDS },
-        { "splice-socket", setup_pipe_socket, partner_drain, round_splice_socket, .need = NEED_ROUNDS },
+        { "splice-socket", pair_and_pipe, partner_drain, round_splice_socket, .need = NEED_ROUNDS },
         { "splice-file", setup_file_pipe, partner_drain, round_splice_file, .need = NEED_ROUNDS },
         { "vmsplice", pair_pipe, partner_drain, round_vmsplice, .need = NEED_ROUNDS },
         { "tee", setup_tee, partner_drain, round_tee, .need = NEED_ROUNDS },

@@ -39,12 +39,33 @@ static struct timespec time_of(long ms) {
 
 /* ---- until there is a byte ---- */
 
-enum { CALL_POLL, CALL_PPOLL, CALL_SELECT, CALL_PSELECT, CALL_EPOLL_WAIT, CALL_EPOLL_PWAIT, CALL_EPOLL_PWAIT2 };
+enum { CALL_POLL, CALL_PPOLL, CALL_SELECT, CALL_PSELECT, CALL_EPOLL_WAIT, CALL_EPOLL_PWAIT, CALL_EPOLL_PWAIT2,
+       CONSTANT_PPOLL, CONSTANT_SELECT, CONSTANT_PSELECT };
 
 static bool setup_epoll(Case *c) {
         struct epoll_event e = { .events = EPOLLIN };
 
         return pair_unix(c) && (c->fd[2] = epoll_create1(0)) >= 0 && epoll_ctl(c->fd[2], EPOLL_CTL_ADD, c->fd[0], &e) == 0;
+}
+/* With a time-out in memory that cannot be written. */
+static long until_byte_constant(Case *c) {
+        static const struct timespec short_ts = { 0, SHORT_MS * 1000000 }, long_ts = { LONG_MS / 1000, 0 };
+        const struct timespec *ts = c->kind->ms == SHORT_MS ? &short_ts : &long_ts;
+        struct pollfd p = { .fd = c->fd[0], .events = POLLIN };
+        fd_set set;
+
+        FD_ZERO(&set);
+        FD_SET(c->fd[0], &set);
+        if (c->kind->choice == CONSTANT_PPOLL)
+                return result_of(syscall(SYS_ppoll, &p, 1, ts, NULL, SIGSET_SIZE));
+#ifdef SYS_select /* newer architectures do not have it */
+        if (c->kind->choice == CONSTANT_SELECT) {
+                static const struct timeval short_tv = { 0, SHORT_MS * 1000 }, long_tv = { LONG_MS / 1000, 0 };
+
+                return result_of(syscall(SYS_select, c->fd[0] + 1, &set, NULL, NULL, c->kind->ms == SHORT_MS ? &short_tv : &long_tv));
+        }
+#endif
+        return result_of(syscall(SYS_pselect6, c->fd[0] + 1, &set, NULL, NULL, ts, NULL));
 }
 static long until_byte(Case *c) {
         struct timespec ts = time_of(c->kind->ms);
@@ -64,6 +85,9 @@ static long until_byte(Case *c) {
         case CALL_PSELECT: return result_of(pselect(c->fd[0] + 1, &set, NULL, NULL, &ts, &mask));
         case CALL_EPOLL_WAIT: return result_of(epoll_wait(c->fd[2], &e, 1, (int) c->kind->ms));
         case CALL_EPOLL_PWAIT: return result_of(epoll_pwait(c->fd[2], &e, 1, (int) c->kind->ms, &mask));
+        case CONSTANT_PPOLL:
+        case CONSTANT_SELECT:
+        case CONSTANT_PSELECT: return until_byte_constant(c);
         default: return result_of(syscall(SYS_epoll_pwait2, c->fd[2], &e, 1, &ts, &mask, SIGSET_SIZE));
         }
 }
@@ -162,6 +186,28 @@ static void round_aio(Case *c) {
         } while (!expect_timed(c, result_of(syscall(SYS_io_getevents, c->where, 1, 1, &event, &ts)), 1, 0, began) &&
                  c->kind->ms != SHORT_MS);
         if (c->kind->ms != SHORT_MS && read(c->fd[0], &byte, 1) != 1)
+                effect(c, "read", -errno, 1);
+}
+
+/* Two events, of which one may be there. */
+static bool setup_aio_two(Case *c) {
+        return pair_and_pipe(c) && syscall(SYS_io_setup, 8, &c->where) == 0;
+}
+static void round_aio_two(Case *c) {
+        struct timespec ts = time_of(LONG_MS), *limit = c->kind->ms ? &ts : NULL;
+        struct iocb first = { .aio_lio_opcode = IOCB_CMD_POLL, .aio_fildes = (uint32_t) c->fd[0], .aio_buf = POLLIN };
+        struct iocb second = { .aio_lio_opcode = IOCB_CMD_POLL, .aio_fildes = (uint32_t) c->fd[2], .aio_buf = POLLIN };
+        struct iocb *jobs[] = { &first, &second };
+        struct io_event events[2];
+        char byte;
+        long r;
+
+        expect(c, "io_submit", result_of(syscall(SYS_io_submit, c->where, 2, jobs)), 2);
+        r = result_of(syscall(SYS_io_getevents, c->where, 2, 2, events, limit));
+        expect(c, "io_getevents of two", r, 2);
+        for (long found = r < 0 ? 0 : r; found < 2;) /* an effect is not repeated */
+                found += syscall(SYS_io_getevents, c->where, 1, 1, events, NULL) == 1;
+        if (read(c->fd[0], &byte, 1) != 1 || read(c->fd[2], &byte, 1) != 1)
                 effect(c, "read", -errno, 1);
 }
 
@@ -314,6 +360,11 @@ const Kind wait_kinds[] = {
         BOTH("semtimedop", setup_semaphore, partner_semaphore, round_semaphore, 0, NEED_ROUNDS | MAY_EINTR),
         BOTH("io-getevents", setup_aio, partner_byte, round_aio, 0, NEED_ROUNDS | MAY_EINTR),
         BOTH("futex", NULL, partner_wake, round_futex, 0, NEED_ROUNDS),
+        BOTH("ppoll-constant", pair_unix, partner_byte, round_byte, CONSTANT_PPOLL, NEED_ROUNDS | MAY_EINTR),
+        BOTH("select-constant", pair_unix, partner_byte, round_byte, CONSTANT_SELECT, NEED_ROUNDS | MAY_EINTR),
+        BOTH("pselect-constant", pair_unix, partner_byte, round_byte, CONSTANT_PSELECT, NEED_ROUNDS | MAY_EINTR),
+        { "io-getevents-two", setup_aio_two, partner_two, round_aio_two, .need = NEED_ROUNDS | MAY_EINTR },
+        { "io-getevents-two-timed", setup_aio_two, partner_two, round_aio_two, .ms = LONG_MS, .need = NEED_ROUNDS | MAY_EINTR },
         { "futex-for-ever", NULL, partner_wake, round_futex, .need = NEED_ROUNDS },
         { "semop", setup_semaphore, partner_semaphore, round_semaphore, .need = NEED_ROUNDS | MAY_EINTR },
         { "msgsnd", setup_queue, partner_take_message, round_send_message, .need = NEED_ROUNDS },

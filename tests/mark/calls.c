@@ -134,9 +134,22 @@ bool pair_pipe(Case *c) {
         return true;
 }
 
+bool pair_and_pipe(Case *c) {
+        return pair_unix(c) && pipe(c->fd + 2) == 0;
+}
+
 void partner_byte(Case *c) {
         nap_us(1000 + below(19000));
         if (write(c->fd[1], "x", 1) < 0)
+                exit(EXIT_FAILURE);
+}
+
+void partner_two(Case *c) {
+        nap_us(500 + below(1000));
+        if (write(c->fd[1], "x", 1) < 0)
+                exit(EXIT_FAILURE);
+        nap_us(5000 + below(15000));
+        if (write(c->fd[3], "x", 1) < 0)
                 exit(EXIT_FAILURE);
 }
 

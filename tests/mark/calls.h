@@ -72,8 +72,12 @@ bool workspace(void);
 bool pair_unix(Case *c);
 bool pair_tcp(Case *c);
 bool pair_pipe(Case *c);
+/* A pair of sockets, fd[0] and fd[1], and a pipe, fd[2] and fd[3]. */
+bool pair_and_pipe(Case *c);
 /* A byte into fd[1] now and then. */
 void partner_byte(Case *c);
+/* A byte into fd[1], and later one into fd[3]. */
+void partner_two(Case *c);
 /* Reads fd[1] more slowly than it can be written to. */
 void partner_drain(Case *c);
 void idle_for_ever(void);
