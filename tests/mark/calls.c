@@ -28,7 +28,7 @@
 
 char transfer_buffer[TRANSFER];
 
-static const Kind *const tables[] = { transfer_kinds, socket_kinds, wait_kinds, fuse_kinds, ring_kinds, stack_kinds, vector_kinds };
+static const Kind *const tables[] = { transfer_kinds, socket_kinds, wait_kinds, fuse_kinds, ring_kinds, stack_kinds, vector_kinds, signal_kinds };
 
 /* ---- for the kinds ---- */
 
@@ -220,7 +220,7 @@ static const Kind *kind_find(const char *name) {
 }
 
 static void kinds_list(void) {
-        static const char *const needs[] = { "rounds", "mark", "rest", "may-eintr", "not-denied", "deaths" };
+        static const char *const needs[] = { "rounds", "mark", "rest", "may-eintr", "not-denied", "deaths", "alone" };
 
         for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
                 for (const Kind *k = tables[t]; k->name; k++) {

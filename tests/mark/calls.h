@@ -27,6 +27,7 @@ typedef struct Kind {
                 MAY_EINTR = 1 << 3,   /* EINTR when the marker dies between request and stop */
                 NOT_DENIED = 1 << 4,  /* no thread is reported as one that may not be traced */
                 NEED_DEATHS = 1 << 5, /* only the marker's death shows it */
+                NEED_ALONE = 1 << 6,  /* shows while its thread is waited for: a process of its own, and long marks */
         } need;
 } Kind;
 
@@ -52,7 +53,7 @@ struct Case {
 #define TRANSFER (256 << 10)
 #define HOLD_ON 30 /* seconds, as a time-out of a socket */
 
-extern const Kind transfer_kinds[], socket_kinds[], wait_kinds[], fuse_kinds[], ring_kinds[], stack_kinds[], vector_kinds[];
+extern const Kind transfer_kinds[], socket_kinds[], wait_kinds[], fuse_kinds[], ring_kinds[], stack_kinds[], vector_kinds[], signal_kinds[];
 extern char transfer_buffer[TRANSFER];
 
 uint64_t now_ms(void);

@@ -27,6 +27,7 @@ STEPS = range(1, 15)
 # Seen asleep for a second, these have transferred nothing: a mark of theirs takes that long.
 SLOW = {"waitall-idle", "waitall-idle-unix"}
 PATIENT_DEADLINE = 4000  # ms, of a mark that has to succeed
+ALONE_DEADLINE = 1000  # ms, of a mark that waits for a thread of a process of its own
 RESTS_MAX = 4  # how often a thread that cannot be marked may be stopped in one try; each shows as up to two switches
 
 
@@ -163,7 +164,11 @@ class Outcome:
             self.results[result] = self.results.get(result, 0) + 1
 
 
-def marks_apply(o, marker, victim, kinds, kills, patient):
+def deadline_of(o, needs):
+    return PATIENT_DEADLINE if "mark" in needs else ALONE_DEADLINE if "alone" in needs else o.deadline
+
+
+def marks_apply(o, marker, victim, kinds, kills, deadline):
     """Marks and unmarks it so often. Pauses let what has a time-out come to its end."""
     rng = random.Random(" ".join(kinds))
     outcome = Outcome()
@@ -173,7 +178,7 @@ def marks_apply(o, marker, victim, kinds, kills, patient):
         time.sleep(UNMARKED)
     for i in range(marks):
         die = ["--die-at-step", str(rng.choice(STEPS))] if kills and rng.random() < 0.5 else []
-        outcome.add(marker.mark(victim.pid, "--clear" if i % 2 else "--set", PATIENT_DEADLINE if patient else o.deadline, *die))
+        outcome.add(marker.mark(victim.pid, "--clear" if i % 2 else "--set", deadline, *die))
         if die:
             untraced(victim.pid)
         time.sleep(0.15 if i % 10 == 5 or i == marks - 1 else rng.random() * 0.01)
@@ -211,7 +216,7 @@ def test_kinds(o, marker, kinds, needs, kills):
     kills = kills or "deaths" in needs[kinds[0]]
     # Of several threads one is met at the instant that matters more often.
     victim = Victim([o.calls, *kinds * (8 if "not-denied" in needs[kinds[0]] else 1)])
-    outcome = marks_apply(o, marker, victim, kinds, kills, "mark" in needs[kinds[0]])
+    outcome = marks_apply(o, marker, victim, kinds, kills, deadline_of(o, needs[kinds[0]]))
     totals = victim.finish()
     lines = []
     for kind in kinds:
@@ -259,8 +264,8 @@ def test_go(o, marker):
 
 def apart(o, chosen, needs):
     """Which kinds make a process together."""
-    alone = [k for k in chosen if needs[k] & {"mark", "not-denied", "deaths"}]
-    rest = [k for k in chosen if not needs[k] & {"mark", "not-denied", "deaths", "rest"}]
+    alone = [k for k in chosen if needs[k] & {"mark", "not-denied", "deaths", "alone"}]
+    rest = [k for k in chosen if k not in alone and "rest" not in needs[k]]
     return [[k] for k in alone] + [rest[i:i + o.together] for i in range(0, len(rest), o.together)]
 
 
