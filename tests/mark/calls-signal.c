@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A signal that its thread ignores: to a traced thread the kernel delivers it, and that ends a call. */
+/* Signals that an unmarked thread would not see: one that it ignores, which the kernel delivers to a traced thread and which
+ * then ends a call; and one of the marker's own, to a thread that blocks it and asks for it. */
 
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -15,6 +19,7 @@
 #define TIMES 16
 #define APART_US 5000
 #define SETTLE_US 100000 /* the marker may be attached for 20 ms more to a thread that ran before */
+#define WORK_US 300
 
 static char big[BIG];
 
@@ -67,9 +72,42 @@ static void round_children(Case *c) {
                 (void) waitpid(children[i], NULL, 0);
 }
 
+/* ---- a thread that blocks all signals outside of a call, and works ---- */
+
+static void block_all(void) {
+        sigset_t all;
+
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, NULL);
+}
+static void round_take_any(Case *c) {
+        const struct timespec ts = { 0, 400000 };
+        sigset_t all;
+
+        block_all();
+        sigfillset(&all);
+        expect(c, "sigtimedwait", result_of(sigtimedwait(&all, NULL, &ts)), -EAGAIN);
+        spin_us(WORK_US);
+}
+static void round_unblock(Case *c) {
+        const struct timespec ts = { 0, 400000 };
+        sigset_t set;
+
+        block_all();
+        sigemptyset(&set);
+        expect(c, "ppoll", result_of(ppoll(NULL, 0, &ts, &set)), 0);
+        spin_us(WORK_US);
+        sigpending(&set);
+        for (int sig = 1; sig <= SIGSYS; sig++)
+                if (sigismember(&set, sig))
+                        effect(c, "pending", sig, 0);
+}
+
 const Kind signal_kinds[] = {
         { "write-children", pair_unix, partner_pause, round_children, .need = NEED_ROUNDS | NEED_ALONE },
         { "write-sigwinch", pair_unix, partner_pause, write_big, .choice = SIGWINCH, .need = NEED_ROUNDS | NEED_ALONE },
         { "write-sigurg-pipe", pair_pipe, partner_pause, write_big, .choice = SIGURG, .need = NEED_ROUNDS | NEED_ALONE },
+        { "sigtimedwait-any", NULL, NULL, round_take_any, .need = NEED_ROUNDS | NEED_ALONE },
+        { "ppoll-unblocks", NULL, NULL, round_unblock, .need = NEED_ROUNDS | NEED_ALONE },
         {},
 };
