@@ -201,7 +201,8 @@ int thread_status_read(const Target *t, pid_t tid, ThreadStatus *ret) {
         s.blocked = status_number(text, "SigBlk:", 16);
         s.ignored = status_number(text, "SigIgn:", 16);
         s.caught = status_number(text, "SigCgt:", 16);
-        s.switches = status_number(text, "voluntary_ctxt_switches:", 10) + status_number(text, "nonvoluntary_ctxt_switches:", 10);
+        s.sleeps = status_number(text, "voluntary_ctxt_switches:", 10);
+        s.switches = s.sleeps + status_number(text, "nonvoluntary_ctxt_switches:", 10);
         features = status_find(text, "x86_Thread_features:");
         if (features) {
                 const char *word = strstr(features, "shstk");
@@ -232,6 +233,17 @@ int thread_call_read(const Target *t, pid_t tid, ThreadCall *ret) {
         c.sp = sp;
         c.ip = ip;
         *ret = c;
+        return 0;
+}
+
+int thread_run_time_read(const Target *t, pid_t tid, uint64_t *ret) {
+        _cleanup_free_ char *text = NULL;
+        char path[64];
+        int r = target_read(t, thread_path(tid, "schedstat", path), 4096, &text);
+
+        if (r == -ENOMEM)
+                return r;
+        *ret = r >= 0 ? strtoull(text, NULL, 10) : 0;
         return 0;
 }
 

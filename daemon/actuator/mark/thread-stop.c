@@ -28,11 +28,12 @@
 #define LOOK_USEC 300U                   /* between two looks at a thread that works */
 #define QUIET_NS UINT64_C(500000)        /* asleep in one place for so long, a thread is idle */
 #define QUIET_LONG_NS UINT64_C(1000000000) /* and here it has transferred nothing: see CALL_LONG */
-#define ATTACHED_NS UINT64_C(20000000)   /* so long a thread that works is waited for while it is traced */
+#define ATTACHED_NS UINT64_C(3000000)    /* so long a thread that works is waited for while it is traced */
 #define NAP_USEC 100U
 #define STOP_LIMIT_USEC 250000
 #define SIGNAL_CALL_STOP (SIGTRAP | 0x80)
-#define MASK_LOOKS 2U     /* so many looks at a running thread, and its signal mask is known */
+#define SEIZE_TRIES 3U
+#define RUN_OF_ITS_OWN_NS UINT64_C(100000)
 #define MOVES_OF_WORK 3U  /* a thread that sleeps in so many different moments works */
 
 /* Waits for SIGCHLD, which is blocked; it is pending once however many stops it stands for. */
@@ -129,21 +130,28 @@ static Place place_of(const Visit *v, const ThreadCall *call, const ThreadWait *
 /* What a look says of the signals that the thread blocks. A call may have put another mask in the place of its own. */
 static void mask_note(Visit *v, const ThreadStatus *status, bool certain) {
         v->blocked |= status->blocked;
-        v->mask_looks += certain ? MASK_LOOKS : 1;
+        v->mask_known = v->mask_known || certain;
 }
 
+/* A thread that has just been woken has the mask of its call still. One that has run for a while since, and did not sleep, has its
+ * own. */
 static int running_read(Visit *v) {
         ThreadStatus status;
-        ThreadCall call;
+        uint64_t ran_ns;
         int r;
 
         v->report->sleep.since_ns = 0;
         r = thread_status_read(v->job->target, v->tid, &status);
         if (r >= 0)
-                r = thread_call_read(v->job->target, v->tid, &call);
-        if (r >= 0 && call.running)
-                mask_note(v, &status, false);
-        return r;
+                r = thread_run_time_read(v->job->target, v->tid, &ran_ns);
+        if (r < 0)
+                return r;
+        if (ran_ns == 0 || status.sleeps != v->run_sleeps || v->run_began_ns == 0) {
+                v->run_sleeps = status.sleeps;
+                v->run_began_ns = ran_ns;
+        }
+        mask_note(v, &status, ran_ns - v->run_began_ns >= RUN_OF_ITS_OWN_NS);
+        return 0;
 }
 
 /* Reads where the thread is; the report keeps since when it has slept there. */
@@ -151,9 +159,9 @@ static int place_read(Visit *v, Place *ret) {
         const Target *t = v->job->target;
         ThreadSleep *sleep = &v->report->sleep;
         const uint64_t now = now_ns();
+        ThreadCall call, later;
         ThreadStatus status;
         ThreadWait wait;
-        ThreadCall call;
         int r;
 
         r = thread_call_read(t, v->tid, &call);
@@ -168,8 +176,10 @@ static int place_read(Visit *v, Place *ret) {
                 r = thread_wait_read(t, v->tid, &call, &wait);
         if (r < 0)
                 return r;
-        if (!call_changes_mask(&call))
-                mask_note(v, &status, true);
+        r = thread_call_read(t, v->tid, &later);
+        if (r < 0)
+                return r;
+        mask_note(v, &status, call_equals(&call, &later) && !call_changes_mask(&call));
         if (sleep->since_ns == 0 || sleep->switches != status.switches || !call_equals(&sleep->call, &call)) {
                 sleep->since_ns = now;
                 v->moves++;
@@ -181,26 +191,37 @@ static int place_read(Visit *v, Place *ret) {
         return 0;
 }
 
-/* Not attached: waits until the thread is idle, or works and may be met outside of its calls. */
+/* Sleeps for a moment, or until the watch has seen the thread run code of its own: whether it has. */
+static bool watch_wait(void) {
+        const struct timespec nap = { 0, NAP_USEC * 1000 };
+        sigset_t set;
+
+        sigemptyset(&set);
+        sigaddset(&set, SIGURG);
+        return sigtimedwait(&set, NULL, &nap) == SIGURG;
+}
+
+/* Not attached: waits until the thread is idle, or works and is met outside of its calls. */
 static Next place_await(Visit *v, Place *ret) {
         const uint64_t until = now_ns() + v->job->patience_ns;
-        const struct timespec nap = { 0, NAP_USEC * 1000 };
+        _cleanup_(user_trap_disarm) UserTrap watch = USER_TRAP_NONE;
 
-        for (;;) {
-                Place place;
-                int r = place_read(v, &place);
+        do {
+                bool seen = watch_wait();
+                int r = place_read(v, ret);
 
                 if (r < 0)
                         return report_error(v, r);
-                if (place == PLACE_IDLE || (place == PLACE_RUNNING && v->mask_looks >= MASK_LOOKS) ||
-                    (place == PLACE_SETTLING && v->moves >= MOVES_OF_WORK)) {
-                        *ret = place;
+                if (*ret == PLACE_IDLE || (*ret == PLACE_SETTLING && v->moves >= MOVES_OF_WORK))
                         return NEXT_GO_ON;
+                if (seen && v->mask_known && *ret == PLACE_RUNNING)
+                        return NEXT_GO_ON;
+                if (watch.fd < 0 || seen) {
+                        user_trap_disarm(&watch);
+                        (void) user_watch_arm(v->tid, &watch);
                 }
-                if (now_ns() >= until)
-                        return report_as(v, MARK_BUSY, true);
-                (void) nanosleep(&nap, NULL);
-        }
+        } while (now_ns() < until);
+        return report_as(v, MARK_BUSY, true);
 }
 
 /* ---- the stop ---- */
@@ -226,7 +247,7 @@ static Next interrupt_idle(Visit *v, bool *ret_moved) {
  * its own stack is the one on which it sleeps. */
 static int trap_renew(Visit *v, UserTrap *trap) {
         user_trap_disarm(trap);
-        return v->mask_looks < MASK_LOOKS || v->report->foreign_stops > 0 ? -EOPNOTSUPP : user_trap_arm(v->tid, v->blocked | v->status.caught, trap);
+        return !v->mask_known || v->report->foreign_stops > 0 ? -EOPNOTSUPP : user_trap_arm(v->tid, v->blocked | v->status.caught, trap);
 }
 
 /* One that an untraced thread would not have got. */
@@ -353,12 +374,13 @@ static Next visit_attach(Visit *v) {
         int r;
 
         step_reached(STEP_START);
-        if (ptrace(PTRACE_SEIZE, v->tid, NULL, (void *) PTRACE_O_TRACESYSGOOD) < 0) {
+        for (unsigned tries = 0; ptrace(PTRACE_SEIZE, v->tid, NULL, (void *) PTRACE_O_TRACESYSGOOD) < 0; tries++) {
                 r = -errno;
-                /* another tracer may have been faster */
+                /* Another tracer may have been faster, and may have let go again. */
                 if (r == -EPERM && thread_status_read(v->job->target, v->tid, &status) >= 0 && status.tracer != 0)
                         return report_as(v, MARK_TRACED, false);
-                return report_error(v, r);
+                if (r != -EPERM || tries == SEIZE_TRIES)
+                        return report_error(v, r);
         }
         step_reached(STEP_SEIZED);
         r = target_check(v->job->target);

@@ -25,8 +25,10 @@ typedef struct Visit {
         ArchFrame frame;
         ThreadReport *report;
         uint64_t stop_began;
-        uint64_t blocked;             /* signals, in any look */
-        unsigned mask_looks, moves;   /* looks that told its own mask; different sleeps that were seen */
+        uint64_t blocked; /* signals, in any look */
+        bool mask_known;  /* one of these looks told its own mask */
+        uint64_t run_began_ns, run_sleeps; /* its run time, and how often it had slept, when it was first seen running */
+        unsigned moves;   /* different sleeps that were seen */
 } Visit;
 
 /* How a part of the visit ended. */

@@ -41,23 +41,34 @@ static int clock_open(pid_t tid) {
         return (int) fd;
 }
 
-int user_trap_arm(pid_t tid, uint64_t used, UserTrap *ret) {
+/* One event, for this thread, after which the clock is off again. */
+static int clock_start(int fd, int signal, pid_t tid) {
         const struct f_owner_ex owner = { F_OWNER_TID, tid };
-        _cleanup_close_ int fd = -1;
-        int signal;
 
-        signal = signal_choose(used);
-        if (signal < 0)
-                return signal;
-        fd = clock_open(tid);
-        if (fd < 0)
-                return fd;
-        /* one event, after which the clock is off again */
         if (fcntl(fd, F_SETFL, O_ASYNC) < 0 || fcntl(fd, F_SETSIG, signal) < 0 || fcntl(fd, F_SETOWN_EX, &owner) < 0 ||
             ioctl(fd, PERF_EVENT_IOC_REFRESH, 1) < 0)
                 return -EOPNOTSUPP;
+        return 0;
+}
+
+static int arm(pid_t tid, int signal, pid_t receiver, UserTrap *ret) {
+        _cleanup_close_ int fd = clock_open(tid);
+        int r = fd < 0 ? fd : clock_start(fd, signal, receiver);
+
+        if (r < 0)
+                return r;
         *ret = (UserTrap) { .fd = TAKE_FD(fd), .signal = signal };
         return 0;
+}
+
+int user_watch_arm(pid_t tid, UserTrap *ret) {
+        return arm(tid, SIGURG, gettid(), ret);
+}
+
+int user_trap_arm(pid_t tid, uint64_t used, UserTrap *ret) {
+        int signal = signal_choose(used);
+
+        return signal < 0 ? signal : arm(tid, signal, tid, ret);
 }
 
 bool user_trap_is_reason(const UserTrap *t, pid_t tid, int signal) {

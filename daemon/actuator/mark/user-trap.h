@@ -17,6 +17,9 @@ typedef struct UserTrap {
 
 #define USER_TRAP_NONE ((UserTrap) { .fd = -1 })
 
+/* The same clock tells ourselves instead, by a SIGURG that has to be blocked, when the thread runs code of its own. That thread
+ * need not be attached, and notices nothing. 0, or -EOPNOTSUPP. */
+int user_watch_arm(pid_t tid, UserTrap *ret);
 /* Arms it for a thread that is attached. 'used' are the signals that it handles or blocks: 0, or -EOPNOTSUPP where each that would
  * do is among them, or where the kernel has no such clock for us. */
 int user_trap_arm(pid_t tid, uint64_t used, UserTrap *ret);
