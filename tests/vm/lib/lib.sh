@@ -9,6 +9,11 @@ shopt -s inherit_errexit nullglob
 
 IO_FLUSHER=0x180000     # PF_MEMALLOC_NOIO | PF_LOCAL_THROTTLE
 
+# Marks would have the kernel change its own code all the time, which QEMU does not always survive.
+if [[ -x /usr/lib/stackd-vm/extra/hold-clock ]] && ! systemctl --quiet is-active hold-clock.service; then
+        systemd-run --quiet --unit=hold-clock --slice=system-holdclock.slice /usr/lib/stackd-vm/extra/hold-clock
+fi
+
 _deferred=()
 trap '_failed $? "$BASH_COMMAND"' ERR
 trap _run_deferred EXIT

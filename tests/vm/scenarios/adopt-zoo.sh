@@ -41,7 +41,8 @@ image() {
 traits() {
         local pid namespace
         pid=$(main_pid "$1")
-        grep -E '^(Uid|Gid|Groups|NoNewPrivs|Seccomp|Seccomp_filters|Cap...|Threads):' "/proc/$pid/status" | grep -v Threads
+        # Not CapInh: some versions of systemd leave there what DynamicUser= took, and an adopted service has nothing in it.
+        grep -E '^(Uid|Gid|Groups|NoNewPrivs|Seccomp|Seccomp_filters|Cap(Prm|Eff|Bnd|Amb)):' "/proc/$pid/status"
         tr '\0' '\n' <"/proc/$pid/cmdline"
         tr '\0' '\n' <"/proc/$pid/environ" | grep -vE '^(INVOCATION_ID|JOURNAL_STREAM|SYSTEMD_EXEC_PID|MAINPID|MEMORY_PRESSURE_[A-Z]+)=' | sort
         readlink "/proc/$pid/exe" "/proc/$pid/cwd"
