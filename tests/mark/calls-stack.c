@@ -142,7 +142,7 @@ static void faults_answer(Case *c, unsigned ms, bool touching_is_effect) {
                         effect(c, "memory touched while stopped, page", (long) (m.arg.pagefault.address / PAGE), 0);
                 while (subject_state(c) == 't' && now_ms() - began < LEFT_STOPPED_MS)
                         nap_us(1000);
-                if (subject_state(c) == 't')
+                if (now_ms() - began >= LEFT_STOPPED_MS)
                         effect(c, "left stopped, ms", (long) (now_ms() - began), 0);
                 page_give(c, m.arg.pagefault.address);
         }
