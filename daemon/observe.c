@@ -238,8 +238,9 @@ static bool has_memory_controller(const Sysroot *s) {
         _cleanup_free_ char *text = NULL;
         char *rest = NULL;
 
+        /* Captures of older versions lack that file. */
         if (sysroot_read(s, AREA_SYS, "fs/cgroup/cgroup.controllers", &text) < 0)
-                return false;
+                return sysroot_exists(s, AREA_SYS, "fs/cgroup/system.slice/memory.min");
         for (char *word = strtok_r(text, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
                 if (streq(word, "memory"))
                         return true;

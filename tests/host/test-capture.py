@@ -542,6 +542,14 @@ def require_stack():
         raise Skip("no loop or fuse devices here")
 
 
+def without_fixes(text):
+    """The document, but for what to do about gaps: that is another thing for a capture."""
+    document = json.loads(text)
+    for gap in document["gaps"]:
+        del gap["cure"]
+    return document
+
+
 def real():
     """A real stack is replayed as it is, and scrubbed of its UUIDs."""
     require_stack()
@@ -555,13 +563,11 @@ def real():
         served = next(l for l in document["layers"] if str(stack.place / "served") in (l.get("mounts") or ()))
         assert served["processes"], served
         assert "LOOP_GET_STATUS64" in live, "no probe was answered"
-        got = status(f"--root={unpack(archive)}")
-        # What could not be seen is the same; what to do about it is not.
-        for gap in (replayed := json.loads(got))["gaps"] + document["gaps"]:
-            del gap["cure"]
+        document = without_fixes(live)
+        replayed = without_fixes(status(f"--root={unpack(archive)}"))
         if replayed != document:
             (SCRATCH / "live.json").write_text(json.dumps(document, indent=1))
-            (SCRATCH / "replay.json").write_text(json.dumps(json.loads(got), indent=1))
+            (SCRATCH / "replay.json").write_text(json.dumps(replayed, indent=1))
             raise AssertionError(run("diff", "-u", SCRATCH / "live.json", SCRATCH / "replay.json", check=False).stdout.decode())
         assert stack.uuid in "".join(run("tar", "-tf", archive).stdout.decode()), "the test does not see the UUID at all"
         scrubbed = SCRATCH / "scrubbed.tar"
@@ -571,7 +577,7 @@ def real():
         replay = status(f"--root={root}")
         devices, _, mounts = compare_with_lsblk(root)
         assert devices >= 4 and mounts >= 2, (devices, mounts)
-        assert UUID.sub("*", replay) == UUID.sub("*", live)
+        assert without_fixes(UUID.sub("*", replay)) == without_fixes(UUID.sub("*", live))
         assert "/sys/fs/btrfs/" in replay
         content = scrubbed.read_bytes()
         assert b"cmdline" not in content and b"environ" not in content
@@ -600,7 +606,7 @@ def unprivileged():
         else:
             raise Skip("this machine does not hold still")
         assert str(stack.place / "served") in before
-        assert status(f"--root={unpack(place / 'x.tar')}") == before
+        assert without_fixes(status(f"--root={unpack(place / 'x.tar')}")) == without_fixes(before)
 
 
 def main():
