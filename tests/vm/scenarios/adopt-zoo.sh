@@ -4,6 +4,7 @@
 # Servers as Debian starts them, and as people harden them, adopted and released. Each starts, serves and is marked, and
 # has otherwise exactly what it had before.
 #
+# by hand: thirteen servers, each through its whole life: ten minutes and more in an emulator
 # timeout: 1800
 # disks: 2
 # needs: stackd
