@@ -5,7 +5,7 @@
 # once beside those of the scenarios nbd, network and fuse: ublk, vDPA in user space, 9p, md with mdmon, a SCSI
 # target's block backstore over iSCSI on two paths with multipathd.
 #
-# timeout: 400
+# timeout: 600
 # disks: 1
 # needs: stackd
 
@@ -96,7 +96,7 @@ printf 'defaults {\n find_multipaths no\n user_friendly_names yes\n}\n' >/etc/mu
 systemctl start iscsid.service multipathd.service
 iscsiadm -m discoverydb -t sendtargets -p 127.0.0.1:3260 --discover >/dev/null
 iscsiadm -m node -T "$IQN" --login >/dev/null
-wait_for 30 '[[ -b /dev/mapper/mpatha ]] && (($(ls -d /sys/class/block/$(basename "$(realpath /dev/mapper/mpatha)")/slaves/* | wc -l) == 2))'
+wait_for 120 '[[ -b /dev/mapper/mpatha ]] && (($(ls -d /sys/class/block/$(basename "$(realpath /dev/mapper/mpatha)")/slaves/* | wc -l) == 2))'
 format_and_mount /dev/mapper/mpatha /mnt/mpath
 paths=(/sys/class/block/"$(basename "$(realpath /dev/mapper/mpatha)")"/slaves/*)
 
