@@ -64,6 +64,13 @@ def main():
         sys.exit(f"{name}: {error}")
 
 
+def archives(suite):
+    """Where this machine's own packages of that suite come from: updates of other archives may lack an architecture."""
+    listed = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)", "Created-By: Packages"],
+                            capture_output=True, text=True, check=False).stdout
+    return [words[0] for words in map(str.split, listed.splitlines()) if words[1:] == [suite, "main"]]
+
+
 def build(name, suite, directory):
     gnu, libraries, processor, emulator = ARCHITECTURES[name]
     root = directory / "root"
@@ -73,7 +80,7 @@ def build(name, suite, directory):
             [*image.CONTAINED, "mmdebstrap", "--quiet", "--mode=root", "--variant=extract", f"--architectures={name}",
              "--format=directory", "--include=" + ",".join(PACKAGES), "--aptopt=APT::Install-Recommends false",
              *(f"--dpkgopt=path-exclude={path}" for path in image.LEFT_OUT), *image.MMDEBSTRAP_OPTIONS,
-             suite, str(root), f"deb http://deb.debian.org/debian {suite} main"],
+             suite, str(root), *(f"deb {uri} {suite} main" for uri in archives(suite)[:1])],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=image.TIME_LIMIT,
             check=False)
     if output.returncode != 0:
