@@ -397,7 +397,7 @@ def case_churn(m):
     return f"passes {passes}, {float(born) / max(float(seconds), 0.1):.0f} threads a second"
 
 
-def hostile(m, mode, rounds=25, healthy=True):
+def hostile(m, mode, rounds=25, healthy=True, deadline=None):
     """Whatever it does, the helper ends in time and a bystander stays as it is."""
     bystander = Odd(m.directory / "odd", "plain")
     states = {}
@@ -407,7 +407,7 @@ def hostile(m, mode, rounds=25, healthy=True):
             check(not o or not healthy, "it died, status", o and o.p.returncode)
             o = Odd(m.directory / "odd", mode)
         try:
-            state, _, _ = m.mark(o.pid, "--clear" if i % 2 else "--set")
+            state, _, _ = m.mark(o.pid, "--clear" if i % 2 else "--set", deadline)
         except (ProcessLookupError, FileNotFoundError):
             state = "gone"
         states[state] = states.get(state, 0) + 1
@@ -435,7 +435,7 @@ def case_hostile_unmap(m):
 
 
 def case_hostile_rename(m):
-    result = hostile(m, "rename")
+    result = hostile(m, "rename", deadline=5000)
     check(re.fullmatch(r"{'all': \d+}", result), result)
     return result
 
