@@ -27,7 +27,7 @@
 #define STOP_WAIT_USEC 2000000U          /* for a processor: to give up would not take the interruption back */
 #define LOOK_USEC 300U                   /* between two looks at a thread that works */
 #define QUIET_NS UINT64_C(500000)        /* asleep in one place for so long, a thread is idle */
-#define QUIET_LONG_NS UINT64_C(1000000000) /* and here it has transferred nothing: see CALL_LONG */
+#define QUIET_LONG_NS UINT64_C(1000000000) /* and here it has probably transferred nothing: see CALL_LONG */
 #define ATTACHED_NS UINT64_C(3000000)    /* so long a thread that works is waited for while it is traced */
 #define NAP_USEC 100U
 #define STOP_LIMIT_USEC 250000

@@ -2,8 +2,9 @@
 
 /* One thread makes one prctl(), and may lose us at any instant. What holds at each:
  *
- *   attached, not yet stopped    Nothing was changed. Our end detaches it (the exit of a tracer does), takes back
- *                                the request to stop, and wakes nobody.
+ *   attached, not yet stopped    Nothing was changed. Our end detaches it, as the exit of a tracer does, and takes the
+ *                                request to stop back. Once asked, the thread is awake: calls that the kernel ends with
+ *                                EINTR then end so, if we die before they were made to begin again.
  *   stopped                      The kernel holds the interrupted call's result and number, and on detaching makes
  *                                its usual restart fix-up: our end is a detach, and sets TIF_SIGPENDING so that the
  *                                fix-up is not left out. (On aarch64 it was made already; see there.)
