@@ -11,6 +11,7 @@ foreign architecture is added to this machine's packages. Prints the name of mes
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import sys
 
@@ -87,11 +88,19 @@ def build(name, suite, directory):
         raise HarnessError(f"mmdebstrap: {output.stdout.strip()}")
     if not (root / "lib").exists():
         (root / "lib").symlink_to("usr/lib")
+    leave_libraries(root)
     make_links_relative(root)
     subprocess.run([f"{gnu}-gcc", f"--sysroot={root}", "-D_GNU_SOURCE", "-D_FILE_OFFSET_BITS=64", "-Wall", "-Wextra", "-Werror", "-O1",
                     "-shared", "-fPIC", "-o", str(directory / SHIM.stem), str(SHIM)], check=True)
     (directory / "cross.ini").write_text(CROSS_FILE.format(
         gnu=gnu, libraries=libraries, processor=processor, emulator=emulator, root=final / "root", shim=final / SHIM.stem))
+
+
+def leave_libraries(root):
+    """A path that is below the root hides this machine's from the emulated program: /dev/null would be another file."""
+    for path in root.iterdir():
+        if path.is_dir() and not path.is_symlink() and path.name not in ("usr", "lib", "lib64"):
+            shutil.rmtree(path)
 
 
 def make_links_relative(root):
