@@ -135,7 +135,7 @@ hostile flood
 hostile_ready
 stackd_settled
 size "flood"
-journalctl --quiet --unit=stackd.service --output=cat | grep -c 'more in user namespaces than is read' | grep -qx 1
+journalctl --quiet --unit=stackd.service --output=cat | grep -cF '(namespace-limit)' | grep -qx 1
 fuse_up pool
 stopwatch 'is_marked "$(main_pid "$(fuse_unit pool)")"'
 fuse_down pool
