@@ -175,8 +175,21 @@ static Point *point_at(Process *p, bool end) {
         return &points[n_points++];
 }
 
-/* The point with the fewest deaths for its weight; of equals any. */
-static Point *point_choose(void) {
+/* Without a death: but for one that few runs pass, to wait a fifth time for a stop, say. */
+static bool point_is_missing(const Point *p) {
+        return p->window && p->deaths == 0 && p->seen >= 2 && p->seen >= runs / 2 && p->missed < MISSED_MAX;
+}
+
+static size_t points_missing(void) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < n_points; i++)
+                n += point_is_missing(&points[i]);
+        return n;
+}
+
+/* The point with the fewest deaths for its weight, and in the end of those only that are missing; of equals any. */
+static Point *point_choose(bool missing) {
         Point *best = NULL;
         uint64_t best_cost = UINT64_MAX, ties = 0;
 
@@ -185,6 +198,8 @@ static Point *point_choose(void) {
                 const unsigned tries = p->deaths + p->missed;
                 uint64_t cost = p->window ? tries : tries * WINDOW_WEIGHT + WINDOW_WEIGHT - 1;
 
+                if (missing && !point_is_missing(p))
+                        continue;
                 if (cost < best_cost)
                         ties = 0;
                 if (cost <= best_cost && random_next() % ++ties == 0) {
@@ -429,9 +444,9 @@ static void subject_check(const char *where) {
         slowest_ns = MAX(slowest_ns, now() - began);
 }
 
-static void death_plan(unsigned long run, Death *ret) {
-        *ret = (Death) { .target = point_choose(), .whom = (int) (random_next() % 8) };
-        ret->skip = random_next() % 4 == 0 ? 1 : 0;
+static void death_plan(unsigned long run, bool missing, Death *ret) {
+        *ret = (Death) { .target = point_choose(missing), .whom = (int) (random_next() % 8) };
+        ret->skip = !missing && random_next() % 4 == 0 ? 1 : 0;
         ret->instructions = run % 4 == 3 ? (unsigned) (random_next() % INSTRUCTIONS_MAX) : 0;
         if (ret->whom > 2)
                 ret->whom = 0;
@@ -540,16 +555,6 @@ static int timed(unsigned long wanted, unsigned long seconds, unsigned pause_us)
         return deaths == 0 || attached == 0;
 }
 
-/* Points without a death, but for those that few runs pass: to wait a fifth time for a stop, say. */
-static size_t points_missing(void) {
-        size_t n = 0;
-
-        for (size_t i = 0; i < n_points; i++)
-                n += points[i].window && points[i].deaths == 0 && points[i].seen >= 2 &&
-                        points[i].seen >= runs / 2 && points[i].missed < MISSED_MAX;
-        return n;
-}
-
 static int summary(bool list, bool complete) {
         const size_t missing = points_missing();
         size_t steps = 0, covered = 0, windows = 0;
@@ -620,7 +625,7 @@ int main(int argc, char *argv[]) {
 
                 if (enough && (points_missing() == 0 || deaths >= wanted + EXTRA_MAX || (seconds > 0 && deaths < wanted)))
                         break;
-                death_plan(runs, &death);
+                death_plan(runs, enough, &death);
                 attached_before = attached;
                 if (helper_run(set, &death)) {
                         death.target->deaths++;
