@@ -32,6 +32,8 @@ SPURIOUS = """epoll epoll-timeout epoll-pwait-mask sigtimedwait sigtimedwait-tim
 DRIVEN = "tight poll futex read epoll alternate pool".split()
 # deaths further apart than their time-outs
 PAUSED = """nanosleep clock-nanosleep poll-timeout futex-timeout epoll-timeout sigtimedwait-timeout io-uring""".split()
+# their threads come and go while they are marked
+WORKING = "alternate pool".split()
 STEPS = range(1, 15)
 STEP_DIVERTED = 8  # from here on the thread gets through by itself
 SLACK = {"--set": 50001, "--clear": 50000}
@@ -68,6 +70,15 @@ def mark(helper, pid, *arguments, start=None):
 def state_of(out):
     m = re.search(r"^result (\S+) total (\d+) marked (\d+) passes (\d+) cut (\d+) max-stopped-ns (\d+)$", out, re.M)
     return m.group(1) if m else None
+
+
+def mark_until(done, *arguments):
+    """Tries again, as stackd does: on a busy machine a thread that works may not be met in time. The last try's result."""
+    for _ in range(10):
+        result = mark(*arguments, "--deadline-ms", "3000")
+        if done(result[0]):
+            break
+    return result
 
 
 class Victim:
@@ -141,10 +152,10 @@ def untraced(pid):
 
 def test_undisturbed(o, mode):
     v = Victim(o.victim, mode)
-    stops = []
+    settles, stops = mode not in WORKING, []
     for i in range(4):
-        r, out, err = mark(o.helper, v.pid, "--clear" if i % 2 else "--set", "--deadline-ms", "3000")
-        if mode not in ("pool", "alternate"):
+        r, out, err = mark_until(lambda r: r == 0 or not settles, o.helper, v.pid, "--clear" if i % 2 else "--set")
+        if settles:
             check(r == 0 and state_of(out) == "all", mode, r, out, err)
         stops += [int(x) for x in re.findall(r"^thread \d+ done (\d+)$", out, re.M)]
         untraced(v.pid)
@@ -161,6 +172,7 @@ def test_death(o, mode):
     tells whether it went on by itself."""
     v = Victim(o.victim, mode)
     alone = other = 0
+    settles = mode not in WORKING
     # In a quick run the modes share the steps among them.
     steps = STEPS[MODES.index(mode) % 3::3] if o.quick else STEPS
     for i in range(o.rounds * len(steps)):
@@ -174,10 +186,11 @@ def test_death(o, mode):
         try:
             slack_write(subject, 60000)
         except (FileNotFoundError, ProcessLookupError):
-            check(mode in ("pool", "alternate"), "the subject is gone")
-        r, out, err = mark(o.helper, v.pid, what, "--die-at-step", str(step), "--deadline-ms", "3000")
+            check(not settles, "the subject is gone")
+        r, out, err = mark_until(lambda r: r == -signal.SIGKILL or not settles,
+                                 o.helper, v.pid, what, "--die-at-step", str(step))
         untraced(v.pid)
-        if mode in ("pool", "alternate"):
+        if not settles:
             continue
         check(r == -signal.SIGKILL, mode, step, r, out, err)
         # There a short time-out begins anew each time, not only when the helper dies.
@@ -211,7 +224,7 @@ def test_random(o, mode):
 
 def test_driven(o, mode):
     v = Victim(o.victim, mode)
-    p = subprocess.run([o.driver, "--deaths", str(o.deaths), "--seed", o.seed, "--deadline-ms", "200",
+    p = subprocess.run([o.driver, "--deaths", str(o.deaths), "--seed", o.seed, "--deadline-ms", "1000",
                         "--pause-ms", "200" if mode in PAUSED else "0", o.helper, str(v.pid)], capture_output=True, text=True, check=False)
     rounds, deviations, text = v.finish()
     check(p.returncode == 0, p.stdout, p.stderr)
