@@ -236,17 +236,6 @@ int thread_call_read(const Target *t, pid_t tid, ThreadCall *ret) {
         return 0;
 }
 
-int thread_run_time_read(const Target *t, pid_t tid, uint64_t *ret) {
-        _cleanup_free_ char *text = NULL;
-        char path[64];
-        int r = target_read(t, thread_path(tid, "schedstat", path), 4096, &text);
-
-        if (r == -ENOMEM)
-                return r;
-        *ret = r >= 0 ? strtoull(text, NULL, 10) : 0;
-        return 0;
-}
-
 /* Calls that read from a stream or a file, whose first argument is the descriptor. */
 static bool call_reads(long nr) {
         return nr == SYS_read || nr == SYS_readv || nr == SYS_splice;

@@ -71,8 +71,6 @@ int target_read(const Target *t, const char *path, size_t max, char **ret);
 int thread_stat_read(const Target *t, pid_t tid, ThreadStat *ret);
 int thread_status_read(const Target *t, pid_t tid, ThreadStatus *ret);
 int thread_call_read(const Target *t, pid_t tid, ThreadCall *ret);
-/* Nanoseconds on a processor (schedstat); 0 where the kernel does not count them. */
-int thread_run_time_read(const Target *t, pid_t tid, uint64_t *ret);
 int thread_wait_read(const Target *t, pid_t tid, const ThreadCall *call, ThreadWait *ret);
 /* Frozen by the cgroup freezer: 1, 0. A group that cannot be read counts as not frozen. */
 int thread_is_frozen(const Target *t, pid_t tid);

@@ -33,7 +33,6 @@
 #define STOP_LIMIT_USEC 250000
 #define SIGNAL_CALL_STOP (SIGTRAP | 0x80)
 #define SEIZE_TRIES 3U
-#define RUN_OF_ITS_OWN_NS UINT64_C(100000)
 #define MOVES_OF_WORK 3U  /* a thread that sleeps in so many different moments works */
 
 /* Waits for SIGCHLD, which is blocked; it is pending once however many stops it stands for. */
@@ -133,29 +132,28 @@ static void mask_note(Visit *v, const ThreadStatus *status, bool certain) {
         v->mask_known = v->mask_known || certain;
 }
 
-/* A thread that has just been woken has the mask of its call still. One that has run for a while since, and did not sleep, has its
- * own. */
-static int running_read(Visit *v) {
+/* A thread that has just been woken has the mask of its call still, and one that is about to sleep may have it already. Its own is
+ * seen between two moments in which it ran code of its own, if it did not sleep since before the first: 'met' says that there was
+ * such a moment since the last look. */
+static int running_read(Visit *v, bool met) {
         ThreadStatus status;
-        uint64_t ran_ns;
         int r;
 
         v->report->sleep.since_ns = 0;
         r = thread_status_read(v->job->target, v->tid, &status);
-        if (r >= 0)
-                r = thread_run_time_read(v->job->target, v->tid, &ran_ns);
         if (r < 0)
                 return r;
-        if (ran_ns == 0 || status.sleeps != v->run_sleeps || v->run_began_ns == 0) {
-                v->run_sleeps = status.sleeps;
-                v->run_began_ns = ran_ns;
-        }
-        mask_note(v, &status, ran_ns - v->run_began_ns >= RUN_OF_ITS_OWN_NS);
+        if (status.sleeps != v->run_sleeps)
+                v->run_met = 0;
+        else if (met)
+                v->run_met++;
+        v->run_sleeps = status.sleeps;
+        mask_note(v, &status, v->run_met >= 2);
         return 0;
 }
 
 /* Reads where the thread is; the report keeps since when it has slept there. */
-static int place_read(Visit *v, Place *ret) {
+static int place_read(Visit *v, bool met, Place *ret) {
         const Target *t = v->job->target;
         ThreadSleep *sleep = &v->report->sleep;
         const uint64_t now = now_ns();
@@ -169,7 +167,7 @@ static int place_read(Visit *v, Place *ret) {
                 return r;
         if (call.running) {
                 *ret = PLACE_RUNNING;
-                return running_read(v);
+                return running_read(v, met);
         }
         r = thread_status_read(t, v->tid, &status);
         if (r >= 0)
@@ -207,16 +205,16 @@ static Next place_await(Visit *v, Place *ret) {
         _cleanup_(user_trap_disarm) UserTrap watch = USER_TRAP_NONE;
 
         do {
-                bool seen = watch_wait();
-                int r = place_read(v, ret);
+                bool met = watch_wait() && watch.fd >= 0;
+                int r = place_read(v, met, ret);
 
                 if (r < 0)
                         return report_error(v, r);
                 if (*ret == PLACE_IDLE || (*ret == PLACE_SETTLING && v->moves >= MOVES_OF_WORK))
                         return NEXT_GO_ON;
-                if (seen && v->mask_known && *ret == PLACE_RUNNING)
+                if (met && v->mask_known && *ret == PLACE_RUNNING)
                         return NEXT_GO_ON;
-                if (watch.fd < 0 || seen) {
+                if (watch.fd < 0 || met) {
                         user_trap_disarm(&watch);
                         (void) user_watch_arm(v->tid, &watch);
                 }
@@ -326,7 +324,7 @@ static Next idle_stop(Visit *v, UserTrap *trap) {
         Next next;
         int r;
 
-        r = place_read(v, &place);
+        r = place_read(v, false, &place);
         if (r < 0) {
                 (void) report_error(v, r);
                 return NEXT_ABANDON;

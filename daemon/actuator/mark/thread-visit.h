@@ -27,7 +27,8 @@ typedef struct Visit {
         uint64_t stop_began;
         uint64_t blocked; /* signals, in any look */
         bool mask_known;  /* one of these looks told its own mask */
-        uint64_t run_began_ns, run_sleeps; /* its run time, and how often it had slept, when it was first seen running */
+        uint64_t run_sleeps; /* how often it had slept when it was last seen running */
+        unsigned run_met;    /* looks since that sleep before which it had run code of its own */
         unsigned moves;   /* different sleeps that were seen */
 } Visit;
 
