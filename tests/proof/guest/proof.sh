@@ -38,10 +38,25 @@ nbd_client_up() {
         wait_for 30 '[[ $(cat /sys/block/nbd0/size) != 0 ]]'
 }
 
+# quiet: until the guest has done what the mount made it do, and has idled for a second.
+quiet() {
+        local deadline=$((SECONDS + 120)) user nice system irq softirq before now=0
+        udevadm settle
+        while :; do
+                before=$now
+                read -r _ user nice system _ _ irq softirq _ </proc/stat
+                now=$((user + nice + system + irq + softirq))
+                ((now - before < 20)) && break  # hundredths of a second of all processors
+                ((SECONDS < deadline)) || fail "the guest does not come to rest"
+                sleep 1
+        done
+}
+
 # drive PROGRESS UNIT [OPTION...]: the load; its lines are the result.
 drive() {
         local progress=$1 unit=$2
         shift 2
+        quiet
         eval "${PROOF_BEFORE:-}"        # an experiment's own
         printf '{"event": "kernel", "release": "%s"}\n' "$(uname -r)"
         exec /usr/lib/stackd-vm/extra/drive.py --progress "$progress" --server "$unit" --mount "$UPPER" --seed "$SEED" "$@"
