@@ -10,7 +10,7 @@ _agrees() {
         until python3 "/usr/lib/stackd-vm/lib/$2" "${@:3}" >/run/zoo-differences 2>&1; do
                 if ((SECONDS >= deadline)); then
                         cat /run/zoo-differences >&2
-                        fail "the graph is not what $1 says"
+                        fail "the graph is not what $1 says: $(head -5 /run/zoo-differences | paste -sd';')"
                 fi
                 stackd_settled
         done
