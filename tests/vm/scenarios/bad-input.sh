@@ -29,11 +29,9 @@ refused() {
 incomplete() {
         local gap=$1 got=0
         shift
-        "$@" >/run/stdout 2>/run/stderr || got=$?
-        printf '%s\n  %s: %s\n' "$*" "$got" "$(cat /run/stderr)"
+        "$@" >/run/stdout || got=$?
         assert_eq "$got" 1 "status of '$*'"
-        jq -e --arg gap "$gap" '(.layers | length > 5) and any(.gaps[]; .id == $gap)' /run/stdout >/dev/null || fail "'$*' printed: $(cat /run/stdout)"
-        grep -F "Incomplete ($gap): " /run/stderr >/dev/null || fail "'$*' did not say so: $(cat /run/stderr)"
+        jq -e --arg gap "$gap" '(.layers | length > 5) and any(.gaps[]; .id == $gap)' /run/stdout >/dev/null || fail "'$*' printed: $(cut -c-300 /run/stdout)"
 }
 
 fuse_lower_up
