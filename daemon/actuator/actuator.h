@@ -2,13 +2,13 @@
 #pragma once
 
 /* The ways to change a setting: one actuator a kind of action, which reads a value, writes one, and takes away
- * what traces writing has left. They may block, and so run in a supervised child (daemon/child.h), which says
+ * what traces writing has left. They may block, and so run in a supervised child (daemon/child/child.h), which says
  * on a pipe what came of it. IO_FLUSHER marks are none of these: stackd-mark is a program of its own. */
 
 #include <systemd/sd-bus.h>
 
 #include "daemon/policy/action-record.h"
-#include "daemon/sysroot.h"
+#include "daemon/sysroot/sysroot.h"
 
 /* One action under way, in the child. */
 typedef struct Deed {

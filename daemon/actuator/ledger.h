@@ -6,7 +6,7 @@
  * nothing after the next boot. */
 
 #include "daemon/policy/action-record.h"
-#include "daemon/sysroot.h"
+#include "daemon/sysroot/sysroot.h"
 
 typedef struct Ledger {
         int dir_fd;  /* of /run/stackd; -1: kept in memory only */

@@ -11,7 +11,7 @@
  * - The process of an ordinary user speaks for layers of that user. It neither adds to nor takes from what is known of others'. */
 
 #include "daemon/source/mount-table.h"
-#include "daemon/sysroot.h"
+#include "daemon/sysroot/sysroot.h"
 
 typedef struct FilesPlace FilesPlace;
 typedef struct Holder Holder;

@@ -9,7 +9,7 @@
 
 #include "common/hashmap.h"
 #include "daemon/graph/gap.h"
-#include "daemon/sysroot.h"
+#include "daemon/sysroot/sysroot.h"
 
 typedef struct Block {
         char *name; /* kernel name */

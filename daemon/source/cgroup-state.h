@@ -5,7 +5,7 @@
 
 #include "common/cleanup.h"
 #include "daemon/graph/state.h"
-#include "daemon/sysroot.h"
+#include "daemon/sysroot/sysroot.h"
 
 /* Adds a cgroup and all above it, but for the root, with what shares the ancestors' reservations with it. Nothing
  * where there is no memory controller. 0 or -ENOMEM: what vanishes meanwhile is left out. */

@@ -9,7 +9,7 @@
 #include "common/array.h"
 #include "common/text.h"
 #include "daemon/source/lio-backstores.h"
-#include "daemon/sysroot.h"
+#include "daemon/sysroot/sysroot.h"
 
 #define SERIAL_DIGITS 25
 

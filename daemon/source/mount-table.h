@@ -10,7 +10,7 @@
 #include <sys/types.h>
 
 #include "common/array.h"
-#include "daemon/sysroot.h"
+#include "daemon/sysroot/sysroot.h"
 
 #define SPACE_NONE UINT_MAX
 

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 
 #include "daemon/graph/gap.h"
-#include "daemon/sysroot.h"
+#include "daemon/sysroot/sysroot.h"
 
 typedef enum Visit {
         VISIT_DONE,  /* not again */

@@ -5,7 +5,7 @@
 
 #include "common/text.h"
 #include "daemon/source/nvmet-namespaces.h"
-#include "daemon/sysroot.h"
+#include "daemon/sysroot/sysroot.h"
 
 char *nvmet_question(const char *nqn, const char *nsid, const char *uuid) {
         _cleanup_free_ char *name = text_escape_octal(nqn);

@@ -9,7 +9,7 @@
 #include "daemon/graph/fact.h"
 #include "daemon/source/authority.h"
 #include "daemon/source/mount-table.h"
-#include "daemon/sysroot.h"
+#include "daemon/sysroot/sysroot.h"
 
 /* Where below /proc a process's open files are: "PID", or, when its main thread has exited and others go on,
  * "PID/task/TID". */

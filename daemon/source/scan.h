@@ -13,7 +13,7 @@
 #include "daemon/source/process-table.h"
 #include "daemon/source/socket-table.h"
 #include "daemon/source/unmounted.h"
-#include "daemon/sysroot.h"
+#include "daemon/sysroot/sysroot.h"
 
 typedef enum Table {
         TABLE_MOUNTS = 1 << 0,

@@ -10,7 +10,7 @@
 
 #include "common/array.h"
 #include "daemon/graph/gap.h"
-#include "daemon/sysroot.h"
+#include "daemon/sysroot/sysroot.h"
 
 typedef enum SocketFamily {
         SOCKET_UNIX,

@@ -6,7 +6,7 @@
 #include <sys/types.h>
 
 #include "daemon/graph/gap.h"
-#include "daemon/sysroot.h"
+#include "daemon/sysroot/sysroot.h"
 
 /* What 'r', with which the kernel refused a file of a process, means: it also denies access to files of one that has just ended
  * (fs/proc/: proc_ns_readlink(), proc_fd_access_allowed()), and its descriptors are root's from when it has given its memory up

@@ -10,7 +10,7 @@
 #include "common/text.h"
 #include "daemon/actuator/mark/filter.h"
 #include "daemon/actuator/mark/interruption.h"
-#include "daemon/mark-outcome.h"
+#include "daemon/executor/mark-outcome.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/scratch-directory.h"
 

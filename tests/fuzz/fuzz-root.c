@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A directory that is said to be a captured machine, as somebody sends one: read for --root= by the real daemon/sysroot.c, with all
+/* A directory that is said to be a captured machine, as somebody sends one: read for --root= by the real daemon/sysroot/sysroot.c, with all
  * sources, and for its configuration. Nothing outside is read, and nothing that hangs is touched. The input is text:
  *
  *     @proc/1/mountinfo         a file; its content is the lines up to the next '@'

@@ -26,10 +26,15 @@ LAYERS = {
     "daemon/capture": "capture",
     "daemon/child": "child",
     "daemon/configuration": "configuration",
+    "daemon/configuration/reload": "reload",
+    "daemon/executor": "executor",
     "daemon/graph": "graph",
     "daemon/policy": "policy",
+    "daemon/reader": "reader",
     "daemon/source": "source",
     "daemon/sysroot": "sysroot",
+    "daemon/watch": "watch",
+    "daemon/world": "world",
 }
 # Layer -> what it may include beside itself.
 MAY_INCLUDE = {
@@ -48,7 +53,13 @@ MAY_INCLUDE = {
     "mark": {"common"},
     "bus": {"policy", "analysis", "graph", "common"},
     "child": {"common"},
-    "manager": {"bus", "configuration", "actuator", "mark", "source", "policy", "analysis", "graph", "sysroot", "capture", "child", "common"},
+    "reload": {"configuration", "child", "common"},
+    "reader": {"source", "child", "common"},
+    "watch": {"source", "sysroot", "common"},
+    "world": {"actuator", "source", "policy", "analysis", "graph", "sysroot", "common"},
+    "executor": {"actuator", "mark", "source", "policy", "child", "common"},
+    "manager": {"bus", "configuration", "reload", "executor", "reader", "watch", "world", "actuator", "source", "policy", "analysis", "graph",
+                "sysroot", "capture", "common"},
 }
 # What others may include of a layer that has an inside.
 FACES = {"mark": {"daemon/actuator/mark/mark-protocol.h"}}
@@ -63,7 +74,7 @@ PLACE = re.compile(r'"/(?:sys|proc|run|dev)(?=["/])(?!/null")')
 # Who may open by an absolute path.
 OPENS = {
     "common/log.c": "journald's socket",
-    "daemon/sysroot.c": "the one place",
+    "daemon/sysroot/sysroot.c": "the one place",
     "daemon/main.c": "its own flags, as the running kernel has them, before there is a root",
     "daemon/source/fuse-iterator.c": "the namespaces of its own process: whether the kernel's numbers are ours",
     "daemon/source/probe.c": "a device node, in a child that is given up when it hangs",

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "common/text.h"
-#include "daemon/sysroot.h"
+#include "daemon/sysroot/sysroot.h"
 #include "tests/unit/tap.h"
 
 typedef struct FakeRoot {

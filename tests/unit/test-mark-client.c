@@ -10,8 +10,8 @@
 
 #include "common/text.h"
 #include "daemon/actuator/mark/mark-protocol.h"
-#include "daemon/mark-client.h"
-#include "daemon/mark-outcome.h"
+#include "daemon/executor/mark-client.h"
+#include "daemon/executor/mark-outcome.h"
 #include "tests/unit/tap.h"
 
 #define LONG_USEC UINT64_C(3600000000)

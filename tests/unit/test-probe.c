@@ -6,7 +6,7 @@
 
 #include "common/text.h"
 #include "daemon/source/probe.h"
-#include "daemon/sysroot.h"
+#include "daemon/sysroot/sysroot.h"
 #include "tests/unit/tap.h"
 
 #define Q "dm 253:0 7"

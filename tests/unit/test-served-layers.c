@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "common/text.h"
-#include "daemon/served-layers.h"
+#include "daemon/world/served-layers.h"
 #include "tests/unit/tap.h"
 
 static Graph *graph_of(const char *a, const char *b) {

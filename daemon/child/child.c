@@ -13,7 +13,7 @@
 
 #include "common/array.h"
 #include "common/cleanup.h"
-#include "daemon/child.h"
+#include "daemon/child/child.h"
 
 #define OUTPUT_MAX (16U * 1024 * 1024)
 #define READ_SIZE BUFSIZ /* what stdio writes at once: of a packet nothing is left for a second read */

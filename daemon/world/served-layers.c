@@ -3,7 +3,7 @@
 
 #include "common/hashmap.h"
 #include "common/text.h"
-#include "daemon/served-layers.h"
+#include "daemon/world/served-layers.h"
 
 void served_layers_done(ServedLayers *l) {
         strv_free(l->ids);

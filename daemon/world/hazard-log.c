@@ -3,7 +3,7 @@
 
 #include "common/log.h"
 #include "common/text.h"
-#include "daemon/hazard-log.h"
+#include "daemon/world/hazard-log.h"
 
 #define FOREIGN_MAX 100U
 #define FOREIGN_TIME_USEC (3600ULL * 1000 * 1000)

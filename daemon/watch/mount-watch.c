@@ -5,7 +5,7 @@
 #include <sys/epoll.h>
 #include <sys/fanotify.h>
 
-#include "daemon/mount-watch.h"
+#include "daemon/watch/mount-watch.h"
 
 /* Newer than the headers of some of the systems that this is built on (include/uapi/linux/fanotify.h). */
 #ifndef FAN_REPORT_MNT

@@ -15,7 +15,7 @@
 #include "common/array.h"
 #include "common/file.h"
 #include "common/text.h"
-#include "daemon/sysroot.h"
+#include "daemon/sysroot/sysroot.h"
 
 #define FILE_SIZE_MAX (64U * 1024 * 1024)
 #define LINKS_MAX 40

@@ -7,10 +7,10 @@
 #include "common/log.h"
 #include "common/text.h"
 #include "daemon/actuator/actuator.h"
-#include "daemon/child.h"
-#include "daemon/executor.h"
-#include "daemon/mark-client.h"
-#include "daemon/mark-outcome.h"
+#include "daemon/child/child.h"
+#include "daemon/executor/executor.h"
+#include "daemon/executor/mark-client.h"
+#include "daemon/executor/mark-outcome.h"
 #include "daemon/source/process-table.h"
 
 #define MARK_DEADLINE_USEC (10U * 1000 * 1000)

@@ -6,7 +6,7 @@
 
 #include "common/cleanup.h"
 #include "daemon/actuator/mark/mark-protocol.h"
-#include "daemon/mark-client.h"
+#include "daemon/executor/mark-client.h"
 
 /* Nobody waits for anybody here: a queue that is full refuses at once, and who is in it is answered by and by. */
 static int connect_to(const char *path) {

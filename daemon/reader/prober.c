@@ -6,8 +6,8 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/text.h"
-#include "daemon/child.h"
-#include "daemon/prober.h"
+#include "daemon/child/child.h"
+#include "daemon/reader/prober.h"
 
 #define SLOW_DEADLINE_USEC (30U * 1000 * 1000)
 #define STUCK_MAX 4U

@@ -8,7 +8,7 @@
 #include "common/text.h"
 #include "common/unit-name.h"
 #include "daemon/policy/reservation.h"
-#include "daemon/sights.h"
+#include "daemon/world/sights.h"
 #include "daemon/source/cgroup-state.h"
 #include "daemon/source/process-ground.h"
 #include "daemon/source/unit-order.h"

@@ -7,7 +7,7 @@
 
 #include "common/text.h"
 #include "daemon/actuator/actuator.h"
-#include "daemon/observe.h"
+#include "daemon/world/observe.h"
 #include "daemon/policy/mount-option.h"
 #include "daemon/policy/want.h"
 #include "daemon/source/cgroup-state.h"

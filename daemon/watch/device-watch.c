@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 
 #include "common/cleanup.h"
-#include "daemon/device-watch.h"
+#include "daemon/watch/device-watch.h"
 
 struct DeviceWatch {
         sd_device_monitor *monitor;

@@ -6,8 +6,8 @@
 #include <time.h>
 
 #include "common/log.h"
-#include "daemon/child.h"
-#include "daemon/reload.h"
+#include "daemon/child/child.h"
+#include "daemon/configuration/reload.h"
 
 /* Some hundred small files, on a slow disk that has not seen them before. */
 #define READ_DEADLINE_USEC (10U * 1000 * 1000)

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "common/text.h"
-#include "daemon/mark-outcome.h"
+#include "daemon/executor/mark-outcome.h"
 
 static bool result_is_settled(MarkResult result) {
         return result == MARK_DENIED || result == MARK_SECCOMP || result == MARK_USER_WORKER || result == MARK_FOREIGN_STACK ||

@@ -3,7 +3,7 @@
 #include <sys/epoll.h>
 
 #include "common/array.h"
-#include "daemon/process-watch.h"
+#include "daemon/watch/process-watch.h"
 #include "daemon/source/process-table.h"
 
 typedef struct Watched {

@@ -5,7 +5,7 @@
 
 #include <systemd/sd-event.h>
 
-#include "daemon/sysroot.h"
+#include "daemon/sysroot/sysroot.h"
 
 typedef struct ProcessWatch ProcessWatch;
 
