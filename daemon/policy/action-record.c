@@ -110,6 +110,17 @@ int plan_append_copy(Plan *p, const Action *a) {
         return r < 0 ? r : plan_append(p, &copy);
 }
 
+void plan_keep(Plan *p, bool (*keeps)(const Action *a, const void *argument), const void *argument) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < p->n; i++)
+                if (keeps(&p->actions[i], argument))
+                        p->actions[kept++] = p->actions[i];
+                else
+                        action_done(&p->actions[i]);
+        p->n = kept;
+}
+
 /* First what protects, then what is to be undone. */
 static int compare(const void *a, const void *b) {
         const Action *x = a, *y = b;

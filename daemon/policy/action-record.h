@@ -112,6 +112,8 @@ void plan_done(Plan *p);
 /* Takes over 'action'; -ENOMEM also when one of its texts that must be there is missing. */
 int plan_append(Plan *p, Action *action);
 int plan_append_copy(Plan *p, const Action *a);
+/* Drops the others. */
+void plan_keep(Plan *p, bool (*keeps)(const Action *a, const void *argument), const void *argument);
 void plan_sort(Plan *p);
 
 int record_copy(const Record *r, Record *ret);

@@ -29,6 +29,7 @@ LAYERS = {
     "daemon/configuration/reload": "reload",
     "daemon/executor": "executor",
     "daemon/graph": "graph",
+    "daemon/pace": "pace",
     "daemon/policy": "policy",
     "daemon/reader": "reader",
     "daemon/source": "source",
@@ -53,18 +54,19 @@ MAY_INCLUDE = {
     "mark": {"common"},
     "bus": {"policy", "analysis", "graph", "common"},
     "child": {"common"},
+    "pace": {"source", "common"},
     "reload": {"configuration", "child", "common"},
     "reader": {"source", "child", "common"},
-    "watch": {"source", "sysroot", "common"},
-    "world": {"actuator", "source", "policy", "analysis", "graph", "sysroot", "common"},
-    "executor": {"actuator", "mark", "source", "policy", "child", "common"},
-    "manager": {"bus", "configuration", "reload", "executor", "reader", "watch", "world", "actuator", "source", "policy", "analysis", "graph",
+    "watch": {"source", "policy", "sysroot", "common"},
+    "world": {"actuator", "capture", "source", "policy", "analysis", "graph", "sysroot", "common"},
+    "executor": {"actuator", "mark", "source", "policy", "graph", "sysroot", "child", "common"},
+    "manager": {"bus", "configuration", "reload", "pace", "executor", "reader", "watch", "world", "actuator", "source", "policy", "analysis", "graph",
                 "sysroot", "capture", "common"},
 }
 # What others may include of a layer that has an inside.
 FACES = {"mark": {"daemon/actuator/mark/mark-protocol.h"}}
 # Layers that compute: nothing of the world reaches them but through their arguments.
-PURE = {"graph", "analysis", "policy"}
+PURE = {"graph", "analysis", "policy", "pace"}
 IMPURE_HEADERS = re.compile(r"fcntl|unistd|dirent|time|sys/(?!sysmacros|types)\w+|systemd/.*|libdevmapper.*")
 
 # Functions that go to the path they are given.
