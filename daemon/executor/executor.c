@@ -8,7 +8,9 @@
 #include "common/text.h"
 #include "daemon/actuator/actuator.h"
 #include "daemon/child/child.h"
+#include "daemon/executor/action-log.h"
 #include "daemon/executor/executor.h"
+#include "daemon/executor/failures.h"
 #include "daemon/executor/mark-client.h"
 #include "daemon/executor/mark-outcome.h"
 #include "daemon/source/process-table.h"
@@ -20,10 +22,6 @@
 #define MARKS_MAX 32U       /* under way at once: each is a process, and holds others up for a few seconds at most */
 #define DEEDS_MAX 16U       /* of all else */
 #define STUCK_MAX 32U       /* children that will not die: begin no more of what may become one */
-#define RETRY_FIRST_USEC (100U * 1000)
-#define RETRY_MAX 8U        /* with a timer; then when something else makes a plan, but not ... */
-#define RETRY_DOUBLINGS 13U /* ... more often than every quarter of an hour */
-#define HUNG_TRIES 11U /* one that hung counts for so many: each try may leave a child that cannot be killed */
 #define HISTORY_MAX 1024U
 
 /* An action under way, or waiting for its turn. */
@@ -44,15 +42,6 @@ typedef struct JobList {
         size_t n;
 } JobList;
 
-/* Actions that failed are tried again, less and less often; what was refused is not, until something else is
- * asked for. */
-typedef struct Failure {
-        Action action; /* the one that failed last */
-        bool refused;
-        unsigned tries;
-        uint64_t next; /* CLOCK_MONOTONIC, microseconds */
-} Failure;
-
 struct Executor {
         sd_event *event;
         const char *marker, *marker_socket;
@@ -65,10 +54,8 @@ struct Executor {
         JobList waiting_marks, waiting_deeds; /* for their turn */
         Hashmap *by_object;                   /* all of these jobs */
         bool starting;
-        Failure *failures;
-        size_t n_failures, failures_capacity;
+        Failures failures;
         sd_event_source *retry_timer;
-        uint64_t retry_at;
         MarkCounts counts;
 };
 
@@ -89,89 +76,34 @@ static uint64_t time_usec(Executor *x) {
 
 /* ---- failures ---- */
 
-static Failure *failure_find(Executor *x, const Action *a) {
-        for (size_t i = 0; i < x->n_failures; i++)
-                if (action_same_object(&x->failures[i].action, a))
-                        return &x->failures[i];
-        return NULL;
-}
-
-static void failure_forget(Executor *x, const Action *a) {
-        Failure *f = failure_find(x, a);
-
-        if (!f)
-                return;
-        action_done(&f->action);
-        *f = x->failures[--x->n_failures];
-}
-
 static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
         Executor *x = userdata;
 
-        x->retry_at = 0;
+        failures_alarmed(&x->failures);
         x->changed(NULL, x->userdata);
         return 0;
 }
 
-/* One timer for all: at the earliest of their times. */
-static void arm_retry(Executor *x, uint64_t at) {
-        if (x->retry_at != 0 && x->retry_at <= at)
+static void arm_retry(Executor *x) {
+        const uint64_t at = x->failures.alarm;
+
+        if (at == 0)
                 return;
-        if (!x->retry_timer) {
-                if (sd_event_add_time(x->event, &x->retry_timer, CLOCK_MONOTONIC, at, 1000, on_retry, x) < 0)
-                        return;
-        } else if (sd_event_source_set_time(x->retry_timer, at) < 0 ||
-                   sd_event_source_set_enabled(x->retry_timer, SD_EVENT_ONESHOT) < 0)
-                return;
-        x->retry_at = at;
+        if (!x->retry_timer)
+                (void) sd_event_add_time(x->event, &x->retry_timer, CLOCK_MONOTONIC, at, 1000, on_retry, x);
+        else if (sd_event_source_set_time(x->retry_timer, at) >= 0)
+                (void) sd_event_source_set_enabled(x->retry_timer, SD_EVENT_ONESHOT);
 }
 
-static void failure_note(Executor *x, const Action *a, bool refused, bool hung) {
-        Failure *f = failure_find(x, a), new = {};
-
-        if (!f) {
-                if (action_copy(a, &new.action) < 0)
-                        return;
-                if (ARRAY_APPEND(x->failures, x->n_failures, x->failures_capacity, new) < 0) {
-                        action_done(&new.action);
-                        return;
-                }
-                f = &x->failures[x->n_failures - 1];
-        }
-        f->refused = refused;
-        if (hung)
-                f->tries = MAX(f->tries, HUNG_TRIES);
-        f->next = now_usec(x) + ((uint64_t) RETRY_FIRST_USEC << MIN(f->tries, RETRY_DOUBLINGS));
-        f->tries++;
-        if (f->tries < RETRY_MAX && !refused)
-                arm_retry(x, f->next);
-}
-
-/* Whether it is too early for another try. */
-static bool failure_blocks(Executor *x, const Action *a) {
-        Failure *f = failure_find(x, a);
-
-        if (!f)
-                return false;
-        if (f->action.undo != a->undo || (f->refused && !streq(f->action.subject, a->subject))) {
-                failure_forget(x, a); /* that was about something else */
-                return false;
-        }
-        if (f->refused && !streq(f->action.to, a->to))
-                f->refused = false; /* but not at once: sizes change with every pass */
-        if (f->refused)
-                return true;
-        if (now_usec(x) >= f->next)
-                return false;
-        if (f->tries < RETRY_MAX)
-                arm_retry(x, f->next);
-        return true;
+static void note_failure(Executor *x, const Action *a, bool refused, bool hung) {
+        failures_note(&x->failures, a, refused, hung, now_usec(x));
+        arm_retry(x);
 }
 
 /* ---- what is kept ---- */
 
-static bool has_ended(Executor *x, const Action *a) {
-        return a->pid != 0 && process_has_ended(x->root, a->pid, a->start);
+static bool has_ended(const Action *a, const void *root) {
+        return a->pid != 0 && process_has_ended(root, a->pid, a->start);
 }
 
 /* Servers come and go for as long as the machine runs: what came of those that have ended is not kept. */
@@ -181,19 +113,13 @@ static void forget_ended(Executor *x) {
         for (size_t i = 0; i < x->history.n; i++) {
                 Action *a = &x->history.actions[i];
 
-                if (i < surplus || has_ended(x, a))
+                if (i < surplus || has_ended(a, x->root))
                         action_done(a);
                 else
                         x->history.actions[kept++] = *a;
         }
         x->history.n = kept;
-        kept = 0;
-        for (size_t i = 0; i < x->n_failures; i++)
-                if (has_ended(x, &x->failures[i].action))
-                        action_done(&x->failures[i].action);
-                else
-                        x->failures[kept++] = x->failures[i];
-        x->n_failures = kept;
+        failures_forget_all(&x->failures, has_ended, x->root);
 }
 
 /* The last word on an object's setting replaces the one before. Takes 'action' over. */
@@ -256,61 +182,6 @@ static bool mark_is_done(Job *j) {
         return f.threads_io_flusher == (j->action.undo ? 0 : f.threads);
 }
 
-/* Where the fields of an action's message are. */
-typedef struct ActionFields {
-        char pid[16];
-        LogField fields[8];
-} ActionFields;
-
-static const LogField *action_fields(const Action *a, ActionFields *f) {
-        const char *unit = startswith(a->target, "unit:");
-
-        snprintf(f->pid, sizeof(f->pid), "%d", a->pid);
-        memcpy(f->fields, (const LogField[]) {
-                { "STACKD_ACTION", action_kind_to_string(a->kind) },
-                { "STACKD_TARGET", a->target },
-                { "STACKD_ID", a->subject[0] ? a->subject : NULL },
-                { "STACKD_PID", a->pid > 0 ? f->pid : NULL },
-                { "OBJECT_PID", a->pid > 0 ? f->pid : NULL },
-                { "UNIT", unit },
-                { "STACKD_RULE", a->rule },
-                {},
-        }, sizeof(f->fields));
-        return f->fields;
-}
-
-static void log_mark(const Action *a) {
-        ActionFields f;
-
-        if (a->state == ACTION_FAILED)
-                log_event(LOG_WARNING, LOG_ID_ACTION_FAILED, action_fields(a, &f), "Cannot %s %s[%d]: %s",
-                          a->undo ? "take the IO_FLUSHER mark off" : "mark as IO_FLUSHER", a->name, a->pid, a->error ?: "out of memory");
-        else
-                log_event(LOG_INFO, LOG_ID_ACTION, action_fields(a, &f), "%s %s[%d]: %s",
-                          a->undo ? "Took the IO_FLUSHER mark off" : "Marked as IO_FLUSHER", a->name, a->pid, a->reason);
-        if (a->cut > 0)
-                log_warning("Marking of %s[%d] has ended %u of its system calls early", a->name, a->pid, a->cut);
-}
-
-/* What is stale will be planned anew, and is no failure of anybody. */
-static void log_deed(const Action *a, DeedStatus status) {
-        const char *kind = action_kind_to_string(a->kind), *space = a->key[0] ? " " : "";
-        ActionFields f;
-
-        if (status == DEED_SAME)
-                log_debug("%s%s%s of %s is %s already", kind, space, a->key, a->name, a->to);
-        else if (status == DEED_STALE)
-                log_info("Did not set %s%s%s of %s to %s: %s", kind, space, a->key, a->name, a->to, a->error ?: "it has changed");
-        else if (a->state == ACTION_FAILED)
-                log_event(LOG_WARNING, LOG_ID_ACTION_FAILED, action_fields(a, &f), "Cannot set %s%s%s of %s to %s: %s", kind, space, a->key,
-                          a->name, a->to, a->error ?: "out of memory");
-        else if (a->error)
-                log_info("Did not restore %s%s%s of %s: %s", kind, space, a->key, a->name, a->error);
-        else
-                log_event(LOG_INFO, LOG_ID_ACTION, action_fields(a, &f), "%s %s%s%s of %s from %s to %s: %s", a->undo ? "Restored" : "Set",
-                          kind, space, a->key, a->name, a->from ?: "?", a->to, a->reason);
-}
-
 static void start_waiting_jobs(Executor *x);
 
 /* The job is over; its action tells how. Frees it. */
@@ -322,14 +193,14 @@ static void job_finish(Job *j, DeedStatus status) {
         a->when = time_usec(x);
         /* What was so already is not tried at once again, should it be planned again. */
         if (gone ? a->undo || a->pid > 0 : a->state != ACTION_FAILED && (a->undo || status != DEED_SAME))
-                failure_forget(x, a);
+                failures_forget(&x->failures, a);
         else
-                failure_note(x, a, status == DEED_REFUSED, j->hung);
+                note_failure(x, a, status == DEED_REFUSED, j->hung);
         if (!gone) {
                 if (a->kind == ACTION_IO_FLUSHER)
-                        log_mark(a);
+                        action_log_mark(a);
                 else
-                        log_deed(a, status);
+                        action_log_deed(a, status);
                 x->changed(a, x->userdata);
                 history_put(x, a);
                 *a = (Action) {};
@@ -639,42 +510,35 @@ static int add_job(Executor *x, const Action *action) {
         return 0;
 }
 
-static bool is_planned(const Plan *plan, const Action *a) {
+/* What is not to be done any more cannot fail any more: units and devices come and go. */
+static bool is_unplanned(const Action *a, const void *argument) {
+        const Plan *plan = argument;
+
         for (size_t i = 0; i < plan->n; i++)
                 if (action_same_object(&plan->actions[i], a))
-                        return true;
-        return false;
-}
-
-/* What is not to be done any more cannot fail any more: units and devices come and go. */
-static void forget_unplanned(Executor *x, const Plan *plan) {
-        size_t kept = 0;
-
-        for (size_t i = 0; i < x->n_failures; i++)
-                if (x->failures[i].action.pid == 0 && !is_planned(plan, &x->failures[i].action))
-                        action_done(&x->failures[i].action);
-                else
-                        x->failures[kept++] = x->failures[i];
-        x->n_failures = kept;
+                        return false;
+        return a->pid == 0;
 }
 
 void executor_run(Executor *x, Plan *plan, bool at_once) {
         forget_ended(x);
         if (!at_once)
-                forget_unplanned(x, plan);
+                failures_forget_all(&x->failures, is_unplanned, plan);
         for (size_t i = 0; i < plan->n; i++) {
                 Action *a = &plan->actions[i];
 
                 if (a->state != ACTION_PLANNED)
                         continue;
                 if (at_once)
-                        failure_forget(x, a);
-                if (failure_blocks(x, a))
+                        failures_forget(&x->failures, a);
+                if (failures_block(&x->failures, a, now_usec(x))) {
+                        arm_retry(x);
                         continue;
+                }
                 if (add_job(x, a) != -ENOMEM)
                         continue;
                 log_error("Cannot change %s: out of memory", a->name);
-                failure_note(x, a, false, false);
+                note_failure(x, a, false, false);
                 a->state = ACTION_FAILED;
                 a->error = strdup("out of memory");
         }
@@ -743,9 +607,7 @@ Executor *executor_free(Executor *x) {
         cancel_all(&x->waiting_deeds);
         hashmap_free(x->by_object);
         sd_event_source_disable_unref(x->retry_timer);
-        for (size_t i = 0; i < x->n_failures; i++)
-                action_done(&x->failures[i].action);
-        free(x->failures);
+        failures_done(&x->failures);
         plan_done(&x->history);
         free(x);
         return NULL;
