@@ -2,14 +2,13 @@
 /* What is wanted of units: memory that reclaim leaves to them, no swap that they serve themselves, and to be
  * spared by systemd-oomd.
  *
- * A reservation that an ancestor does not carry is none: a slice gives its children what it has itself, in
- * proportion where that is less than their sum (mm/page_counter.c, effective_protection()). So each slice above
- * a unit with a reservation gets the sum of what its children have, with those that are none of our business,
- * and never less than it had by itself. */
+ * A reservation that an ancestor does not carry is none, and one that fills an ancestor's limit has others killed:
+ * see policy/protection.h. So each slice above a unit with a reservation gets what those below it need. */
 #include <errno.h>
 #include <string.h>
 
 #include "common/text.h"
+#include "daemon/policy/protection.h"
 #include "daemon/policy/reservation.h"
 #include "daemon/policy/want.h"
 
@@ -303,28 +302,19 @@ static int want_refused(WantList *l, const Unit *u, const char *why) {
         return want_list_add(l, &w);
 }
 
-/* ---- slices ---- */
+/* ---- who carries it ---- */
 
 #define NO_WANT SIZE_MAX
 
-/* A cgroup with what those below it come to. */
-typedef struct Branch {
-        const CgroupState *c;
-        size_t level, parent; /* SIZE_MAX: it has no parent that is known */
-        size_t want, below;   /* in the list: its own, and the first below it; NO_WANT */
-        uint64_t sum;         /* of what its children will have */
-} Branch;
-
+/* All control groups that are known, as policy/protection.h takes them: in the order of the state. */
 typedef struct Tree {
         const PlanInput *in;
         WantList *wants;
         const Strength *strength;
-        Branch *branches; /* in the order of the cgroups */
+        ProtectedGroup *groups;
+        size_t *want;  /* of each group: its own, in the list; NO_WANT */
+        size_t *below; /* and the first of the groups below it */
 } Tree;
-
-static uint64_t add_saturated(uint64_t a, uint64_t b) {
-        return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
 
 static const Record *cgroup_record(const Tree *t, const char *path) {
         const char *name = strrchr(path, '/');
@@ -333,63 +323,13 @@ static const Record *cgroup_record(const Tree *t, const char *path) {
         return target ? record_find(t->in->done, t->strength->kind, target, "") : NULL;
 }
 
-/* What the cgroup will have when the plan is carried out. */
-static uint64_t future_value(const Tree *t, const Branch *b) {
-        const Want *w = b->want != NO_WANT ? &t->wants->wants[b->want] : NULL;
-        const Record *record = cgroup_record(t, b->c->path);
-        uint64_t value = value_of(t->strength, b->c), other;
+/* What it has without us. What is going to be undone counts so already. */
+static uint64_t own_value(const Tree *t, const CgroupState *c, const Record *record) {
+        uint64_t present = value_of(t->strength, c), from;
 
-        if (w && !w->only_keep && !w->satisfied && memory_from_string(w->to, &other) >= 0)
-                return other;
-        if (w && !w->only_keep && record && memory_from_string(w->to, &other) >= 0)
-                return other;
-        /* It is going to be undone: then its parent need not carry it. */
-        if (!w && record && (t->in->complete || record_view_holds(t->in->done, record->subject)) &&
-            memory_from_string(record->from, &other) >= 0)
-                return MIN(value, other);
-        return value;
-}
-
-static int want_slice(const Tree *t, Branch *b) {
-        const char *name = slice_of_cgroup(b->c->path);
-        const Record *record = cgroup_record(t, b->c->path);
-        uint64_t present = value_of(t->strength, b->c), own = present, sum = b->sum;
-        Want w;
-        int r;
-
-        if (record && memory_from_string(record->from, &own) < 0)
-                return 0;
-        /* Reservations of more than the machine can give are shared out by the kernel in proportion; with all of it
-         * reserved, nothing could be reclaimed. */
-        if (t->in->state->memory_total > 0)
-                sum = MIN(sum, t->in->state->memory_total / 2 / RESERVATION_GRANULARITY * RESERVATION_GRANULARITY);
-        if ((sum <= own && record) || sum == 0)
-                return 0;
-        w = (Want) {
-                .kind = t->strength->kind,
-                .target = text_format("unit:%s", name[0] == '_' ? name + 1 : name),
-                .key = strdup(""),
-                .name = strdup(name),
-                .place = strdup(b->c->path),
-                .setting = t->wants->wants[b->below].setting,
-                .actual = memory_to_string(present),
-                .to = memory_to_string(MAX(sum, own)),
-                .satisfied = present >= sum && !record,
-                .untold = is_untold(b->c, t->strength->told, record),
-                .reason = text_format("so much is reserved below it, and a reservation that it does not carry is none"),
-        };
-        r = want_list_add(t->wants, &w);
-        if (r >= 0)
-                b->want = t->wants->n - 1;
-        return r;
-}
-
-static size_t path_level(const char *path) {
-        size_t n = 0;
-
-        for (; *path; path++)
-                n += *path == '/';
-        return n;
+        if (!record || memory_from_string(record->from, &from) < 0)
+                return present;
+        return from;
 }
 
 /* The number of a cgroup, SIZE_MAX where it is not known. */
@@ -399,67 +339,147 @@ static size_t number_of(const State *s, const char *path) {
         return c ? (size_t) (c - s->cgroups) : SIZE_MAX;
 }
 
-static int make_branches(const Tree *t) {
+static int make_group(const Tree *t, size_t number) {
         const State *s = t->in->state;
+        const CgroupState *c = &s->cgroups[number];
+        const char *slash = strrchr(c->path, '/');
+        _cleanup_free_ char *above = slash ? strndup(c->path, (size_t) (slash - c->path)) : NULL;
+        const Record *record = cgroup_record(t, c->path);
+        ProtectedGroup *g = &t->groups[number];
+        size_t parent;
 
-        for (size_t i = 0; i < s->n_cgroups; i++) {
-                const char *path = s->cgroups[i].path, *slash = strrchr(path, '/');
-                _cleanup_free_ char *above = slash ? strndup(path, (size_t) (slash - path)) : NULL;
-
-                if (slash && !above)
-                        return -ENOMEM;
-                t->branches[i] = (Branch) {
-                        .c = &s->cgroups[i], .level = path_level(path), .parent = above ? number_of(s, above) : SIZE_MAX,
-                        .want = NO_WANT, .below = NO_WANT,
-                };
+        if (slash && !above)
+                return -ENOMEM;
+        parent = above ? number_of(s, above) : SIZE_MAX;
+        *g = (ProtectedGroup) {
+                .parent = parent == SIZE_MAX ? PROTECTION_TOP : parent,
+                .own = own_value(t, c, record),
+                .limit = c->described ? MIN(c->max, c->high) : UINT64_MAX,
+                .used = c->described ? c->used : 0,
+                .carries = c->described && slice_of_cgroup(c->path),
+        };
+        /* Nobody asks for it any more, and it cannot be undone as long as not everything is seen. */
+        if (record && !t->in->complete && !record_view_holds(t->in->done, record->subject) && !slice_of_cgroup(c->path)) {
+                g->wished = g->fixed = true;
+                g->wish = value_of(t->strength, c);
         }
-        for (size_t i = t->wants->n; i-- > 0;) {
-                const Want *w = &t->wants->wants[i];
-                size_t number = w->kind == t->strength->kind && w->place ? number_of(s, w->place) : SIZE_MAX;
-
-                if (number != SIZE_MAX)
-                        t->branches[number].want = i;
-        }
+        t->want[number] = t->below[number] = NO_WANT;
         return 0;
 }
 
-static int compare_branches(const void *a, const void *b) {
-        const Branch *x = *(Branch *const *) a, *y = *(Branch *const *) b;
-
-        return x->level != y->level ? (x->level < y->level ? 1 : -1) : x < y ? -1 : x > y;
-}
-
-/* It is final when all below it are; then it becomes part of the one above. */
-static int finish_branch(const Tree *t, Branch *b) {
-        Branch *above = b->parent != SIZE_MAX ? &t->branches[b->parent] : NULL;
-        int r = 0;
-
-        if (b->c->described && slice_of_cgroup(b->c->path) && b->below != NO_WANT)
-                r = want_slice(t, b);
-        if (r < 0 || !above)
-                return r;
-        above->sum = add_saturated(above->sum, future_value(t, b));
-        above->below = MIN(above->below, MIN(b->want, b->below));
-        return 0;
-}
-
-/* From the leaves up: a slice is a child of the one above it. */
-static int want_slices(WantList *l, const PlanInput *in, const Strength *s) {
-        size_t n = in->state->n_cgroups;
-        _cleanup_free_ Branch *branches = calloc(n + 1, sizeof(Branch)), **order = calloc(n + 1, sizeof(Branch *));
-        Tree t = { .in = in, .wants = l, .strength = s, .branches = branches };
+/* A wish is what policy wants; what is good enough, or only kept, stays as it is. */
+static int take_wish(const Tree *t, size_t want) {
+        const Want *w = &t->wants->wants[want];
+        size_t number = w->kind == t->strength->kind && w->place && !w->refusal ? number_of(t->in->state, w->place) : SIZE_MAX;
+        ProtectedGroup *g;
         int r;
 
-        if (!branches || !order)
+        if (number == SIZE_MAX)
+                return 0;
+        g = &t->groups[number];
+        t->want[number] = want;
+        g->wished = true;
+        g->fixed = w->only_keep || w->setting->mode == SETTING_VALUE;
+        r = memory_from_string(w->only_keep ? w->actual : w->to, &g->wish);
+        if (w->satisfied && !w->only_keep && !cgroup_record(t, w->place))
+                g->own = g->wish = MAX(g->wish, g->own); /* somebody else's */
+        return r;
+}
+
+static int make_groups(const Tree *t) {
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < t->in->state->n_cgroups; i++)
+                r = make_group(t, i);
+        for (size_t i = 0; r >= 0 && i < t->wants->n; i++)
+                r = take_wish(t, i);
+        for (size_t i = 0; r >= 0 && i < t->in->state->n_cgroups; i++)
+                for (size_t p = t->want[i] != NO_WANT ? t->groups[i].parent : PROTECTION_TOP; p != PROTECTION_TOP; p = t->groups[p].parent)
+                        t->below[p] = MIN(t->below[p], t->want[i]);
+        return r;
+}
+
+/* A reservation is not made anew for each change of what others use. */
+static bool is_close(uint64_t present, uint64_t value) {
+        return present <= value && present + value / 8 + (UINT64_C(2) << 20) >= value;
+}
+
+/* Less than was wished: a group above may not hold so much. */
+static int bound_wish(const Tree *t, size_t number) {
+        const ProtectedGroup *g = &t->groups[number];
+        Want *w = &t->wants->wants[t->want[number]];
+        const CgroupState *c = &t->in->state->cgroups[number];
+        uint64_t present = value_of(t->strength, c);
+        char *note, *to;
+
+        if (g->fixed || g->bound == PROTECTION_TOP)
+                return 0;
+        w->satisfied = (present >= g->value && present == g->own) || is_close(present, g->value);
+        to = memory_to_string(w->satisfied ? present : g->value);
+        note = text_format("%s; not more, for %s may hold no more than %llu KiB", w->note, t->in->state->cgroups[g->bound].path,
+                           (unsigned long long) t->groups[g->bound].limit / 1024);
+        if (!to || !note) {
+                free(to);
+                free(note);
                 return -ENOMEM;
-        r = make_branches(&t);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < n; i++)
-                order[i] = &branches[i];
-        qsort(order, n, sizeof(Branch *), compare_branches);
+        }
+        free(w->to);
+        free(w->note);
+        w->to = to;
+        w->note = note;
+        return 0;
+}
+
+static int want_slice(const Tree *t, size_t number) {
+        const ProtectedGroup *g = &t->groups[number];
+        const CgroupState *c = &t->in->state->cgroups[number];
+        const char *name = slice_of_cgroup(c->path);
+        const Record *record = cgroup_record(t, c->path);
+        uint64_t present = value_of(t->strength, c);
+        Want w = {
+                .kind = t->strength->kind,
+                .target = text_format("unit:%s", name[0] == '_' ? name + 1 : name),
+                .key = strdup(""),
+                .name = strdup(name),
+                .place = strdup(c->path),
+                .setting = t->wants->wants[t->below[number]].setting,
+                .actual = memory_to_string(present),
+                .to = memory_to_string(g->value),
+                .satisfied = present >= g->value && !record,
+                .untold = is_untold(c, t->strength->told, record),
+                .reason = text_format("so much is reserved below it, and a reservation that it does not carry is none"),
+        };
+
+        return want_list_add(t->wants, &w);
+}
+
+static int judge_group(const Tree *t, size_t number) {
+        const ProtectedGroup *g = &t->groups[number];
+
+        if (t->want[number] != NO_WANT)
+                return bound_wish(t, number);
+        return g->carries && t->below[number] != NO_WANT && g->value > g->own ? want_slice(t, number) : 0;
+}
+
+/* Whole pages, however large these are. */
+static uint64_t most_of(const State *s) {
+        return s->memory_total > 0 ? s->memory_total / 2 / RESERVATION_GRANULARITY * RESERVATION_GRANULARITY : MEMORY_UNLIMITED;
+}
+
+static int share_out(WantList *l, const PlanInput *in, const Strength *s) {
+        const size_t n = in->state->n_cgroups;
+        _cleanup_free_ ProtectedGroup *groups = calloc(n + 1, sizeof(ProtectedGroup));
+        _cleanup_free_ size_t *want = calloc(n + 1, sizeof(size_t)), *below = calloc(n + 1, sizeof(size_t));
+        const Tree t = { .in = in, .wants = l, .strength = s, .groups = groups, .want = want, .below = below };
+        int r;
+
+        if (!groups || !want || !below)
+                return -ENOMEM;
+        r = make_groups(&t);
+        if (r >= 0)
+                r = protection_allot(groups, n, in->state->recursive_protection, most_of(in->state), RESERVATION_GRANULARITY);
         for (size_t i = 0; r >= 0 && i < n; i++)
-                r = finish_branch(&t, order[i]);
+                r = judge_group(&t, i);
         return r;
 }
 
@@ -487,6 +507,6 @@ int want_units(WantList *l, const PlanInput *in) {
         for (size_t i = 0; r >= 0 && i < units.n; i++)
                 r = want_unit(l, in, &units.units[i]);
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(strengths); i++)
-                r = want_slices(l, in, &strengths[i]);
+                r = share_out(l, in, &strengths[i]);
         return r;
 }

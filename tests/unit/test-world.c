@@ -166,6 +166,70 @@ static void a_server_ends(void) {
         CHECK(m.world.scan.unserved && !graph_find(m.world.graph, SERVER_ID) && m.world.changes.n_removed > 0);
 }
 
+/* ---- control groups ---- */
+
+#define MIB (1ULL << 20)
+
+static void group(const Machine *m, const char *path, uint64_t min, const char *max, uint64_t used) {
+        fake_file(&m->fake, PATH("sys/fs/cgroup%s/memory.min", path), PATH("%llu\n", (unsigned long long) min));
+        fake_file(&m->fake, PATH("sys/fs/cgroup%s/memory.low", path), "0\n");
+        fake_file(&m->fake, PATH("sys/fs/cgroup%s/memory.max", path), max);
+        fake_file(&m->fake, PATH("sys/fs/cgroup%s/memory.high", path), "max\n");
+        fake_file(&m->fake, PATH("sys/fs/cgroup%s/memory.swap.max", path), "max\n");
+        fake_file(&m->fake, PATH("sys/fs/cgroup%s/memory.current", path), PATH("%llu\n", (unsigned long long) used));
+        fake_file(&m->fake, PATH("sys/fs/cgroup%s/memory.stat", path), PATH("anon %llu\nshmem 0\nfile_mapped 0\nkernel 0\n", (unsigned long long) used));
+        fake_file(&m->fake, PATH("sys/fs/cgroup%s/cgroup.procs", path), "");
+        fake_file(&m->fake, PATH("sys/fs/cgroup%s/cgroup.events", path), "populated 1\nfrozen 0\n");
+}
+
+/* A server and a neighbour in a slice of theirs. */
+static void box(Machine *m, bool recursive, uint64_t min, const char *max) {
+        machine_init(m, PATH(MOUNTS UPPER "24 20 0:30 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw%s\n", recursive ? ",memory_recursiveprot" : ""));
+        fake_file(&m->fake, "sys/fs/cgroup/cgroup.controllers", "memory\n");
+        fake_file(&m->fake, "proc/meminfo", "MemTotal: 8000000 kB\n");
+        fake_file(&m->fake, "proc/800/cgroup", "0::/box.slice/server.service\n");
+        group(m, "/box.slice", min, max, 480 * MIB);
+        group(m, "/box.slice/server.service", 0, "max\n", 400 * MIB);
+        group(m, "/box.slice/neighbour.service", 0, "max\n", 80 * MIB);
+}
+
+/* In MiB, rounded up; 0: none is planned. */
+static uint64_t reserved(const Machine *m, const char *target, const char **ret_reason) {
+        for (size_t i = 0; i < m->world.plan.n; i++) {
+                const Action *a = &m->world.plan.actions[i];
+
+                if (a->kind != ACTION_MEMORY_MIN || a->state != ACTION_PLANNED || !streq(a->target, target))
+                        continue;
+                if (ret_reason)
+                        *ret_reason = a->reason;
+                return (strtoull(a->to, NULL, 10) + MIB - 1) / MIB;
+        }
+        return 0;
+}
+
+/* Where the box is full, something in it can still be reclaimed, and somebody else than the neighbour has to give. */
+static void a_limit_above_the_server(void) {
+        _cleanup_machine_ Machine m;
+        const char *reason = NULL;
+
+        box(&m, true, 0, "536870912\n");
+        CHECK(look(&m, TABLE_ALL, true) == 0);
+        CHECK(reserved(&m, "unit:server.service", &reason) == 448 - 80 && reserved(&m, "unit:box.slice", NULL) == 448 - 80);
+        CHECK(strstr(reason, "/box.slice may hold no more than 524288 KiB"));
+}
+
+/* An administrator's reservation for all in the box stays theirs, where the kernel hands it down. */
+static void a_reservation_above_the_server(void) {
+        for (unsigned recursive = 0; recursive < 2; recursive++) {
+                _cleanup_machine_ Machine m;
+
+                box(&m, recursive, 400 * MIB, "max\n");
+                CHECK(look(&m, TABLE_ALL, true) == 0);
+                CHECK(reserved(&m, "unit:server.service", NULL) == 516);
+                CHECK(reserved(&m, "unit:box.slice", NULL) == (recursive ? 916 : 516));
+        }
+}
+
 static void what_is_no_capture(void) {
         _cleanup_free_ char *trouble = NULL;
         World w;
@@ -176,4 +240,5 @@ static void what_is_no_capture(void) {
 }
 
 TEST_MAIN(TEST(what_follows_from_a_look), TEST(what_was_tried_in_vain), TEST(who_may_not_mark), TEST(tables_that_are_named),
-          TEST(a_look_that_fails), TEST(a_server_ends), TEST(what_is_no_capture))
+          TEST(a_look_that_fails), TEST(a_server_ends), TEST(a_limit_above_the_server), TEST(a_reservation_above_the_server),
+          TEST(what_is_no_capture))
