@@ -128,7 +128,7 @@ static PaceOutcome outcome_of(const Manager *m) {
                 .unsettled = machine && (s->unserved || incomplete),
                 .lasting = machine && (probe_cache_has_hung(&w->probes) || s->unwatched),
                 .retry = incomplete ? TABLE_ALL : TABLE_PROCESSES,
-                .in_force = manager_acts(m) && m->ledger.n > 0,
+                .open_end = machine && (w->lost || (manager_acts(m) && m->ledger.n > 0)),
         };
 }
 
@@ -157,7 +157,7 @@ static int carry_out(Manager *m, unsigned tables) {
         if (sysroot_is_machine(m->world.root)) {
                 const RecordView done = ledger_view(&m->ledger);
 
-                m->world.scan.unserved |= machine_watch_update(m->machine, &m->world.scan, &done) > 0;
+                m->world.scan.unserved |= machine_watch_update(m->machine, &m->world.scan, &done, m->world.lost) > 0;
         }
         outcome = outcome_of(m);
         pace_end(&m->pace, clock_usec(), &outcome);
@@ -321,7 +321,8 @@ static void on_change(MachineChange change, dev_t device, void *userdata) {
                 return pace_event(&m->pace, now, TABLE_BLOCKS | TABLE_PROCESSES);
         case MACHINE_DEVICE: return pace_event(&m->pace, now, TABLE_BLOCKS | TABLE_PROCESSES);
         case MACHINE_BDI: return pace_event(&m->pace, now, TABLE_ALL);
-        case MACHINE_PROCESS: return pace_event(&m->pace, now, TABLE_MOUNTS | TABLE_PROCESSES);
+        case MACHINE_PROCESS:
+        case MACHINE_UNIT: return pace_event(&m->pace, now, TABLE_MOUNTS | TABLE_PROCESSES);
         }
 }
 

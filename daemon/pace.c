@@ -77,6 +77,7 @@ static bool time_has_come(Pace *p, uint64_t now) {
         }
         if (now >= p->reconcile_at) {
                 p->reconcile_at = PACE_NEVER;
+                p->next.tables |= TABLE_PROCESSES;
                 p->next.reconcile = true;
         }
         if (come && !p->pending && now < earliest(p))
@@ -118,7 +119,7 @@ void pace_end(Pace *p, uint64_t now, const PaceOutcome *outcome) {
                 pace_unsettled(p, now, outcome->lasting, outcome->retry);
         else
                 p->retries = 0;
-        p->reconcile_at = outcome->in_force ? now + RECONCILE_USEC : PACE_NEVER;
+        p->reconcile_at = outcome->open_end ? now + RECONCILE_USEC : PACE_NEVER;
 }
 
 uint64_t pace_next(const Pace *p) {

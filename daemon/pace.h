@@ -6,7 +6,7 @@
  * Events are hints, and come in swarms: the first of a swarm starts a short delay, the others belong to the same look. Looks take at
  * most half of the time, and where many follow each other a tenth of it; but no event waits longer than half a second for that. A
  * look that failed is repeated, less and less often. Some changes have no event: after a look that found something open there is
- * another one soon, and while something is in force there is one now and then.
+ * another one soon, and while something is in force, or missed, there is one now and then.
  *
  * Times are microseconds of a clock that only goes forward. */
 
@@ -31,7 +31,7 @@ typedef struct PaceOutcome {
         bool unsettled;      /* something is on its way, or could not be read just now: look again a few times */
         bool lasting;        /* and as long as that is so */
         unsigned retry;      /* tables to read then */
-        bool in_force;       /* memory grows, and settings change, without an event */
+        bool open_end;       /* something is in force, or missed: memory grows, settings change and servers come back without an event */
 } PaceOutcome;
 
 typedef struct Pace {

@@ -10,6 +10,7 @@
 #include "daemon/watch/machine-watch.h"
 #include "daemon/watch/mount-watch.h"
 #include "daemon/watch/process-watch.h"
+#include "daemon/watch/unit-watch.h"
 
 struct MachineWatch {
         sd_event *event;
@@ -20,6 +21,7 @@ struct MachineWatch {
         MountWatch *namespaces; /* NULL where the kernel cannot tell */
         FileWatch *mounts, *swaps, *arrays;
         ProcessWatch *processes;
+        UnitWatch *units; /* NULL until the start */
 };
 
 static void on_mounts(void *userdata) {
@@ -44,6 +46,12 @@ static void on_process_exit(void *userdata) {
         const MachineWatch *w = userdata;
 
         w->changed(MACHINE_PROCESS, 0, w->userdata);
+}
+
+static void on_unit(void *userdata) {
+        const MachineWatch *w = userdata;
+
+        w->changed(MACHINE_UNIT, 0, w->userdata);
 }
 
 /* Members of an md array come and go without an event of the device. The file is there when the driver is. */
@@ -94,7 +102,7 @@ int machine_watch_start(MachineWatch *w) {
         r = mount_watch_new(w->event, w->root, on_mounts, w, &w->namespaces);
         if (r < 0)
                 log_debug("Cannot watch other mount namespaces: %s", strerror(-r));
-        return 0;
+        return unit_watch_new(w->event, on_unit, w, &w->units);
 }
 
 int machine_watch_new(sd_event *event, const Sysroot *root, MachineChanged changed, void *userdata, MachineWatch **ret) {
@@ -117,6 +125,7 @@ MachineWatch *machine_watch_free(MachineWatch *w) {
         if (!w)
                 return NULL;
         process_watch_free(w->processes);
+        unit_watch_free(w->units);
         device_watch_free(w->devices);
         mount_watch_free(w->namespaces);
         file_watch_free(w->mounts);
@@ -156,7 +165,7 @@ static void watch_namespaces(MachineWatch *w, const MountTable *t) {
                 mount_watch_update(w->namespaces, t);
 }
 
-int machine_watch_update(MachineWatch *w, const Scan *scan, const RecordView *done) {
+int machine_watch_update(MachineWatch *w, const Scan *scan, const RecordView *done, bool lost) {
         bool gone = false;
 
         process_watch_begin(w->processes);
@@ -169,5 +178,7 @@ int machine_watch_update(MachineWatch *w, const Scan *scan, const RecordView *do
                         (void) watch_process(w, done->records[i].pid, done->records[i].start);
         watch_namespaces(w, &scan->mounts);
         process_watch_end(w->processes);
+        if (w->units)
+                unit_watch_set(w->units, lost);
         return gone;
 }

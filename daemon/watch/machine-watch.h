@@ -17,6 +17,7 @@ typedef enum MachineChange {
         MACHINE_BLOCK,
         MACHINE_BDI, /* comes and goes with a mount, also with one in a namespace whose table tells us nothing */
         MACHINE_PROCESS, /* has ended */
+        MACHINE_UNIT, /* a job of the service manager has ended */
 } MachineChange;
 
 typedef struct MachineWatch MachineWatch;
@@ -36,6 +37,6 @@ bool machine_watch_has_devices(const MachineWatch *w);
 /* Events of devices were lost since this was last asked. */
 bool machine_watch_has_lost(MachineWatch *w);
 
-/* From now on those processes and namespaces are watched that this look found, or that something was done to. 1: one of them has ended
- * meanwhile; 0. */
-int machine_watch_update(MachineWatch *w, const Scan *scan, const RecordView *done);
+/* From now on those processes and namespaces are watched that this look found, or that something was done to; and units, if some layer
+ * has 'lost' its server. 1: a process has ended meanwhile; 0. */
+int machine_watch_update(MachineWatch *w, const Scan *scan, const RecordView *done, bool lost);

@@ -172,7 +172,8 @@ int world_look(World *w, unsigned tables, const Policy *policy) {
         r = served_layers_update(&w->served, &w->scan, w->graph);
         if (r < 0)
                 return r;
-        w->scan.unserved |= r > 0;
+        w->lost = r > 0;
+        w->scan.unserved |= w->lost;
         r = analysis_update(&w->analysis, &w->changes);
         if (r >= 0)
                 r = policy_grant(policy, w->graph, &w->changes);

@@ -21,6 +21,7 @@ typedef struct World {
         Analysis analysis;
         State state;
         ServedLayers served;
+        bool lost; /* a layer has lost its server, and no other one has taken over */
         HazardList hazards;
         Plan plan; /* where the look was told to make one */
         Gaps gaps; /* with those that the capture tells of */

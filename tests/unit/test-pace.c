@@ -145,20 +145,20 @@ static void what_is_open(void) {
         CHECK(pace_next(&m.pace) == PACE_NEVER);
 }
 
-/* Memory grows, and settings change, without an event. */
-static void in_force(void) {
+/* Memory grows, settings change and servers come back without an event. */
+static void what_is_in_force(void) {
         Machine m = machine(MS);
         uint64_t began;
 
-        m.outcome.in_force = true;
+        m.outcome.open_end = true;
         pace_event(&m.pace, m.now, TABLE_MOUNTS);
         until(&m, m.now + S);
         began = m.last;
         until(&m, began + 599 * S);
         CHECK(m.looks == 1);
         until(&m, began + 601 * S);
-        CHECK(m.looks == 2 && m.look.reconcile && !m.look.retry && m.look.tables == 0);
-        m.outcome.in_force = false;
+        CHECK(m.looks == 2 && m.look.reconcile && !m.look.retry && m.look.tables == TABLE_PROCESSES);
+        m.outcome.open_end = false;
         until(&m, m.now + 3600 * S);
         CHECK(m.looks == 3 && pace_next(&m.pace) == PACE_NEVER);
 }
@@ -240,7 +240,7 @@ static void days(void) {
                                 .unsettled = chance(4) == 0,
                                 .lasting = chance(30) == 0,
                                 .processes_read = chance(2),
-                                .in_force = chance(2),
+                                .open_end = chance(2),
                                 .outdated = 0,
                                 .retry = chance(2) ? TABLE_ALL : TABLE_PROCESSES,
                         };
@@ -265,5 +265,5 @@ static void days(void) {
         }
 }
 
-TEST_MAIN(TEST(nothing_happens), TEST(a_swarm_is_one_look), TEST(a_storm), TEST(failures), TEST(what_is_open), TEST(in_force), TEST(tables),
+TEST_MAIN(TEST(nothing_happens), TEST(a_swarm_is_one_look), TEST(a_storm), TEST(failures), TEST(what_is_open), TEST(what_is_in_force), TEST(tables),
           TEST(mounts), TEST(somebody_waits), TEST(days))

@@ -163,7 +163,10 @@ static void a_server_ends(void) {
         CHECK(look(&m, 0, false) == 0 && m.world.changes.n_touched + m.world.changes.n_removed == 0);
         CHECK(rename(PATH("%s/proc/800", m.fake.path), PATH("%s/gone", m.fake.path)) == 0);
         CHECK(look(&m, TABLE_PROCESSES, false) == 0);
-        CHECK(m.world.scan.unserved && !graph_find(m.world.graph, SERVER_ID) && m.world.changes.n_removed > 0);
+        CHECK(m.world.lost && m.world.scan.unserved && !graph_find(m.world.graph, SERVER_ID) && m.world.changes.n_removed > 0);
+        CHECK(look(&m, 0, false) == 0 && m.world.lost); /* for as long as nobody takes over */
+        CHECK(rename(PATH("%s/gone", m.fake.path), PATH("%s/proc/800", m.fake.path)) == 0);
+        CHECK(look(&m, TABLE_PROCESSES, false) == 0 && !m.world.lost && graph_find(m.world.graph, SERVER_ID));
 }
 
 /* ---- control groups ---- */

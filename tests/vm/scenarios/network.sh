@@ -45,13 +45,17 @@ edge() {
                 | $all.processes[] | select(.id == $e.id and .comm == $c) | $e.certainty' | head -1
 }
 
+tgt_up() {
+        tgtadm --lld iscsi --op new --mode target --tid 1 -T iqn.2026-01.test:tgt
+        tgtadm --lld iscsi --op new --mode logicalunit --tid 1 --lun 1 -b "$LOWER/tgt.img"
+        tgtadm --lld iscsi --op bind --mode target --tid 1 -I ALL
+}
+
 step "iSCSI from tgtd"
 systemctl start tgt.service
 systemctl start iscsid.service
 truncate --size=512M "$LOWER/tgt.img"
-tgtadm --lld iscsi --op new --mode target --tid 1 -T iqn.2026-01.test:tgt
-tgtadm --lld iscsi --op new --mode logicalunit --tid 1 --lun 1 -b "$LOWER/tgt.img"
-tgtadm --lld iscsi --op bind --mode target --tid 1 -I ALL
+tgt_up
 iscsi_up iqn.2026-01.test:tgt 3260
 disk=$(disk_of iqn.2026-01.test:tgt)
 mkfs.ext4 -qF -E nodiscard "/dev/$disk"
@@ -66,6 +70,16 @@ tgtd=$(pgrep -ox tgtd)
 ms=$(stopwatch "[[ \$(process_field $tgtd .io_flusher) == all ]]")
 step "tgtd is marked ($ms ms)"
 assert_eq "$(layer_at "$LOWER" .depth)" 1
+verify_io /mnt/tgt 8
+
+step "tgtd comes back when nobody looks for it any more"
+systemctl kill --signal=KILL tgt.service
+wait_for 20 '! systemctl --quiet is-active tgt.service'
+sleep 30        # longer than stackd looks again by itself, and shorter than the initiator waits (replacement_timeout)
+systemctl start tgt.service
+tgt_up
+tgtd=$(pgrep -ox tgtd)
+wait_for 60 'is_marked "$tgtd"'
 verify_io /mnt/tgt 8
 umount /mnt/tgt
 stackd_settled
