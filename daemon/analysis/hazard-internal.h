@@ -11,6 +11,7 @@ typedef struct HazardSearch {
         Analysis *analysis;
         Graph *graph;
         const State *state;
+        bool unbounded; /* there are layers for which reading_is_unbounded() */
 } HazardSearch;
 
 typedef struct HazardText {
@@ -25,6 +26,8 @@ int hazard_add_on_route(HazardSearch *s, HazardKind kind, const Node *process, N
 /* Of a process without which layers above it cannot go on, that is certain, and that may be protected. */
 int hazards_of_memory(HazardSearch *s, Node *n);   /* reservation, swap, limits, the OOM killer */
 int hazards_of_service(HazardSearch *s, Node *n);  /* what it runs from, and when it is stopped or frozen */
+/* As many pages of the layer may be dirty as of the whole machine. */
+bool reading_is_unbounded(const Reading *r);
 /* Of all that is above a process that cannot be marked. */
 int hazards_above_exposed(HazardSearch *s, Node *n);
 /* Of a loop device. */

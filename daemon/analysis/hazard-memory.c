@@ -166,9 +166,8 @@ static int check_limit(HazardSearch *s, Node *n) {
         /* Where a group may hold less than what may be dirty on the machine, dirty pages can fill it. */
         const CgroupState *c = state_find_limit(s->state, n->fact->cgroup, s->state->dirty_limit, LIMIT_ANY);
 
-        for (size_t i = 0; c && i < s->state->n_sights; i++) {
-                const Sight *sight = &s->state->sights[i];
-                Node *layer = sight->kind == SIGHT_WRITER && streq(sight->node, n->id) ? graph_find(s->graph, sight->other) : NULL;
+        for (const Sight *sight = NULL; c && (sight = state_next_sight(s->state, n->id, sight));) {
+                Node *layer = sight->kind == SIGHT_WRITER ? graph_find(s->graph, sight->other) : NULL;
                 _cleanup_free_ char *limit = size_text(MIN(c->max, c->high));
 
                 if (!layer)
@@ -220,15 +219,18 @@ int hazards_of_memory(HazardSearch *s, Node *n) {
 
 /* ---- dirty pages ---- */
 
+bool reading_is_unbounded(const Reading *r) {
+        return streq(r->key, "strict_limit") && streq(r->value, "0");
+}
+
 /* A server that cannot be marked is throttled together with those who dirty pages above it, unless these have a limit of
  * their own (mm/page-writeback.c). A kernel without strict_limit has no cure. */
 static const Reading *unbounded_reading(const State *s, const Node *layer) {
-        for (size_t i = 0; i < s->n_readings; i++) {
-                const Reading *r = &s->readings[i];
+        const Reading *r = NULL;
 
-                if (streq(r->node, layer->id) && streq(r->key, "strict_limit") && streq(r->value, "0"))
+        while ((r = state_next_reading(s, layer->id, r)))
+                if (reading_is_unbounded(r))
                         return r;
-        }
         return NULL;
 }
 
@@ -245,7 +247,7 @@ int hazards_above_exposed(HazardSearch *s, Node *n) {
         size_t n_above;
         int r;
 
-        if (!node_is_exposing(n))
+        if (!s->unbounded || !node_is_exposing(n))
                 return 0;
         r = analysis_above(s->analysis, n, true, &above, &n_above);
         for (size_t i = 0; r >= 0 && i < n_above; i++)
@@ -257,9 +259,8 @@ int hazards_above_exposed(HazardSearch *s, Node *n) {
 /* ---- the page cache ---- */
 
 int hazards_of_loop(HazardSearch *s, Node *n) {
-        for (size_t i = 0; i < s->state->n_sights; i++) {
-                const Sight *sight = &s->state->sights[i];
-                Node *lower = sight->kind == SIGHT_CACHED && streq(sight->node, n->id) ? graph_find(s->graph, sight->other) : NULL;
+        for (const Sight *sight = NULL; (sight = state_next_sight(s->state, n->id, sight));) {
+                Node *lower = sight->kind == SIGHT_CACHED ? graph_find(s->graph, sight->other) : NULL;
 
                 if (!lower)
                         continue;

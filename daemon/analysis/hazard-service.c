@@ -9,9 +9,8 @@
 static int check_ground(HazardSearch *s, Node *n) {
         size_t before = s->list->n;
 
-        for (size_t i = 0; i < s->state->n_sights && s->list->n == before; i++) {
-                const Sight *sight = &s->state->sights[i];
-                Node *layer = sight->kind == SIGHT_GROUND && streq(sight->node, n->id) ? graph_find(s->graph, sight->other) : NULL;
+        for (const Sight *sight = NULL; s->list->n == before && (sight = state_next_sight(s->state, n->id, sight));) {
+                Node *layer = sight->kind == SIGHT_GROUND ? graph_find(s->graph, sight->other) : NULL;
                 int r;
 
                 if (!layer)
@@ -28,9 +27,8 @@ static int check_ground(HazardSearch *s, Node *n) {
 }
 
 static int check_order(HazardSearch *s, Node *n) {
-        for (size_t i = 0; i < s->state->n_sights; i++) {
-                const Sight *sight = &s->state->sights[i];
-                Node *layer = sight->kind == SIGHT_UNORDERED && streq(sight->node, n->id) ? graph_find(s->graph, sight->other) : NULL;
+        for (const Sight *sight = NULL; (sight = state_next_sight(s->state, n->id, sight));) {
+                Node *layer = sight->kind == SIGHT_UNORDERED ? graph_find(s->graph, sight->other) : NULL;
                 int r;
 
                 if (!layer)

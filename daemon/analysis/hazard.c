@@ -160,10 +160,23 @@ static int check_flags(HazardSearch *s, Node *n, Node **path, size_t n_path) {
         });
 }
 
+#define FOREIGN_PATH_DEPTH 16U
+
 /* A user's file system on which nothing else stands is the user's own affair, and every desktop has some: the kernel lets
  * a FUSE file system have few dirty pages (fs/fuse/inode.c: 1 %, of its own), so that no more than it hangs with it. */
 static bool serves_itself_only(const Node *n, Node *const *path, size_t n_path) {
         return n->analysis.depth == 1 && n_path == 2 && node_kind(path[0]) == NODE_FILESYSTEM && startswith(path[0]->fact->type ?: "", "fuse");
+}
+
+static int check_foreign(HazardSearch *s, Node *n, const Node *layer, Node *const *path, size_t n_path) {
+        const NodeFact *f = n->fact;
+
+        return hazard_add(s, HAZARD_FOREIGN_USER, n, layer, path, n_path, (HazardText) {
+                text_format("%s[%d] of user %u is at depth %u; processes of ordinary users are not marked", f->comm, f->pid, f->uid,
+                            n->analysis.depth),
+                strdup("nothing, if the user may hang what stands on his storage; else run the server as a system service, or name the "
+                       "user in a policy with Entitled=yes"),
+        });
 }
 
 static int check_mark(HazardSearch *s, Node *n) {
@@ -175,19 +188,15 @@ static int check_mark(HazardSearch *s, Node *n) {
 
         if (f->threads == 0 || f->threads_io_flusher == f->threads)
                 return 0;
+        /* Whoever stacks a thousand of them gets no thousand paths of a thousand layers. */
+        if (!node_is_entitled(n) && n->analysis.depth > FOREIGN_PATH_DEPTH && n->n_upper > 0)
+                return check_foreign(s, n, n->upper[0]->upper, NULL, 0);
         r = analysis_path(s->analysis, n, certain, &path, &n_path);
         if (r < 0)
                 return r;
         if (node_is_entitled(n))
                 return check_flags(s, n, path, n_path);
-        if (serves_itself_only(n, path, n_path))
-                return 0;
-        return hazard_add(s, HAZARD_FOREIGN_USER, n, path[0], path, n_path, (HazardText) {
-                text_format("%s[%d] of user %u is at depth %u; processes of ordinary users are not marked", f->comm, f->pid, f->uid,
-                            n->analysis.depth),
-                strdup("nothing, if the user may hang what stands on his storage; else run the server as a system service, or name the "
-                       "user in a policy with Entitled=yes"),
-        });
+        return serves_itself_only(n, path, n_path) ? 0 : check_foreign(s, n, path[0], path, n_path);
 }
 
 static int check_process(HazardSearch *s, Node *n) {
@@ -227,17 +236,30 @@ static int check_cycle(HazardSearch *s, Node *n) {
         });
 }
 
-/* One hazard a cycle: at its member whose id sorts first, so that the report does not depend on chance. */
-static bool leads_cycle(Graph *g, const Node *n) {
-        size_t position = 0;
-        Node *m;
+static int compare_members(const void *a, const void *b) {
+        const Node *x = *(Node *const *) a, *y = *(Node *const *) b;
 
-        if (n->analysis.component == 0)
-                return false;
-        while ((m = graph_next(g, &position)))
-                if (m->analysis.component == n->analysis.component && strcmp(m->id, n->id) < 0)
-                        return false;
-        return true;
+        if (x->analysis.component != y->analysis.component)
+                return x->analysis.component < y->analysis.component ? -1 : 1;
+        return strcmp(x->id, y->id);
+}
+
+/* One hazard a cycle: at its member whose id sorts first, so that the report does not depend on chance. */
+static int check_cycles(HazardSearch *s) {
+        _cleanup_free_ Node **members = NULL;
+        size_t n_members = 0, capacity = 0, position = 0;
+        Node *n;
+        int r = 0;
+
+        while (r >= 0 && (n = graph_next(s->graph, &position)))
+                if (n->analysis.component > 0)
+                        r = ARRAY_APPEND(members, n_members, capacity, n);
+        if (n_members > 1)
+                qsort(members, n_members, sizeof(Node *), compare_members);
+        for (size_t i = 0; r >= 0 && i < n_members; i++)
+                if (i == 0 || members[i]->analysis.component != members[i - 1]->analysis.component)
+                        r = check_cycle(s, members[i]);
+        return r;
 }
 
 static int compare(const void *a, const void *b) {
@@ -256,6 +278,8 @@ int hazard_list_find(HazardList *l, Analysis *a, Graph *g, const State *state) {
         Node *n;
         int r;
 
+        for (size_t i = 0; i < state->n_readings; i++)
+                s.unbounded |= reading_is_unbounded(&state->readings[i]);
         hazard_list_done(l);
         while ((n = graph_next(g, &position))) {
                 r = 0;
@@ -265,11 +289,12 @@ int hazard_list_find(HazardList *l, Analysis *a, Graph *g, const State *state) {
                         r = check_file(&s, n);
                 else if (node_kind(n) == NODE_BLOCK)
                         r = hazards_of_loop(&s, n);
-                if (r >= 0 && leads_cycle(g, n))
-                        r = check_cycle(&s, n);
                 if (r < 0)
                         return r;
         }
+        r = check_cycles(&s);
+        if (r < 0)
+                return r;
         if (l->n > 1)
                 qsort(l->hazards, l->n, sizeof(Hazard), compare);
         return 0;

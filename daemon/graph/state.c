@@ -35,6 +35,8 @@ void state_done(State *s) {
         for (size_t i = 0; i < s->n_readings; i++)
                 reading_done(&s->readings[i]);
         hashmap_free(s->by_path);
+        hashmap_free(s->first_reading);
+        hashmap_free(s->first_sight);
         for (size_t i = 0; i < s->n_sights; i++)
                 sight_done(&s->sights[i]);
         free(s->cgroups);
@@ -60,25 +62,72 @@ int state_add_cgroup(State *s, CgroupState *c) {
         return 0;
 }
 
+/* The number of the first one that the map has of the node, which is 'number' if there was none. 0: out of memory. */
+static size_t find_first(Hashmap **map, const char *node, size_t number) {
+        size_t first;
+
+        if (!*map)
+                *map = hashmap_new();
+        if (!*map)
+                return 0;
+        first = (size_t) hashmap_get(*map, node);
+        if (first > 0)
+                return first;
+        return hashmap_put(*map, node, (void *) number) >= 0 ? number : 0;
+}
+
 int state_add_reading(State *s, Reading *reading) {
+        const size_t number = s->n_readings + 1;
+        size_t first = 0;
         int r = -ENOMEM;
 
+        reading->next = reading->last = 0;
         if (reading->node && reading->target && reading->key && reading->value)
-                r = ARRAY_APPEND(s->readings, s->n_readings, s->readings_capacity, *reading);
-        if (r < 0)
+                r = array_reserve((void **) &s->readings, &s->readings_capacity, number, sizeof(Reading));
+        if (r >= 0)
+                first = find_first(&s->first_reading, reading->node, number);
+        if (first == 0) {
                 reading_done(reading);
-        return r;
+                return -ENOMEM;
+        }
+        s->readings[s->n_readings++] = *reading;
+        if (first != number)
+                s->readings[s->readings[first - 1].last - 1].next = number;
+        s->readings[first - 1].last = number;
+        return 0;
 }
 
 int state_add_sight(State *s, SightKind kind, const char *node, const char *other, const char *what) {
         Sight sight = { .kind = kind, .node = strdup(node), .other = strdup(other), .what = strdup(what) };
+        const size_t number = s->n_sights + 1;
+        size_t first = 0;
         int r = -ENOMEM;
 
         if (sight.node && sight.other && sight.what)
-                r = ARRAY_APPEND(s->sights, s->n_sights, s->sights_capacity, sight);
-        if (r < 0)
+                r = array_reserve((void **) &s->sights, &s->sights_capacity, number, sizeof(Sight));
+        if (r >= 0)
+                first = find_first(&s->first_sight, sight.node, number);
+        if (first == 0) {
                 sight_done(&sight);
-        return r;
+                return -ENOMEM;
+        }
+        s->sights[s->n_sights++] = sight;
+        if (first != number)
+                s->sights[s->sights[first - 1].last - 1].next = number;
+        s->sights[first - 1].last = number;
+        return 0;
+}
+
+const Reading *state_next_reading(const State *s, const char *node, const Reading *previous) {
+        size_t number = previous ? previous->next : s->first_reading ? (size_t) hashmap_get(s->first_reading, node) : 0;
+
+        return number > 0 ? &s->readings[number - 1] : NULL;
+}
+
+const Sight *state_next_sight(const State *s, const char *node, const Sight *previous) {
+        size_t number = previous ? previous->next : s->first_sight ? (size_t) hashmap_get(s->first_sight, node) : 0;
+
+        return number > 0 ? &s->sights[number - 1] : NULL;
 }
 
 CgroupState *state_find_cgroup(const State *s, const char *path) {

@@ -40,6 +40,7 @@ typedef struct Reading {
         char *key;
         char *value;
         char *place; /* for the actuator */
+        size_t next, last; /* others of the node, counted from 1 on; the last one is known by the first */
 } Reading;
 
 /* What neither graph nor settings tell, and only hazards need to know. */
@@ -56,6 +57,7 @@ typedef struct Sight {
         SightKind kind;
         char *node, *other; /* ids */
         char *what;
+        size_t next, last; /* as above */
 } Sight;
 
 typedef struct State {
@@ -64,8 +66,10 @@ typedef struct State {
         Hashmap *by_path; /* of the cgroups: their number in the array, from 1 on */
         Reading *readings;
         size_t n_readings, readings_capacity;
+        Hashmap *first_reading; /* by node: its number, from 1 on */
         Sight *sights;
         size_t n_sights, sights_capacity;
+        Hashmap *first_sight; /* likewise */
         bool memory_controller;    /* cgroup2 has one, as far as can be seen */
         bool recursive_protection; /* cgroup2 is mounted with memory_recursiveprot */
         bool oomd;                 /* systemd-oomd runs */
@@ -81,6 +85,10 @@ int state_add_cgroup(State *s, CgroupState *c);
 int state_add_reading(State *s, Reading *r);
 /* Copies the texts. */
 int state_add_sight(State *s, SightKind kind, const char *node, const char *other, const char *what);
+
+/* Those of a node, in the order in which they were added: the first one, or the one after 'previous'; NULL after the last. */
+const Reading *state_next_reading(const State *s, const char *node, const Reading *previous);
+const Sight *state_next_sight(const State *s, const char *node, const Sight *previous);
 
 /* NULL when it is not known. */
 CgroupState *state_find_cgroup(const State *s, const char *path);

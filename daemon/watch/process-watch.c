@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/epoll.h>
 
 #include "common/array.h"
+#include "common/hashmap.h"
 #include "daemon/watch/process-watch.h"
 #include "daemon/source/process-table.h"
 
 typedef struct Watched {
-        pid_t pid;
-        uint64_t start;
+        char key[40]; /* pid and start time */
         int pidfd;
         sd_event_source *source;
         bool wanted;
@@ -22,9 +24,12 @@ struct ProcessWatch {
         void *userdata;
         Watched **processes;
         size_t n, capacity;
+        Hashmap *by_key;
 };
 
 static void watched_free(Watched *p) {
+        if (hashmap_get(p->watch->by_key, p->key) == p)
+                (void) hashmap_remove(p->watch->by_key, p->key);
         sd_event_source_disable_unref(p->source);
         fd_close(p->pidfd);
         free(p);
@@ -39,21 +44,26 @@ static int on_exit_event(sd_event_source *source, int fd _unused_, uint32_t reve
 }
 
 int process_watch_add(ProcessWatch *w, pid_t pid, uint64_t start) {
+        char key[sizeof((Watched) {}.key)];
         Watched *p;
         int r;
 
-        for (size_t i = 0; i < w->n; i++)
-                if (w->processes[i]->pid == pid && w->processes[i]->start == start) {
-                        w->processes[i]->wanted = true;
-                        return 0;
-                }
+        snprintf(key, sizeof(key), "%d %llu", (int) pid, (unsigned long long) start);
+        p = hashmap_get(w->by_key, key);
+        if (p) {
+                p->wanted = true;
+                return 0;
+        }
         p = calloc(1, sizeof(Watched));
         if (!p)
                 return -ENOMEM;
-        *p = (Watched) { .pid = pid, .start = start, .wanted = true, .watch = w };
+        *p = (Watched) { .wanted = true, .watch = w };
+        memcpy(p->key, key, sizeof(key));
         p->pidfd = r = process_open(w->root, pid, start);
         if (r >= 0)
                 r = sd_event_add_io(w->event, &p->source, p->pidfd, EPOLLIN, on_exit_event, p);
+        if (r >= 0)
+                r = hashmap_put(w->by_key, p->key, p);
         if (r >= 0)
                 r = ARRAY_APPEND(w->processes, w->n, w->capacity, p);
         if (r < 0)
@@ -82,7 +92,11 @@ int process_watch_new(sd_event *event, const Sysroot *root, ProcessEnded ended, 
 
         if (!w)
                 return -ENOMEM;
-        *w = (ProcessWatch) { .event = event, .root = root, .ended = ended, .userdata = userdata };
+        *w = (ProcessWatch) { .event = event, .root = root, .ended = ended, .userdata = userdata, .by_key = hashmap_new() };
+        if (!w->by_key) {
+                free(w);
+                return -ENOMEM;
+        }
         *ret = w;
         return 0;
 }
@@ -93,6 +107,7 @@ ProcessWatch *process_watch_free(ProcessWatch *w) {
         process_watch_begin(w);
         process_watch_end(w);
         free(w->processes);
+        hashmap_free(w->by_key);
         free(w);
         return NULL;
 }
