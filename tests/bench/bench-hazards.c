@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Hazards where an ordinary user has started many daemons, each of which keeps its files on the file system of the one before:
- * four times as many may take six times as long, for the caches of a processor. */
+ * four times as many may take eight times as long, for the caches of a processor. */
 #include <stdio.h>
 #include <time.h>
 
@@ -80,7 +80,7 @@ static double milliseconds(unsigned n) {
 int main(void) {
         const double few = milliseconds(FEW), many = milliseconds(MANY), ratio = many / few;
 
-        printf("| hazards of %d daemons of a user, each above the one before | %.1f ms | of %d: %.2f ms | %.1f | 6 | %s |\n", MANY, many, FEW,
-               few, ratio, ratio <= 6 ? "yes" : "no");
-        return ratio > 6;
+        printf("| hazards of %d daemons of a user, each above the one before | %.1f ms | of %d: %.2f ms | %.1f | 8 | %s |\n", MANY, many, FEW,
+               few, ratio, ratio <= 8 ? "yes" : "no");
+        return ratio > 8;
 }
