@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include "common/file.h"
+#include "common/mountinfo.h"
 #include "common/text.h"
 #include "daemon/actuator/actuator.h"
 #include "daemon/policy/mount-option.h"
@@ -17,44 +18,14 @@
 #define MOUNT_ATTR_NOSYMFOLLOW 0x00200000
 #endif
 
-/* What mountinfo says of a mount of this process's own namespace; texts point into the line. */
-typedef struct MountLine {
+/* A mount of this process's own namespace. */
+typedef struct OwnMount {
         char *line;
-        int id;
-        const char *device, *target, *options, *type, *super_options;
-} MountLine;
+        MountLine parts; /* of it */
+} OwnMount;
 
-static void mount_line_done(MountLine *m) {
+static void own_mount_done(OwnMount *m) {
         free(m->line);
-}
-
-/* "ID PARENT MAJ:MIN ROOT TARGET OPTIONS [TAG...] - TYPE SOURCE SUPER-OPTIONS" */
-static int parse_line(char *line, MountLine *m) {
-        char *state = NULL, *fields[6], *rest = strstr(line, " - ");
-        char *type, *source, *super;
-
-        if (!rest)
-                return -EINVAL;
-        *rest = 0;
-        rest += 3;
-        for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
-                fields[i] = strtok_r(i == 0 ? line : NULL, " ", &state);
-                if (!fields[i])
-                        return -EINVAL;
-        }
-        type = strtok_r(rest, " ", &state);
-        source = strtok_r(NULL, " ", &state);
-        super = strtok_r(NULL, " ", &state);
-        if (!type || !source || !super)
-                return -EINVAL;
-        text_unescape_octal(fields[4]);
-        m->id = atoi(fields[0]);
-        m->device = fields[2];
-        m->target = fields[4];
-        m->options = fields[5];
-        m->type = type;
-        m->super_options = super;
-        return 0;
 }
 
 /* 0 of what is not there. */
@@ -99,7 +70,7 @@ static int is_target(const Deed *d, const MountLine *m) {
         return r < 0 ? r : streq(inode, PATH("%llu", (unsigned long long) present));
 }
 
-static int find_mount(Deed *d, MountLine *ret) {
+static int find_mount(Deed *d, OwnMount *ret) {
         _cleanup_free_ char *table = NULL;
         char *state = NULL;
         int r;
@@ -108,16 +79,16 @@ static int find_mount(Deed *d, MountLine *ret) {
         if (r < 0)
                 return r;
         for (char *line = strtok_r(table, "\n", &state); line; line = strtok_r(NULL, "\n", &state)) {
-                MountLine m = { .line = strdup(line) };
+                OwnMount m = { .line = strdup(line) };
 
                 if (!m.line)
                         return -ENOMEM;
-                r = parse_line(m.line, &m) >= 0 ? is_target(d, &m) : 0;
+                r = mount_line_parse(m.line, &m.parts) ? is_target(d, &m.parts) : 0;
                 if (r > 0) {
                         *ret = m;
                         return 0;
                 }
-                mount_line_done(&m);
+                own_mount_done(&m);
                 if (r < 0)
                         return r;
         }
@@ -132,14 +103,14 @@ static MountOption option_of(const Action *a) {
 }
 
 static int mount_read(Deed *d, char **ret) {
-        _cleanup_(mount_line_done) MountLine m = {};
+        _cleanup_(own_mount_done) OwnMount m = {};
         MountOption option = option_of(d->action);
         int r;
 
         r = find_mount(d, &m);
         if (r < 0)
                 return r;
-        *ret = mount_option_value(m.type, &option, m.options, m.super_options);
+        *ret = mount_option_value(m.parts.type, &option, m.parts.flags, m.parts.options);
         return *ret ? 0 : -ENOMEM;
 }
 
@@ -223,7 +194,7 @@ static int configure(int context, const char *word) {
 /* A file system whose driver knows only mount(2) takes what is not said of these for "off". */
 static int keep_flags(int context, const MountLine *m, const char *key) {
         static const char *const flags[] = { "ro", "sync", "dirsync", "lazytime" };
-        _cleanup_strv_free_ char **present = mount_options_split(m->super_options);
+        _cleanup_strv_free_ char **present = mount_options_split(m->options);
         int r = 0;
 
         if (!present)
@@ -251,17 +222,17 @@ static int reconfigure(Deed *d, int mount, const MountLine *m, const char *word)
 }
 
 static int mount_write(Deed *d, const char *value) {
-        _cleanup_(mount_line_done) MountLine m = {};
+        _cleanup_(own_mount_done) OwnMount m = {};
         _cleanup_close_ int fd = -1;
         int r;
 
         r = find_mount(d, &m);
         if (r < 0)
                 return r;
-        fd = open_mount(d, &m);
+        fd = open_mount(d, &m.parts);
         if (fd < 0)
                 return fd;
-        return option_of(d->action).scope == MOUNT_SCOPE_MOUNT ? set_attribute(fd, value) : reconfigure(d, fd, &m, value);
+        return option_of(d->action).scope == MOUNT_SCOPE_MOUNT ? set_attribute(fd, value) : reconfigure(d, fd, &m.parts, value);
 }
 
 const Actuator actuator_mount = { .kind = ACTION_MOUNT_OPTION, .read = mount_read, .write = mount_write };

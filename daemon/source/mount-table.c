@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/file.h"
+#include "common/mountinfo.h"
 #include "common/text.h"
 #include "daemon/source/mount-table.h"
 #include "daemon/source/namespaces.h"
@@ -38,60 +39,26 @@ void mount_table_done(MountTable *t) {
 
 /* ---- a line of the table ---- */
 
-/* The next word, ended in place. A word may be empty where two blanks follow one another: so is a source that is an empty
- * text. NULL where the line has ended. */
-static char *take_word(char **rest) {
-        char *word = *rest, *end = word ? strchr(word, ' ') : NULL;
-
-        if (end)
-                *end++ = 0;
-        *rest = end;
-        return word;
-}
-
-static bool take_number(char **rest, int *ret) {
-        const char *word = take_word(rest);
-        uint64_t value;
-
-        if (!word || text_to_u64(word, 10, &value) < 0 || value > INT_MAX)
-                return false;
-        *ret = (int) value;
-        return true;
-}
-
-static char *unescaped(char *word) {
-        if (word && strchr(word, '\\'))
-                text_unescape_octal(word);
-        return word;
-}
-
-/* "ID PARENT MAJ:MIN ROOT TARGET FLAGS [FIELD...] - TYPE SOURCE OPTIONS". 1, 0 where it is something else, or -ENOMEM. */
+/* 1, 0 where it is something else, or -ENOMEM. */
 static int parse_line(char *line, Mount *m) {
-        char *rest = line, *field;
-        const char *device;
+        MountLine parts;
 
-        if (!take_number(&rest, &m->id) || !take_number(&rest, &m->parent))
+        if (!mount_line_parse(line, &parts) || text_to_devno(parts.device, &m->device) < 0)
                 return 0;
-        device = take_word(&rest);
-        if (!device || text_to_devno(device, &m->device) < 0)
-                return 0;
-        m->root = unescaped(take_word(&rest));
-        m->target = unescaped(take_word(&rest));
-        m->flags = unescaped(take_word(&rest));
-        do
-                field = take_word(&rest);
-        while (field && !streq(field, "-"));
-        m->type = unescaped(take_word(&rest));
-        m->source = unescaped(take_word(&rest));
-        m->options = take_word(&rest);
-        if (!m->options || !m->options[0] || !m->target[0])
-                return 0;
+        m->id = parts.id;
+        m->parent = parts.parent;
+        m->root = parts.root;
+        m->target = parts.target;
+        m->flags = parts.flags;
+        m->type = parts.type;
+        m->source = parts.source;
+        m->options = parts.options;
         if (streq(m->type, "overlay")) {
                 m->raw_options = strdup(m->options);
                 if (!m->raw_options)
                         return -ENOMEM;
         }
-        unescaped(m->options);
+        text_unescape_octal(m->options);
         return 1;
 }
 
@@ -390,8 +357,12 @@ bool mount_same_filesystem(const Mount *a, const Mount *b) {
         return a->device == b->device && (a->device != 0 || streq_ptr(a->uuid, b->uuid));
 }
 
+bool type_is_fuseblk(const char *type) {
+        return streq(type, "fuseblk") || startswith(type, "fuseblk.");
+}
+
 bool mount_is_fuse(const Mount *m) {
-        return streq(m->type, "fuse") || startswith(m->type, "fuse.") || startswith(m->type, "fuseblk");
+        return streq(m->type, "fuse") || startswith(m->type, "fuse.") || type_is_fuseblk(m->type);
 }
 
 bool mount_is_pseudo(const Mount *m) {

@@ -61,6 +61,8 @@ const Mount *mount_table_resolve(const MountTable *t, unsigned space, const char
 /* Whether they are of one superblock. */
 bool mount_same_filesystem(const Mount *a, const Mount *b);
 
+/* Served through /dev/fuse, and on a block device that its server uses; it may say "fuseblk.SUBTYPE". */
+bool type_is_fuseblk(const char *type);
 /* Served through /dev/fuse; "fusectl", which tells of those, is not. */
 bool mount_is_fuse(const Mount *m);
 

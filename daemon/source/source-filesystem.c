@@ -90,7 +90,7 @@ static int add_lower(Scan *s, FactSet *f, const char *id, const Mount *m, bool *
 
         if (streq(m->type, "overlay"))
                 return overlay_add_layers(s, f, id, m, ret_unknown);
-        if (startswith(m->type, "fuseblk")) /* or "fuseblk.SUBTYPE" */
+        if (type_is_fuseblk(m->type))
                 return 0; /* its device is used by the process that serves it, not by the kernel */
         if (major(m->device) != 0) {
                 lower = block_id(m->device);

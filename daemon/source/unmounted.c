@@ -201,5 +201,5 @@ int unmounted_find(const Sysroot *s, const BlockTable *blocks, MountTable *t) {
 }
 
 bool unmounted_has_event(const Mount *m) {
-        return major(m->device) == 0 || streq(m->type, "fuseblk");
+        return major(m->device) == 0 || type_is_fuseblk(m->type);
 }

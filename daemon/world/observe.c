@@ -70,7 +70,7 @@ static int bdi_name(const Scan *scan, const Node *n, char **ret) {
                 b = f->name ? block_table_find_path(&scan->blocks, f->name) : NULL;
                 return btrfs_bdi(scan, b ? b->name : NULL, ret);
         }
-        if (streq_ptr(f->type, "fuseblk")) {
+        if (f->type && type_is_fuseblk(f->type)) {
                 *ret = text_format("%s-fuseblk", f->device);
                 return *ret ? 0 : -ENOMEM;
         }

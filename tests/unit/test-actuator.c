@@ -123,4 +123,14 @@ static void broken_output(void) {
         }
 }
 
-TEST_MAIN(TEST(oom_score), TEST(writeback_share), TEST(what_systemd_was_told), TEST(broken_output))
+/* A source may be an empty text: then two blanks follow one another. */
+static void a_mount_without_a_source(void) {
+        _cleanup_fake_root_ FakeRoot f = fake_root_make();
+        _cleanup_free_ char *value = NULL;
+
+        fake_file(&f, "proc/self/mountinfo", "29 20 0:49 / /w rw,relatime - tmpfs none rw,size=8k\n30 20 0:50 / /x rw,noatime - tmpfs  rw,size=1k\n");
+        CHECK(actuator_read(f.root, ACTION_MOUNT_OPTION, "mount:30:0:50:0", "atime", &value) == 0);
+        CHECK(streq(value, "noatime"));
+}
+
+TEST_MAIN(TEST(oom_score), TEST(writeback_share), TEST(what_systemd_was_told), TEST(broken_output), TEST(a_mount_without_a_source))
