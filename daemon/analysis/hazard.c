@@ -117,7 +117,12 @@ int hazard_add_on_route(HazardSearch *s, HazardKind kind, const Node *process, N
 
 /* For a process that cannot be marked while it runs. */
 static char *cure_by_start(const NodeFact *f) {
-        if (f->unit && endswith(f->unit, ".service") && f->cgroup && cgroup_path_is_system_service(f->cgroup))
+        const bool service = f->unit && endswith(f->unit, ".service") && f->cgroup && cgroup_path_is_system_service(f->cgroup);
+
+        if (service && f->in_user_namespace)
+                return text_format("PrivateUsers=no for %s, and then 'stackctl adopt %s': nobody is privileged enough in a user namespace of its "
+                                   "own", f->unit, f->unit);
+        if (service)
                 return text_format("stackctl adopt %s, and restart it when nothing stands on it; or start it already marked, "
                                    "with CAP_SYS_RESOURCE in the initial user namespace", f->unit);
         return strdup("start it already marked, with CAP_SYS_RESOURCE in the initial user namespace");
@@ -190,7 +195,7 @@ static int check_mark(HazardSearch *s, Node *n) {
                 return 0;
         /* Whoever stacks a thousand of them gets no thousand paths of a thousand layers. */
         if (!node_is_entitled(n) && n->analysis.depth > FOREIGN_PATH_DEPTH && n->n_upper > 0)
-                return check_foreign(s, n, n->upper[0]->upper, NULL, 0);
+                return check_foreign(s, n, n->upper[0]->upper, (Node *const []) { n->upper[0]->upper, n }, 2);
         r = analysis_path(s->analysis, n, certain, &path, &n_path);
         if (r < 0)
                 return r;

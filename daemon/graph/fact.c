@@ -125,7 +125,8 @@ bool node_fact_equal(const NodeFact *a, const NodeFact *b) {
                 strv_equal(a->mounts, b->mounts) && a->size == b->size && a->pid == b->pid &&
                 a->start == b->start && streq_ptr(a->comm, b->comm) && streq_ptr(a->exe, b->exe) &&
                 streq_ptr(a->unit, b->unit) && streq_ptr(a->cgroup, b->cgroup) && a->uid == b->uid &&
-                a->entitled == b->entitled && streq_ptr(a->refusal, b->refusal) && a->threads == b->threads &&
+                a->entitled == b->entitled && streq_ptr(a->refusal, b->refusal) &&
+                a->in_user_namespace == b->in_user_namespace && a->threads == b->threads &&
                 a->threads_io_flusher == b->threads_io_flusher && a->threads_realtime == b->threads_realtime && a->oom_score_adj == b->oom_score_adj &&
                 a->memory_min == b->memory_min && a->memory_min_effective == b->memory_min_effective &&
                 streq_ptr(a->swap_max, b->swap_max) && a->locked == b->locked;

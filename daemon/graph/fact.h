@@ -78,6 +78,7 @@ typedef struct NodeFact {
         uid_t uid;    /* real */
         bool entitled;
         char *refusal; /* why the kernel will not let it be marked (no CAP_SYS_RESOURCE ...), or NULL */
+        bool in_user_namespace; /* of its own, which is the reason */
         unsigned threads, threads_io_flusher;
         unsigned threads_realtime; /* of 'threads': scheduled in real time (sched(7)) */
         int oom_score_adj;

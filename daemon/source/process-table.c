@@ -583,11 +583,12 @@ static int read_refusal(const Sysroot *s, pid_t pid, const char *status, NodeFac
         const char *why = NULL;
         uint64_t capabilities;
 
-        if (line_to_u64(status, "CapEff", 16, &capabilities) >= 0 && !(capabilities & (UINT64_C(1) << CAP_SYS_RESOURCE)))
-                why = "the process has no CAP_SYS_RESOURCE";
-        else if (sysroot_readlink(s, AREA_PROC, PATH("%d/ns/user", pid), &own) >= 0 &&
-                 sysroot_readlink(s, AREA_PROC, "1/ns/user", &initial) >= 0 && !streq(own, initial))
+        f->in_user_namespace = sysroot_readlink(s, AREA_PROC, PATH("%d/ns/user", pid), &own) >= 0 &&
+                sysroot_readlink(s, AREA_PROC, "1/ns/user", &initial) >= 0 && !streq(own, initial);
+        if (f->in_user_namespace)
                 why = "the process is in a user namespace of its own";
+        else if (line_to_u64(status, "CapEff", 16, &capabilities) >= 0 && !(capabilities & (UINT64_C(1) << CAP_SYS_RESOURCE)))
+                why = "the process has no CAP_SYS_RESOURCE";
         if (!why)
                 return 0;
         f->refusal = strdup(why);

@@ -125,6 +125,8 @@ static void state_of(const World *w, State *s) {
                 CHECK(state_add_sight(s, w->sights[i].kind, w->sights[i].node, w->sights[i].other, w->sights[i].what) == 0);
 }
 
+static char first_cure[400]; /* of the hazards that were found last */
+
 /* "KIND PROCESS LAYER" of each hazard, separated by blanks. */
 static bool hazards_are(const World *w, const char *expected) {
         _cleanup_graph_changes_ GraphChanges changes = {};
@@ -140,6 +142,7 @@ static bool hazards_are(const World *w, const char *expected) {
         graph_changes_done(&changes);
         CHECK(hazard_list_find(&l, &a, g, &state) == 0);
         CHECK(hazard_list_find(&l, &a, g, &state) == 0); /* replaces */
+        snprintf(first_cure, sizeof(first_cure), "%s", l.n > 0 ? l.hazards[0].cure : "");
         for (size_t i = 0; i < l.n; i++) {
                 const Hazard *h = &l.hazards[i];
 
@@ -161,7 +164,13 @@ static void flags(void) {
         w.process.threads_io_flusher = 2;
         CHECK(hazards_are(&w, "nofs-partial " SERVER " fs:0:9"));
         w.process.refusal = (char *) "no capability";
-        CHECK(hazards_are(&w, "nofs-denied " SERVER " fs:0:9"));
+        CHECK(hazards_are(&w, "nofs-denied " SERVER " fs:0:9") && strstr(first_cure, "start it already marked"));
+        w.process.unit = (char *) "x.service";
+        w.process.cgroup = (char *) "/system.slice/x.service";
+        CHECK(hazards_are(&w, "nofs-denied " SERVER " fs:0:9 reservation-missing " SERVER " fs:0:9") && strncmp(first_cure, "stackctl adopt x.service", 24) == 0);
+        w.process.in_user_namespace = true; /* adopt refuses it */
+        CHECK(hazards_are(&w, "nofs-denied " SERVER " fs:0:9 reservation-missing " SERVER " fs:0:9") && strstr(first_cure, "PrivateUsers=no for x.service"));
+        w.process.unit = w.process.cgroup = NULL;
         w.process.entitled = false;
         CHECK(hazards_are(&w, "foreign-user " SERVER " fs:0:9"));
         w.process.threads_io_flusher = 3;
