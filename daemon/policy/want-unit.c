@@ -314,6 +314,7 @@ typedef struct Tree {
         ProtectedGroup *groups;
         size_t *want;  /* of each group: its own, in the list; NO_WANT */
         size_t *below; /* and the first of the groups below it */
+        size_t *bound; /* the group whose limit made its wish smaller; PROTECTION_TOP */
 } Tree;
 
 static const Record *cgroup_record(const Tree *t, const char *path) {
@@ -399,25 +400,31 @@ static int make_groups(const Tree *t) {
         return r;
 }
 
-/* A reservation is not made anew for each change of what others use. */
-static bool is_close(uint64_t present, uint64_t value) {
-        return present <= value && present + value / 8 + (UINT64_C(2) << 20) >= value;
+/* A reservation that a limit has made smaller is not made anew for each change of what others use: of the limit an eighth is free. */
+static void keep_close(const Tree *t, size_t number) {
+        ProtectedGroup *g = &t->groups[number];
+        uint64_t present = value_of(t->strength, &t->in->state->cgroups[number]);
+
+        t->bound[number] = g->fixed ? PROTECTION_TOP : g->bound;
+        if (t->bound[number] == PROTECTION_TOP || present < g->value - MIN(g->value, g->value / 8) || present > g->value + g->value / 8)
+                return;
+        g->wish = present;
+        g->fixed = true;
 }
 
 /* Less than was wished: a group above may not hold so much. */
 static int bound_wish(const Tree *t, size_t number) {
-        const ProtectedGroup *g = &t->groups[number];
+        const ProtectedGroup *g = &t->groups[number], *bound;
         Want *w = &t->wants->wants[t->want[number]];
-        const CgroupState *c = &t->in->state->cgroups[number];
-        uint64_t present = value_of(t->strength, c);
         char *note, *to;
 
-        if (g->fixed || g->bound == PROTECTION_TOP)
+        if (t->bound[number] == PROTECTION_TOP)
                 return 0;
-        w->satisfied = (present >= g->value && present == g->own) || is_close(present, g->value);
-        to = memory_to_string(w->satisfied ? present : g->value);
-        note = text_format("%s; not more, for %s may hold no more than %llu KiB", w->note, t->in->state->cgroups[g->bound].path,
-                           (unsigned long long) t->groups[g->bound].limit / 1024);
+        bound = &t->groups[t->bound[number]];
+        w->satisfied = value_of(t->strength, &t->in->state->cgroups[number]) == g->value;
+        to = memory_to_string(g->value);
+        note = text_format("%s; not more, for %s may hold no more than %llu KiB", w->note, t->in->state->cgroups[t->bound[number]].path,
+                           (unsigned long long) bound->limit / 1024);
         if (!to || !note) {
                 free(to);
                 free(note);
@@ -469,14 +476,18 @@ static uint64_t most_of(const State *s) {
 static int share_out(WantList *l, const PlanInput *in, const Strength *s) {
         const size_t n = in->state->n_cgroups;
         _cleanup_free_ ProtectedGroup *groups = calloc(n + 1, sizeof(ProtectedGroup));
-        _cleanup_free_ size_t *want = calloc(n + 1, sizeof(size_t)), *below = calloc(n + 1, sizeof(size_t));
-        const Tree t = { .in = in, .wants = l, .strength = s, .groups = groups, .want = want, .below = below };
+        _cleanup_free_ size_t *want = calloc(n + 1, sizeof(size_t)), *below = calloc(n + 1, sizeof(size_t)), *bound = calloc(n + 1, sizeof(size_t));
+        const Tree t = { .in = in, .wants = l, .strength = s, .groups = groups, .want = want, .below = below, .bound = bound };
         int r;
 
-        if (!groups || !want || !below)
+        if (!groups || !want || !below || !bound)
                 return -ENOMEM;
         r = make_groups(&t);
         if (r >= 0)
+                r = protection_allot(groups, n, in->state->recursive_protection, most_of(in->state), RESERVATION_GRANULARITY);
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                keep_close(&t, i);
+        if (r >= 0) /* with what stays as it is */
                 r = protection_allot(groups, n, in->state->recursive_protection, most_of(in->state), RESERVATION_GRANULARITY);
         for (size_t i = 0; r >= 0 && i < n; i++)
                 r = judge_group(&t, i);

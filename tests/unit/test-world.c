@@ -14,6 +14,7 @@ typedef struct Machine {
         FakeRoot fake;
         World world;
         const Action *failed; /* what was tried last, in vain */
+        RecordView done;
 } Machine;
 
 static void block(const Machine *m, const char *name, const char *number, const char *directory) {
@@ -70,7 +71,8 @@ static const Action *failed(void *userdata, const Action *a) {
 }
 
 static int look(Machine *m, unsigned tables, bool acts) {
-        const WorldInput in = { .acts = acts, .marks = true, .complete = world_is_complete(&m->world), .failed = failed, .userdata = m };
+        const WorldInput in = { .acts = acts, .marks = true, .complete = world_is_complete(&m->world), .done = m->done, .failed = failed,
+                                .userdata = m };
         int r;
 
         r = world_look(&m->world, tables, NULL);
@@ -210,8 +212,19 @@ static uint64_t reserved(const Machine *m, const char *target, const char **ret_
         return 0;
 }
 
+#define MIN_RECORD(unit)                                                                        \
+        { .kind = ACTION_MEMORY_MIN, .target = (char *) "unit:" unit, .key = (char *) "", .subject = (char *) "", .name = (char *) unit, \
+          .from = (char *) "0", .to = (char *) "387973120", .set = (char *) "387973120" }
+
+/* What is reserved now of our doing, and what the box uses. */
+static void box_holds(const Machine *m, uint64_t reserved, uint64_t used) {
+        group(m, "/box.slice/server.service", reserved, "max\n", 400 * MIB);
+        group(m, "/box.slice", reserved, "536870912\n", used);
+}
+
 /* Where the box is full, something in it can still be reclaimed, and somebody else than the neighbour has to give. */
 static void a_limit_above_the_server(void) {
+        static const Record records[] = { MIN_RECORD("server.service"), MIN_RECORD("box.slice") };
         _cleanup_machine_ Machine m;
         const char *reason = NULL;
 
@@ -219,6 +232,14 @@ static void a_limit_above_the_server(void) {
         CHECK(look(&m, TABLE_ALL, true) == 0);
         CHECK(reserved(&m, "unit:server.service", &reason) == 448 - 80 && reserved(&m, "unit:box.slice", NULL) == 448 - 80);
         CHECK(strstr(reason, "/box.slice may hold no more than 524288 KiB"));
+        /* Once it is so it stays, also when the neighbour needs a little more, or less; not when it needs much more. */
+        m.done = (RecordView) { .records = records, .n = ELEMENTSOF(records) };
+        for (uint64_t used = 460; used <= 500; used += 20) {
+                box_holds(&m, 370 * MIB, used * MIB);
+                CHECK(look(&m, 0, true) == 0 && reserved(&m, "unit:server.service", NULL) == 0 && reserved(&m, "unit:box.slice", NULL) == 0);
+        }
+        box_holds(&m, 370 * MIB, 600 * MIB);
+        CHECK(look(&m, 0, true) == 0 && reserved(&m, "unit:server.service", NULL) == 448 - 200 && reserved(&m, "unit:box.slice", NULL) == 448 - 200);
 }
 
 /* An administrator's reservation for all in the box stays theirs, where the kernel hands it down. */
