@@ -170,6 +170,7 @@ static int carry_out(Manager *m, unsigned tables) {
 static int on_time(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
         Manager *m = userdata;
         PaceLook next;
+        int r;
 
         if (!pace_begin(&m->pace, now_usec(m), &next)) {
                 requests_answer(&m->requests);
@@ -179,14 +180,21 @@ static int on_time(sd_event_source *source _unused_, uint64_t usec _unused_, voi
                 (void) probe_cache_want_hung(&m->world.probes);
         if (next.reconcile)
                 sights_refresh(&m->world.probes);
-        return carry_out(m, next.tables);
+        r = carry_out(m, next.tables);
+        if (r < 0)
+                requests_fail(&m->requests, r);
+        return 0;
 }
 
-/* Before the loop waits: whoever asked for a look, or for an answer, has said so by now. */
+/* Before the loop waits: whoever asked for a look, or for an answer, has said so by now. To set a time that has come anew would let
+ * others go first, again and again. */
 static int on_prepare(sd_event_source *source, void *userdata) {
         const Manager *m = userdata;
+        const uint64_t next = MIN(pace_next(&m->pace), requests_next(&m->requests));
+        uint64_t present;
+        int r = sd_event_source_get_time(source, &present);
 
-        return sd_event_source_set_time(source, MIN(pace_next(&m->pace), requests_next(&m->requests)));
+        return r < 0 || present == next ? r : sd_event_source_set_time(source, next);
 }
 
 static int start_clock(Manager *m) {
@@ -226,7 +234,7 @@ static void on_configuration(void *userdata) {
 
         if (manager_is_service(m) && !m->options.debug)
                 log_set_max_level(m->configuration.settings.log_level);
-        if (m->world.looked)
+        if (m->world.looked && !m->trouble)
                 pace_request(&m->pace, now_usec(m), 0);
 }
 

@@ -62,39 +62,51 @@ int state_add_cgroup(State *s, CgroupState *c) {
         return 0;
 }
 
-/* The number of the first one that the map has of the node, which is 'number' if there was none. 0: out of memory. */
-static size_t find_first(Hashmap **map, const char *node, size_t number) {
-        size_t first;
-
-        if (!*map)
-                *map = hashmap_new();
-        if (!*map)
-                return 0;
-        first = (size_t) hashmap_get(*map, node);
-        if (first > 0)
-                return first;
-        return hashmap_put(*map, node, (void *) number) >= 0 ? number : 0;
-}
-
 int state_add_reading(State *s, Reading *reading) {
-        const size_t number = s->n_readings + 1;
-        size_t first = 0;
         int r = -ENOMEM;
 
-        reading->next = reading->last = 0;
         if (reading->node && reading->target && reading->key && reading->value)
-                r = array_reserve((void **) &s->readings, &s->readings_capacity, number, sizeof(Reading));
-        if (r >= 0)
-                first = find_first(&s->first_reading, reading->node, number);
-        if (first == 0) {
+                r = ARRAY_APPEND(s->readings, s->n_readings, s->readings_capacity, *reading);
+        if (r < 0)
                 reading_done(reading);
+        return r;
+}
+
+static int compare_readings(const void *a, const void *b) {
+        const Reading *x = a, *y = b;
+        int r = strcmp(x->node, y->node);
+
+        r = r != 0 ? r : strcmp(x->target, y->target);
+        return r != 0 ? r : strcmp(x->key, y->key);
+}
+
+int state_sort_readings(State *s) {
+        int r = 0;
+
+        hashmap_free(s->first_reading);
+        s->first_reading = hashmap_new();
+        if (!s->first_reading)
                 return -ENOMEM;
-        }
-        s->readings[s->n_readings++] = *reading;
-        if (first != number)
-                s->readings[s->readings[first - 1].last - 1].next = number;
-        s->readings[first - 1].last = number;
-        return 0;
+        if (s->n_readings > 1)
+                qsort(s->readings, s->n_readings, sizeof(Reading), compare_readings);
+        for (size_t i = 0; r >= 0 && i < s->n_readings; i++)
+                if (i == 0 || !streq(s->readings[i].node, s->readings[i - 1].node))
+                        r = hashmap_put(s->first_reading, s->readings[i].node, (void *) (i + 1));
+        return r;
+}
+
+/* The number of the first sight of the node, which is 'number' if there was none. 0: out of memory. */
+static size_t first_sight(State *s, const char *node, size_t number) {
+        size_t first;
+
+        if (!s->first_sight)
+                s->first_sight = hashmap_new();
+        if (!s->first_sight)
+                return 0;
+        first = (size_t) hashmap_get(s->first_sight, node);
+        if (first > 0)
+                return first;
+        return hashmap_put(s->first_sight, node, (void *) number) >= 0 ? number : 0;
 }
 
 int state_add_sight(State *s, SightKind kind, const char *node, const char *other, const char *what) {
@@ -106,7 +118,7 @@ int state_add_sight(State *s, SightKind kind, const char *node, const char *othe
         if (sight.node && sight.other && sight.what)
                 r = array_reserve((void **) &s->sights, &s->sights_capacity, number, sizeof(Sight));
         if (r >= 0)
-                first = find_first(&s->first_sight, sight.node, number);
+                first = first_sight(s, sight.node, number);
         if (first == 0) {
                 sight_done(&sight);
                 return -ENOMEM;
@@ -119,9 +131,11 @@ int state_add_sight(State *s, SightKind kind, const char *node, const char *othe
 }
 
 const Reading *state_next_reading(const State *s, const char *node, const Reading *previous) {
-        size_t number = previous ? previous->next : s->first_reading ? (size_t) hashmap_get(s->first_reading, node) : 0;
+        size_t i = previous ? (size_t) (previous - s->readings) + 1 : s->first_reading ? (size_t) hashmap_get(s->first_reading, node) : 0;
 
-        return number > 0 ? &s->readings[number - 1] : NULL;
+        if (!previous)
+                return i > 0 ? &s->readings[i - 1] : NULL;
+        return i < s->n_readings && streq(s->readings[i].node, node) ? &s->readings[i] : NULL;
 }
 
 const Sight *state_next_sight(const State *s, const char *node, const Sight *previous) {

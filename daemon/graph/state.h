@@ -40,7 +40,6 @@ typedef struct Reading {
         char *key;
         char *value;
         char *place; /* for the actuator */
-        size_t next, last; /* others of the node, counted from 1 on; the last one is known by the first */
 } Reading;
 
 /* What neither graph nor settings tell, and only hazards need to know. */
@@ -57,7 +56,7 @@ typedef struct Sight {
         SightKind kind;
         char *node, *other; /* ids */
         char *what;
-        size_t next, last; /* as above */
+        size_t next, last; /* others of the node, counted from 1 on; the last one is known by the first */
 } Sight;
 
 typedef struct State {
@@ -66,7 +65,7 @@ typedef struct State {
         Hashmap *by_path; /* of the cgroups: their number in the array, from 1 on */
         Reading *readings;
         size_t n_readings, readings_capacity;
-        Hashmap *first_reading; /* by node: its number, from 1 on */
+        Hashmap *first_reading; /* by node: its number, from 1 on; of state_sort_readings() */
         Sight *sights;
         size_t n_sights, sights_capacity;
         Hashmap *first_sight; /* likewise */
@@ -86,7 +85,11 @@ int state_add_reading(State *s, Reading *r);
 /* Copies the texts. */
 int state_add_sight(State *s, SightKind kind, const char *node, const char *other, const char *what);
 
-/* Those of a node, in the order in which they were added: the first one, or the one after 'previous'; NULL after the last. */
+/* The graph has no order, and what is planned must not depend on chance: by node, target and key. After all have been added. 0 or
+ * -ENOMEM. */
+int state_sort_readings(State *s);
+/* Those of a node, readings as they are sorted, and sights as they were added: the first one, or the one after 'previous'; NULL after
+ * the last. */
 const Reading *state_next_reading(const State *s, const char *node, const Reading *previous);
 const Sight *state_next_sight(const State *s, const char *node, const Sight *previous);
 

@@ -41,6 +41,11 @@ static uint64_t share(uint64_t room, uint64_t wishes) {
         return room * WHOLE / wishes;
 }
 
+/* Somebody may have asked for any number, and the kernel protects no more than is used: half of the room stays for the others. */
+static uint64_t room_beside(uint64_t room, uint64_t fixed) {
+        return MAX(subtract(room, fixed), room / 2);
+}
+
 /* Parents before their children. */
 static int sort_groups(const ProtectedGroup *groups, size_t n, size_t **ret) {
         _cleanup_free_ size_t *order = calloc(n + 1, sizeof(size_t)), *level = calloc(n + 1, sizeof(size_t)), *start = calloc(n + 2, sizeof(size_t));
@@ -98,11 +103,11 @@ static void scale_wishes(ProtectedGroup *groups, const size_t *order, size_t n, 
                         wishes = add(wishes, sums[i].wishes);
                         fixed = add(fixed, sums[i].fixed);
                 }
-        all = share(subtract(most, fixed), wishes);
+        all = share(room_beside(most, fixed), wishes);
         for (size_t i = 0; i < n; i++) {
                 ProtectedGroup *g = &groups[order[i]];
                 Sums *s = &sums[order[i]], *above = g->parent != PROTECTION_TOP ? &sums[g->parent] : NULL;
-                uint64_t own = share(subtract(room_below(g, s), s->fixed), s->wishes);
+                uint64_t own = share(room_beside(room_below(g, s), s->fixed), s->wishes);
 
                 s->factor = above ? above->factor : all;
                 s->bound = above ? above->bound : PROTECTION_TOP;

@@ -31,6 +31,6 @@ typedef struct ProtectedGroup {
 } ProtectedGroup;
 
 /* Fills in 'value' and 'bound' of all. A wish gets smaller where a group above may hold less than is wished below it with what its
- * other processes need; all that are wished there by the same share, except those that are fixed. 'granularity': values are multiples
+ * other processes need; all that are wished there by the same share, except those that are fixed, which leave them half of it at least. 'granularity': values are multiples
  * of it. 'most': of the machine, for all of them. 0 or -ENOMEM. */
 int protection_allot(ProtectedGroup *groups, size_t n, bool recursive, uint64_t most, uint64_t granularity);

@@ -15,6 +15,7 @@
 struct UnitWatch {
         sd_event *event;
         sd_bus *bus; /* while it tells */
+        bool failed; /* it does not tell after all */
         UnitJobEnded ended;
         void *userdata;
 };
@@ -27,11 +28,13 @@ static int on_job(sd_bus_message *message _unused_, void *userdata, sd_bus_error
 }
 
 /* Without a subscription the service manager sends no signals. */
-static int on_subscribed(sd_bus_message *message, void *userdata _unused_, sd_bus_error *error _unused_) {
+static int on_subscribed(sd_bus_message *message, void *userdata, sd_bus_error *error _unused_) {
         const sd_bus_error *e = sd_bus_message_get_error(message);
+        UnitWatch *w = userdata;
 
         if (e)
                 log_debug("Cannot follow the jobs of units: %s", e->message);
+        w->failed = e != NULL;
         return 0;
 }
 
@@ -40,6 +43,8 @@ static int open_bus(UnitWatch *w) {
         int r;
 
         r = sd_bus_open_system(&bus);
+        if (r >= 0) /* at the end nobody waits until it is there */
+                r = sd_bus_set_close_on_exit(bus, false);
         if (r >= 0)
                 r = sd_bus_attach_event(bus, w->event, SD_EVENT_PRIORITY_NORMAL);
         if (r >= 0)
@@ -54,8 +59,9 @@ static int open_bus(UnitWatch *w) {
 void unit_watch_set(UnitWatch *w, bool on) {
         int r;
 
-        if (!on || (w->bus && sd_bus_is_open(w->bus) <= 0))
+        if (!on || w->failed || (w->bus && sd_bus_is_open(w->bus) <= 0))
                 w->bus = sd_bus_close_unref(w->bus);
+        w->failed = false;
         if (!on || w->bus)
                 return;
         r = open_bus(w);

@@ -247,15 +247,6 @@ static bool has_memory_controller(const Sysroot *s) {
         return false;
 }
 
-/* The graph has no order; what is planned must not depend on chance. */
-static int compare_readings(const void *a, const void *b) {
-        const Reading *x = a, *y = b;
-        int r = strcmp(x->node, y->node);
-
-        r = r != 0 ? r : strcmp(x->target, y->target);
-        return r != 0 ? r : strcmp(x->key, y->key);
-}
-
 int observe(const Scan *scan, Graph *g, const Policy *policy, State *ret) {
         State s = { .recursive_protection = scan->recursive_protection, .memory_total = memory_total(scan->root) };
         size_t position = 0;
@@ -266,12 +257,12 @@ int observe(const Scan *scan, Graph *g, const Policy *policy, State *ret) {
         s.oomd = sysroot_exists(scan->root, AREA_SYS, "fs/cgroup/system.slice/systemd-oomd.service");
         while (r >= 0 && (n = graph_next(g, &position)))
                 r = node_kind(n) == NODE_PROCESS ? observe_process(scan, &s, n) : observe_layer(scan, &s, n, policy);
+        if (r >= 0)
+                r = state_sort_readings(&s);
         if (r < 0) {
                 state_done(&s);
                 return r;
         }
-        if (s.n_readings > 1)
-                qsort(s.readings, s.n_readings, sizeof(Reading), compare_readings);
         *ret = s;
         return 0;
 }

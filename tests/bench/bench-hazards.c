@@ -60,6 +60,7 @@ static double milliseconds(unsigned n) {
                 abort();
         for (unsigned i = 0; i < n; i++)
                 add_daemon(facts, &state, i);
+        must(state_sort_readings(&state));
         must(graph_replace(g, 0, facts, &changes));
         must(analysis_update(&a, &changes));
         for (unsigned i = 0; i < ROUNDS; i++) {

@@ -121,6 +121,7 @@ static void state_of(const World *w, State *s) {
 
                 CHECK(state_add_reading(s, &mine) == 0);
         }
+        CHECK(state_sort_readings(s) == 0);
         for (size_t i = 0; i < w->n_sights; i++)
                 CHECK(state_add_sight(s, w->sights[i].kind, w->sights[i].node, w->sights[i].other, w->sights[i].what) == 0);
 }
@@ -349,6 +350,17 @@ static void writeback(void) {
         CHECK(hazards_are(&w, "nofs-partial " SERVER " fs:0:9"));
         w.process.refusal = (char *) "no capability";
         CHECK(hazards_are(&w, "nofs-denied " SERVER " fs:0:9 unbounded-writeback " SERVER " fs:0:9"));
+        {
+                static const Reading others[] = { { .node = (char *) "fs:9:9", .key = (char *) "strict_limit", .value = (char *) "0" },
+                                                  { .node = (char *) "fs:0:9", .key = (char *) "strict_limit", .value = (char *) "1" },
+                                                  { .node = (char *) "fs:0:1", .key = (char *) "strict_limit", .value = (char *) "0" },
+                                                  { .node = (char *) "fs:0:9", .key = (char *) "max_ratio", .value = (char *) "100%" } };
+
+                w.readings = others; /* of other layers, in no order */
+                w.n_readings = 4;
+                CHECK(hazards_are(&w, "nofs-denied " SERVER " fs:0:9"));
+                w.readings = unbounded;
+        }
         w.n_readings = 1; /* a kernel without strict_limit */
         CHECK(hazards_are(&w, "nofs-denied " SERVER " fs:0:9"));
 }

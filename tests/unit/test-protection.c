@@ -141,7 +141,13 @@ static void its_own_limit_and_the_machines(void) {
         g[0].fixed = true;
         g[0].wish = 416 * MIB;
         CHECK(protection_allot(g, ELEMENTSOF(g), true, 516 * MIB, GRANULE) == 0);
-        CHECK(g[0].value == 416 * MIB && g[1].value <= 100 * MIB && g[1].value > 99 * MIB);
+        CHECK(g[0].value == 416 * MIB && g[1].value == 258 * MIB);
+        g[0].wish = 116 * MIB;
+        CHECK(protection_allot(g, ELEMENTSOF(g), true, 516 * MIB, GRANULE) == 0);
+        CHECK(g[0].value == 116 * MIB && g[1].value <= 400 * MIB && g[1].value > 399 * MIB);
+        g[0].wish = UINT64_MAX; /* "infinity" */
+        CHECK(protection_allot(g, ELEMENTSOF(g), true, 516 * MIB, GRANULE) == 0);
+        CHECK(g[0].value == UINT64_MAX && g[1].value == 258 * MIB);
 }
 
 static void numbers_that_are_large(void) {
