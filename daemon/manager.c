@@ -88,7 +88,7 @@ static int look(Manager *m, unsigned tables) {
         World *w = &m->world;
         int r;
 
-        if (machine_watch_has_lost(m->machine)) {
+        if (!machine_watch_begin(m->machine)) {
                 log_info("There were more events of devices than could be received: everything is read again");
                 probe_cache_forget(&w->probes, "");
                 tables = TABLE_ALL;

@@ -3,41 +3,40 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "daemon/watch/file-watch.h"
 
 struct FileWatch {
         int fd;
-        bool acknowledge;
+        bool once;
         sd_event_source *source;
         FileChanged changed;
         void *userdata;
 };
 
-bool file_watch_is_alive(const FileWatch *w) {
-        char first;
-
-        return w && pread(w->fd, &first, 1, 0) >= 0;
+bool file_watch_is_over(const FileWatch *w) {
+        return !w || w->fd < 0;
 }
 
 static int on_file(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
         FileWatch *w = userdata;
 
-        if (w->acknowledge)
-                (void) file_watch_is_alive(w);
+        if (w->once) {
+                w->source = sd_event_source_disable_unref(w->source);
+                w->fd = fd_close(w->fd);
+        }
         w->changed(w->userdata);
         return 0;
 }
 
-int file_watch_new(sd_event *event, const Sysroot *root, const char *path, bool acknowledge, FileChanged changed, void *userdata, FileWatch **ret) {
+int file_watch_new(sd_event *event, const Sysroot *root, const char *path, bool once, FileChanged changed, void *userdata, FileWatch **ret) {
         FileWatch *w = calloc(1, sizeof(FileWatch));
         int r;
 
         if (!w)
                 return -ENOMEM;
-        *w = (FileWatch) { .acknowledge = acknowledge, .changed = changed, .userdata = userdata };
+        *w = (FileWatch) { .once = once, .changed = changed, .userdata = userdata };
         w->fd = sysroot_open_at(root, AREA_PROC, path, O_RDONLY);
         r = w->fd < 0 ? w->fd : sd_event_add_io(event, &w->source, w->fd, EPOLLPRI, on_file, w);
         if (r < 0) {

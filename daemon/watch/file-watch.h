@@ -11,10 +11,12 @@ typedef struct FileWatch FileWatch;
 
 typedef void (*FileChanged)(void *userdata);
 
-/* 'path' is below /proc; 'acknowledge': what was signalled is so until the file is read. -ENOENT where there is none. */
-int file_watch_new(sd_event *event, const Sysroot *root, const char *path, bool acknowledge, FileChanged changed, void *userdata, FileWatch **ret);
+/* 'path' is below /proc. 'once': it tells of one change only, and is over then. mdstat signals what was not read yet, and to read it
+ * may have to wait for a device; what is opened anew has nothing to signal. And its driver cannot be unloaded while anybody waits for
+ * it. -ENOENT where there is none. */
+int file_watch_new(sd_event *event, const Sysroot *root, const char *path, bool once, FileChanged changed, void *userdata, FileWatch **ret);
 /* Returns NULL. */
 FileWatch *file_watch_free(FileWatch *w);
 
-/* The file can be read; no more when the driver that had made it was unloaded, and another one has to be opened. False for NULL. */
-bool file_watch_is_alive(const FileWatch *w);
+/* NULL is over. */
+bool file_watch_is_over(const FileWatch *w);

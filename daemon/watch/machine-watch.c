@@ -58,7 +58,7 @@ static void on_unit(void *userdata) {
 static void watch_arrays(MachineWatch *w) {
         int r;
 
-        if (file_watch_is_alive(w->arrays))
+        if (!file_watch_is_over(w->arrays))
                 return;
         w->arrays = file_watch_free(w->arrays);
         r = file_watch_new(w->event, w->root, "mdstat", true, on_arrays, w, &w->arrays);
@@ -74,8 +74,6 @@ static void on_device(sd_device *device, void *userdata) {
         (void) sd_device_get_subsystem(device, &subsystem);
         (void) sd_device_get_sysname(device, &name);
         log_debug("Event of %s %s", subsystem ?: "?", name ?: "?");
-        if (name && startswith(name, "md"))
-                watch_arrays(w);
         if (subsystem && streq(subsystem, "bdi"))
                 w->changed(MACHINE_BDI, 0, w->userdata);
         else if (subsystem && streq(subsystem, "block") && sd_device_get_devnum(device, &devno) >= 0)
@@ -95,7 +93,6 @@ int machine_watch_start(MachineWatch *w) {
         r = file_watch_new(w->event, w->root, "swaps", false, on_swaps, w, &w->swaps);
         if (r < 0 && r != -ENOENT)
                 return r;
-        watch_arrays(w);
         r = device_watch_new(w->event, on_device, w, &w->devices);
         if (r < 0) /* no netlink in a container: mounts still tell most */
                 log_warning("Cannot watch devices: %s", strerror(-r));
@@ -139,8 +136,10 @@ bool machine_watch_has_devices(const MachineWatch *w) {
         return w->devices;
 }
 
-bool machine_watch_has_lost(MachineWatch *w) {
-        return w->devices && device_watch_has_lost(w->devices);
+bool machine_watch_begin(MachineWatch *w) {
+        if (w->mounts)
+                watch_arrays(w);
+        return !w->devices || !device_watch_has_lost(w->devices);
 }
 
 /* True if it is gone. */

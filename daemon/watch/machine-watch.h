@@ -34,8 +34,8 @@ int machine_watch_start(MachineWatch *w);
 
 /* Events of devices come. */
 bool machine_watch_has_devices(const MachineWatch *w);
-/* Events of devices were lost since this was last asked. */
-bool machine_watch_has_lost(MachineWatch *w);
+/* Before a look: what it reads is followed from now on. False where events of devices were lost since the last look. */
+bool machine_watch_begin(MachineWatch *w);
 
 /* From now on those processes and namespaces are watched that this look found, or that something was done to; and units, if some layer
  * has 'lost' its server. 1: a process has ended meanwhile; 0. */
