@@ -85,8 +85,6 @@ wait_for 20 "mdadm --stop --quiet $md"
 told 20 "$(gone "$md")"
 # udev would put it together again from whatever shows that file next.
 wipefs --all --quiet "$first" "$second"
-# It waits for all who wait for /proc/mdstat.
-wait_for 20 'rmmod raid1 md_mod 2>/dev/null'
 
 step "swap"
 mkswap -qf "$first"
