@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/sysmacros.h>
-#include <systemd/sd-daemon.h>
 
 #include "common/file.h"
 #include "common/log.h"

@@ -400,16 +400,18 @@ static int make_groups(const Tree *t) {
         return r;
 }
 
-/* A reservation that a limit has made smaller is not made anew for each change of what others use: of the limit an eighth is free. */
-static void keep_close(const Tree *t, size_t number) {
+/* A reservation that a limit has made smaller is not made anew for each change of what others use: of the limit an eighth is free.
+ * Whether it is kept. */
+static bool keep_close(const Tree *t, size_t number) {
         ProtectedGroup *g = &t->groups[number];
         uint64_t present = value_of(t->strength, &t->in->state->cgroups[number]);
 
         t->bound[number] = g->fixed ? PROTECTION_TOP : g->bound;
-        if (t->bound[number] == PROTECTION_TOP || present < g->value - MIN(g->value, g->value / 8) || present > g->value + g->value / 8)
-                return;
+        if (t->bound[number] == PROTECTION_TOP || present < g->value - g->value / 8 || present > g->value + g->value / 8)
+                return false;
         g->wish = present;
         g->fixed = true;
+        return true;
 }
 
 /* Less than was wished: a group above may not hold so much. */
@@ -478,6 +480,7 @@ static int share_out(WantList *l, const PlanInput *in, const Strength *s) {
         _cleanup_free_ ProtectedGroup *groups = calloc(n + 1, sizeof(ProtectedGroup));
         _cleanup_free_ size_t *want = calloc(n + 1, sizeof(size_t)), *below = calloc(n + 1, sizeof(size_t)), *bound = calloc(n + 1, sizeof(size_t));
         const Tree t = { .in = in, .wants = l, .strength = s, .groups = groups, .want = want, .below = below, .bound = bound };
+        bool kept = false;
         int r;
 
         if (!groups || !want || !below || !bound)
@@ -486,8 +489,8 @@ static int share_out(WantList *l, const PlanInput *in, const Strength *s) {
         if (r >= 0)
                 r = protection_allot(groups, n, in->state->recursive_protection, most_of(in->state), RESERVATION_GRANULARITY);
         for (size_t i = 0; r >= 0 && i < n; i++)
-                keep_close(&t, i);
-        if (r >= 0) /* with what stays as it is */
+                kept |= keep_close(&t, i);
+        if (r >= 0 && kept) /* with what stays as it is */
                 r = protection_allot(groups, n, in->state->recursive_protection, most_of(in->state), RESERVATION_GRANULARITY);
         for (size_t i = 0; r >= 0 && i < n; i++)
                 r = judge_group(&t, i);

@@ -45,15 +45,8 @@ static PlanInput input(World *w) {
 }
 
 /* What else the built-in policy wants is looked at elsewhere. */
-static void keep_kind(Plan *p, ActionKind kind) {
-        size_t kept = 0;
-
-        for (size_t i = 0; i < p->n; i++)
-                if (p->actions[i].kind == kind)
-                        p->actions[kept++] = p->actions[i];
-                else
-                        action_done(&p->actions[i]);
-        p->n = kept;
+static bool is_of_kind(const Action *a, const void *kind) {
+        return a->kind == *(const ActionKind *) kind;
 }
 
 static World world(void) {
@@ -90,7 +83,7 @@ static size_t make(World *w, Action *ret) {
         graph_changes_done(&changes);
         PlanInput in = input(w);
         CHECK(plan_make(&plan, &in) == 0);
-        keep_kind(&plan, w->kind);
+        plan_keep(&plan, is_of_kind, &w->kind);
         n = plan.n;
         if (n > 0 && ret) {
                 *ret = plan.actions[0];
